@@ -1,0 +1,127 @@
+"""The value everything is about: who takes which sampling steps.
+
+An `Allocation` is the trajectory cut into segments, from the noise end (step 0) to the image end. Integer steps are
+the truth; a fraction is only what a person types or sees, and `steps_from_fractions` is the one place where it becomes
+steps. Text form: `S*8-XL*12`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from math import floor, fsum
+
+from tstitch_search.errors import ConfigError
+
+# A denoiser's name: a letter, then letters, digits, `_`, `.`, `+` (as in `XL+deepcache3`).
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+]*")
+_SEGMENT = re.compile(rf"({NAME.pattern})\*([0-9]+)")
+
+
+@dataclass(frozen=True, order=True)
+class Segment:
+    """Consecutive sampling steps of one denoiser; `n_steps` >= 1."""
+
+    denoiser: str
+    n_steps: int
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.denoiser):
+            raise ConfigError(f"{self.denoiser!r} is not a denoiser name: expected a letter, then letters, digits, _ . +")
+        if self.n_steps < 1:
+            raise ConfigError(f"a segment needs at least one step, got {self.denoiser}*{self.n_steps}")
+
+    def __str__(self) -> str:
+        return f"{self.denoiser}*{self.n_steps}"
+
+
+@dataclass(frozen=True, order=True)
+class Allocation:
+    """Segments from the noise end to the image end; neighbours differ, none is empty.
+
+    Build one with `of`, `parse` or `from_steps`, which merge equal neighbours and drop empty segments.
+    Raises ConfigError when nothing is left or neighbours are equal.
+    """
+
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        names = [s.denoiser for s in self.segments]
+        if not names:
+            raise ConfigError("an allocation needs at least one step, got none")
+        if any(a == b for a, b in zip(names, names[1:], strict=False)):
+            raise ConfigError(f"neighbouring segments must differ, got {self}")
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[str, int]]) -> "Allocation":
+        """The allocation giving each (denoiser, n_steps) in turn its steps; zero steps are dropped."""
+        kept = [(name, n) for name, n in parts if n != 0]
+        merged = [(name, sum(n for _, n in run)) for name, run in groupby(kept, key=lambda part: part[0])]
+        return cls(tuple(Segment(name, n) for name, n in merged))
+
+    @classmethod
+    def parse(cls, text: str) -> "Allocation":
+        """The allocation written as `S*8-XL*12`. Raises ConfigError on any other form."""
+        matches = [_SEGMENT.fullmatch(part.strip()) for part in text.split("-")]
+        if any(m is None for m in matches):
+            raise ConfigError(
+                f"{text!r} is not an allocation: expected segments DENOISER*STEPS joined by '-'", hint="for example S*8-XL*12"
+            )
+        return cls.of((m[1], int(m[2])) for m in matches if m)
+
+    @classmethod
+    def from_steps(cls, denoisers: Sequence[str], steps: Sequence[int]) -> "Allocation":
+        """The allocation giving `denoisers[k]` the next `steps[k]` steps."""
+        return cls.of(zip(denoisers, steps, strict=True))
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.segments))
+
+    @property
+    def file_name(self) -> str:
+        """The text form without `*`, which shells and some file systems treat specially: `Sx8-XLx12`."""
+        return str(self).replace("*", "x")
+
+    @cached_property
+    def n_steps(self) -> int:
+        """Number of sampling steps of the whole trajectory."""
+        return sum(s.n_steps for s in self.segments)
+
+    @cached_property
+    def by_step(self) -> tuple[str, ...]:
+        """The denoiser of each step, index 0 at the noise end."""
+        return tuple(s.denoiser for s in self.segments for _ in range(s.n_steps))
+
+    @property
+    def n_switches(self) -> int:
+        """How often the denoiser changes along the trajectory."""
+        return len(self.segments) - 1
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Steps per denoiser, in order of first appearance."""
+        counts: dict[str, int] = {}
+        for s in self.segments:
+            counts[s.denoiser] = counts.get(s.denoiser, 0) + s.n_steps
+        return counts
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """r_k of Eq. 6: share of the steps per denoiser; sums to 1."""
+        return {name: n / self.n_steps for name, n in self.steps.items()}
+
+
+def steps_from_fractions(fractions: Mapping[str, float], n_steps: int) -> dict[str, int]:
+    """Whole steps per denoiser that sum to `n_steps`, by largest remainder; a tie goes to the noise end.
+
+    `fractions` are listed from the noise end, each in [0, 1], with sum 1 up to 1e-6. Raises ConfigError otherwise.
+    """
+    if any(not 0 <= r <= 1 for r in fractions.values()) or abs(fsum(fractions.values()) - 1) > 1e-6:
+        raise ConfigError(f"fractions must lie in [0, 1] and sum to 1, got {dict(fractions)}")
+    exact = {name: round(r * n_steps, 9) for name, r in fractions.items()}
+    steps = {name: floor(x) for name, x in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: steps[name] - exact[name])  # stable: ties stay in noise-end order
+    for name in by_remainder[: n_steps - sum(steps.values())]:
+        steps[name] += 1
+    return steps

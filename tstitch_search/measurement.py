@@ -1,0 +1,133 @@
+"""What is asked of a worker and what it answers: small values with units in their names.
+
+A worker does one `Job` at a time. Images are made in chunks of a proxy set (`MakeChunk`), times are taken alone
+(`Calibrate`, `TimeAllocation`). Everything here can be pickled and imports neither torch nor ray.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+
+# The two disjoint sets of images: `search` while searching (the proxy set), `confirm` for the final front only.
+SetName: TypeAlias = Literal["search", "confirm"]
+
+
+@dataclass(frozen=True, order=True)
+class Chunk:
+    """Images first..last-1 of one set: the unit of work together with an allocation."""
+
+    set_name: SetName
+    first: int
+    last: int
+
+    @property
+    def n_images(self) -> int:
+        return self.last - self.first
+
+
+def chunks_of(set_name: SetName, n_images: int, chunk_size: int) -> list[Chunk]:
+    """The consecutive chunks that make up images 0..n_images-1; the last one may be smaller."""
+    return [Chunk(set_name, i, min(i + chunk_size, n_images)) for i in range(0, n_images, chunk_size)]
+
+
+@dataclass(frozen=True)
+class MakeChunk:
+    """Sample the chunk's images with the allocation and answer `ChunkFeatures`."""
+
+    allocation: Allocation
+    chunk: Chunk
+
+
+@dataclass(frozen=True)
+class ChunkFeatures:
+    """Features (n_images, d) float32 of the chunk's images, in index order, and what making them took."""
+
+    features: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Time every denoiser's step and the fixed part; answers `Calibration`."""
+
+    denoisers: tuple[str, ...]
+    n_steps: int
+    n_repeats: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Seconds on one device for one batch: per step of each denoiser, and for everything outside the steps.
+
+    `step_s[name]` and `fixed_s` are medians over repeats, `*_se` their standard errors; `peak_memory_mb` is the
+    device's (on CPU the process's) peak while one batch is made, members loaded together.
+    """
+
+    step_s: dict[str, float]
+    step_se: dict[str, float]
+    fixed_s: float
+    fixed_se: float
+    spread: float
+    peak_memory_mb: float
+    device: str
+    batch_size: int
+    n_repeats: int
+
+
+@dataclass(frozen=True)
+class TimeAllocation:
+    """Time whole batches end to end, from noise to decoded images; answers `AllocationTime`."""
+
+    allocation: Allocation
+    n_repeats: int
+
+
+@dataclass(frozen=True)
+class AllocationTime:
+    """Seconds of each timed repeat of one batch, and the peak memory meanwhile."""
+
+    seconds: tuple[float, ...]
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class MakeImages:
+    """The images of a chunk themselves, for people to look at; answers uint8 (n, h, w, 3)."""
+
+    allocation: Allocation
+    chunk: Chunk
+
+
+@dataclass(frozen=True)
+class PublishFid:
+    """torch-fidelity's own FID of features with mean `mu` (d,) and covariance `sigma` (d, d); answers a float."""
+
+    allocation: Allocation
+    mu: np.ndarray
+    sigma: np.ndarray
+
+
+Job: TypeAlias = MakeChunk | Calibrate | TimeAllocation | MakeImages | PublishFid
+Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTime | np.ndarray | float
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a worker says once it holds the members: who it is and how long each member took to load."""
+
+    worker: str
+    device: str
+    load_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that came back: either `answer`, or `error` (a message a person can act on)."""
+
+    job: Job
+    worker: str
+    answer: Answer | None = None
+    error: str | None = None

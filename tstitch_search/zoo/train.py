@@ -1,0 +1,319 @@
+"""Train the embedded family from nothing: `python -m tstitch_search.zoo.train`.
+
+Order: autoencoder and feature classifier, then the denoisers on the autoencoder's latents. Every stage is seeded,
+checkpoints every 500 steps into the work folder, goes on from there when started again, and is skipped when its
+result exists. Two processes with different `--only` may run beside each other.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+
+from tstitch_search.zoo import features
+from tstitch_search.zoo.data import load_fashion_mnist
+from tstitch_search.zoo.models import MEMBERS, NULL_CLASS, new_denoiser, new_scheduler, new_vae
+
+OUT = Path(__file__).parent / "fashion"
+SEED = 2402_14167
+LABEL_DROPOUT = 0.1
+KL_WEIGHT = 1e-3
+# The share of its training after which S_early is taken (weakly trained small models: paper, appendix A.17).
+EARLY_SHARE = 0.08
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast one network learns. The rate is constant, then falls to zero over the last quarter."""
+
+    n_steps: int
+    batch_size: int
+    learning_rate: float
+    ema: float = 0.999
+
+
+RECIPES = {
+    "vae": Recipe(3_500, 64, 2e-3, ema=0.99),
+    "features": Recipe(3_300, 128, 2e-3, ema=0.99),
+    "S": Recipe(16_000, 64, 1.5e-3),
+    "B": Recipe(12_000, 64, 8e-4),
+    "U": Recipe(8_000, 64, 6e-4),
+    "XL": Recipe(12_000, 64, 5e-4),
+}
+
+Loss = Callable[[nn.Module, torch.Tensor, torch.Generator], torch.Tensor]
+
+
+class Trainer:
+    """One network, one recipe, one loss of (network, image indices, generator); resumable to the bit per step.
+
+    Batch i is drawn from a generator seeded by (SEED, i) alone, so that a resumed run sees the same batches.
+    """
+
+    def __init__(self, name: str, net: nn.Module, loss: Loss, n_images: int, work: Path, device: str):
+        self.name, self.loss, self.n_images, self.device = name, loss, n_images, device
+        self.recipe = RECIPES[name]
+        self.checkpoint = work / f"{name}.pt"
+        self.net = net.to(device)
+        self.ema = {key: value.detach().clone() for key, value in net.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=self.recipe.learning_rate, weight_decay=0.01, fused=True)
+        self.step, self.seconds, self.losses = 0, 0.0, []
+        if self.checkpoint.exists():
+            self._restore()
+
+    def run(self, until: int | None = None) -> None:
+        """Train up to step `until` (default: the whole recipe) and keep a checkpoint."""
+        started, start_seconds, recent = time.perf_counter(), self.seconds, []
+        until = until or self.recipe.n_steps
+        while self.step < until:
+            recent.append(self._one_step())
+            self.step += 1
+            self.seconds = start_seconds + time.perf_counter() - started
+            if self.step % 100 == 0:
+                self.losses.append(round(float(torch.stack(recent).mean()), 5))
+                recent = []
+                left = (self.recipe.n_steps - self.step) * self.seconds / self.step
+                print(f"{self.name}: step {self.step}/{self.recipe.n_steps} loss {self.losses[-1]} left {left:.0f} s", flush=True)
+            if self.step % 500 == 0 or self.step == until:
+                self._save()
+
+    def averaged(self) -> nn.Module:
+        """The network with the exponential moving average of its weights, which is what ships."""
+        self.net.load_state_dict(self.ema)
+        return self.net.eval()
+
+    def _one_step(self) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(SEED + self.step)
+        indices = torch.randint(self.n_images, (self.recipe.batch_size,), generator=generator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        loss = self.loss(self.net, indices, generator)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._average()
+        return loss.detach()
+
+    def _learning_rate(self) -> float:
+        warm_up = min(1.0, (self.step + 1) / 200)
+        cool_down = min(1.0, (self.recipe.n_steps - self.step) / (0.25 * self.recipe.n_steps))
+        return self.recipe.learning_rate * warm_up * cool_down
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        for key, value in self.net.state_dict().items():
+            if value.is_floating_point():
+                self.ema[key].lerp_(value, 1 - decay)
+            else:
+                self.ema[key].copy_(value)
+
+    def _save(self) -> None:
+        state = {
+            "net": self.net.state_dict(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+            "progress": {"step": self.step, "seconds": self.seconds, "losses": self.losses},
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+    def _restore(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema = state["ema"]
+        progress = state["progress"]
+        self.step, self.seconds, self.losses = progress["step"], progress["seconds"], progress["losses"]
+
+    def record(self) -> dict[str, object]:
+        """What the model card says of this training."""
+        n_parameters = sum(p.numel() for p in self.net.parameters())
+        return {
+            **asdict(self.recipe),
+            "n_parameters": n_parameters,
+            "seconds": round(self.seconds),
+            "device": self.device,
+            "torch": torch.__version__,
+            "losses_every_100": self.losses,
+        }
+
+
+def train_vae(images: torch.Tensor, work: Path, device: str) -> Trainer:
+    """The autoencoder: L1 distance plus a weak pull of the latents towards a normal distribution."""
+
+    def loss(net: nn.Module, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        batch = images[indices].to(device)
+        with torch.autocast(device, dtype=torch.bfloat16):
+            posterior = net.encode(batch).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
+            decoded = net.decode(posterior.mean + posterior.std * noise).sample
+        return functional.l1_loss(decoded.float(), batch) + KL_WEIGHT * posterior.kl().float().mean() / noise[0].numel()
+
+    return Trainer("vae", new_vae(), loss, len(images), work, device)
+
+
+def train_features(images: torch.Tensor, labels: torch.Tensor, work: Path, device: str) -> Trainer:
+    """The classifier behind the features: cross-entropy with shifts of up to two pixels and mirror images."""
+
+    def loss(net: nn.Module, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        dx, dy, mirror = (int(torch.randint(k, (1,), generator=generator)) for k in (5, 5, 2))
+        batch = torch.roll(images[indices], (dx - 2, dy - 2), dims=(2, 3))
+        _, logits = net((batch.flip(3) if mirror else batch).to(device))
+        return functional.cross_entropy(logits, labels[indices].to(device), label_smoothing=0.05)
+
+    return Trainer("features", features.FashionClassifier(), loss, len(images), work, device)
+
+
+def train_denoiser(name: str, latents: torch.Tensor, labels: torch.Tensor, work: Path, device: str) -> Trainer:
+    """A denoiser on latents (n, 8, 8, 8) = (mean, std): mean squared error of the predicted velocity."""
+    scheduler = new_scheduler()
+
+    def loss(net: nn.Module, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        mean, std = latents[indices].float().chunk(2, dim=1)
+        clean = mean + std * torch.randn(mean.shape, generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        t = torch.randint(scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
+        dropped = torch.rand(len(clean), generator=generator) < LABEL_DROPOUT
+        y = torch.where(dropped, NULL_CLASS, labels[indices])
+        noisy, target = scheduler.add_noise(clean, noise, t), scheduler.get_velocity(clean, noise, t)
+        predicted = net(noisy.to(device), timestep=t.to(device), class_labels=y.to(device)).sample
+        return functional.mse_loss(predicted, target.to(device))
+
+    # Evaluation mode: diffusers' DiT would otherwise drop labels again, in each block on its own.
+    return Trainer(name, new_denoiser(name).eval(), loss, len(latents), work, device)
+
+
+@torch.no_grad()
+def encode_all(vae: nn.Module, images: torch.Tensor, path: Path, device: str) -> torch.Tensor:
+    """Latents (n, 8, 8, 8) float16: scaled mean and standard deviation of every image, cached at `path`."""
+    if not path.exists():
+        vae = vae.to(device)
+        posteriors = [vae.encode(batch.to(device)).latent_dist for batch in images.split(500)]
+        moments = torch.cat([torch.cat([p.mean, p.std], dim=1) for p in posteriors]) * vae.config.scaling_factor
+        torch.save(moments.half().cpu(), path)
+    return torch.load(path, weights_only=True)
+
+
+@torch.no_grad()
+def latent_scale(vae: nn.Module, images: torch.Tensor) -> float:
+    """One over the standard deviation of the latents, so that scaled latents have unit variance."""
+    means = torch.cat([vae.encode(batch).latent_dist.sample() for batch in images[:10_000].split(500)])
+    return float(1 / means.std())
+
+
+@torch.no_grad()
+def write_reference(images: np.ndarray, labels: np.ndarray, out: Path) -> None:
+    """Reference features: mu and sigma of all training images, and the features of a balanced 10,000 of them."""
+    extractor = features.FashionFeatureExtractor(features.NAME, [str(features.FEATURE_DIM)])
+    rgb = torch.from_numpy(images)[:, None].expand(-1, 3, -1, -1)
+    values = torch.cat([extractor(batch)[0] for batch in rgb.split(500)]).numpy()
+    chosen = np.concatenate([np.flatnonzero(labels == c)[:1_000] for c in range(10)])
+    np.savez_compressed(
+        out / "reference.npz",
+        mu=values.mean(0, dtype=np.float64),
+        sigma=np.cov(values.astype(np.float64), rowvar=False),
+        n_images=np.int64(len(values)),
+        features=values[np.sort(chosen)].astype(np.float16),
+    )
+
+
+@torch.no_grad()
+def test_accuracy(net: nn.Module, work: Path) -> float:
+    """Share of the 10,000 test images that the classifier names rightly."""
+    images, labels = load_fashion_mnist("t10k", work)
+    logits = torch.cat([net(batch)[1] for batch in as_tensor(images).split(500)])
+    return float((logits.argmax(1) == torch.from_numpy(labels)).float().mean())
+
+
+def as_tensor(images: np.ndarray) -> torch.Tensor:
+    """uint8 (n, 32, 32) -> float (n, 1, 32, 32) in [-1, 1]."""
+    return torch.from_numpy(images)[:, None].float() / 127.5 - 1
+
+
+def write_record(out: Path, name: str, record: dict[str, object]) -> None:
+    """One JSON file per network: how it was trained, for the model card."""
+    (out / "training").mkdir(exist_ok=True)
+    (out / "training" / f"{name}.json").write_text(json.dumps(record) + "\n")
+
+
+def main() -> None:
+    """Train what is asked for and missing."""
+    stages = ("vae", "features", *MEMBERS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=stages, default=stages, help="train these networks only")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
+    parser.add_argument("--work", type=Path, default=Path("build/zoo"), help="checkpoints and cached latents")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the trained family goes")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(SEED)
+    args.work.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    images_u8, labels_np = load_fashion_mnist("train", args.work)
+    images, labels = as_tensor(images_u8), torch.from_numpy(labels_np)
+    for name in args.only:
+        if name == "vae":
+            finish_vae(train_vae(images, args.work, args.device), images, args.out)
+        elif name == "features":
+            finish_features(train_features(images, labels, args.work, args.device), images_u8, labels_np, args)
+        else:
+            finish_denoiser(name, images, labels, args)
+
+
+def finish_vae(trainer: Trainer, images: torch.Tensor, out: Path) -> None:
+    """Train, scale and save the autoencoder beside the family's scheduler."""
+    if (out / "vae").exists():
+        return
+    trainer.run()
+    vae = trainer.averaged().cpu()
+    vae.register_to_config(scaling_factor=latent_scale(vae, images))
+    vae.half().save_pretrained(out / "vae")
+    new_scheduler().save_pretrained(out / "scheduler")
+    write_record(out, "vae", trainer.record())
+
+
+def finish_features(trainer: Trainer, images: np.ndarray, labels: np.ndarray, args: argparse.Namespace) -> None:
+    """Train and save the classifier, then the reference features it gives."""
+    path = args.out / "features.safetensors"
+    if not path.exists():
+        trainer.net.train()
+        trainer.run()
+        net = trainer.averaged().cpu()
+        save_file(net.state_dict(), path)
+        write_record(args.out, "features", {**trainer.record(), "test_accuracy": test_accuracy(net, args.work)})
+    write_reference(images, labels, args.out)
+
+
+def finish_denoiser(name: str, images: torch.Tensor, labels: torch.Tensor, args: argparse.Namespace) -> None:
+    """Train and save one member; S also leaves its early self."""
+    if (args.out / name).exists():
+        return
+    vae = type(new_vae()).from_pretrained(args.out / "vae").float()
+    latents = encode_all(vae, images, args.work / "latents.pt", args.device)
+    trainer = train_denoiser(name, latents, labels, args.work, args.device)
+    early = round(EARLY_SHARE * trainer.recipe.n_steps)
+    if name == "S" and trainer.step < early:
+        trainer.run(until=early)
+        state = {key: value.clone() for key, value in trainer.net.state_dict().items()}
+        trainer.averaged().half().save_pretrained(args.out / "S_early")
+        trainer.net.float().load_state_dict(state)
+    trainer.run()
+    trainer.averaged().half().save_pretrained(args.out / name)
+    write_record(args.out, name, trainer.record())
+
+
+if __name__ == "__main__":
+    main()
