@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import floor, fsum
 
 from tstitch_search.errors import ConfigError
 
 # A denoiser's name: a letter, then letters, digits, `_`, `.`, `+` (as in `XL+deepcache3`).
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+]*")
-_SEGMENT = re.compile(rf"({NAME.pattern})\*([0-9]+)")
+_SEGMENT = re.compile(rf"({NAME.pattern})\*([0-9]{{1,9}})")
 
 
 @dataclass(frozen=True, order=True)
@@ -28,7 +28,9 @@ class Segment:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.denoiser):
-            raise ConfigError(f"{self.denoiser!r} is not a denoiser name: expected a letter, then letters, digits, _ . +")
+            raise ConfigError(
+                f"{self.denoiser!r} is not a denoiser name: expected a letter, then letters, digits, _ . +"
+            )
         if self.n_steps < 1:
             raise ConfigError(f"a segment needs at least one step, got {self.denoiser}*{self.n_steps}")
 
@@ -50,15 +52,15 @@ class Allocation:
         names = [s.denoiser for s in self.segments]
         if not names:
             raise ConfigError("an allocation needs at least one step, got none")
-        if any(a == b for a, b in zip(names, names[1:], strict=False)):
+        if any(a == b for a, b in pairwise(names)):
             raise ConfigError(f"neighbouring segments must differ, got {self}")
 
     @classmethod
     def of(cls, parts: Iterable[tuple[str, int]]) -> "Allocation":
         """The allocation giving each (denoiser, n_steps) in turn its steps; zero steps are dropped."""
-        kept = [(name, n) for name, n in parts if n != 0]
-        merged = [(name, sum(n for _, n in run)) for name, run in groupby(kept, key=lambda part: part[0])]
-        return cls(tuple(Segment(name, n) for name, n in merged))
+        kept = [Segment(name, n) for name, n in parts if n != 0]
+        runs = groupby(kept, key=lambda segment: segment.denoiser)
+        return cls(tuple(Segment(name, sum(s.n_steps for s in run)) for name, run in runs))
 
     @classmethod
     def parse(cls, text: str) -> "Allocation":
@@ -66,7 +68,8 @@ class Allocation:
         matches = [_SEGMENT.fullmatch(part.strip()) for part in text.split("-")]
         if any(m is None for m in matches):
             raise ConfigError(
-                f"{text!r} is not an allocation: expected segments DENOISER*STEPS joined by '-'", hint="for example S*8-XL*12"
+                f"{text!r} is not an allocation: expected segments DENOISER*STEPS joined by '-'",
+                hint="for example S*8-XL*12",
             )
         return cls.of((m[1], int(m[2])) for m in matches if m)
 

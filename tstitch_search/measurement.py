@@ -1,7 +1,7 @@
 """What is asked of a worker and what it answers: small values with units in their names.
 
 A worker does one `Job` at a time. Images are made in chunks of a proxy set (`MakeChunk`), times are taken alone
-(`Calibrate`, `TimeAllocation`). Everything here can be pickled and imports neither torch nor ray.
+(`Calibrate`, `TimeAllocations`). Everything here can be pickled and imports neither torch nor ray.
 """
 
 from dataclasses import dataclass
@@ -78,10 +78,13 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class TimeAllocation:
-    """Time whole batches end to end, from noise to decoded images; answers `AllocationTime`."""
+class TimeAllocations:
+    """Time whole batches end to end, from noise to decoded images; answers `AllocationTimes`.
 
-    allocation: Allocation
+    Repeats are interleaved over the allocations, so that a drift of the device hits all alike.
+    """
+
+    allocations: tuple[Allocation, ...]
     n_repeats: int
 
 
@@ -91,6 +94,13 @@ class AllocationTime:
 
     seconds: tuple[float, ...]
     peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class AllocationTimes:
+    """One `AllocationTime` per allocation of the job, in its order."""
+
+    times: tuple[AllocationTime, ...]
 
 
 @dataclass(frozen=True)
@@ -110,8 +120,8 @@ class PublishFid:
     sigma: np.ndarray
 
 
-Job: TypeAlias = MakeChunk | Calibrate | TimeAllocation | MakeImages | PublishFid
-Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTime | np.ndarray | float
+Job: TypeAlias = MakeChunk | Calibrate | TimeAllocations | MakeImages | PublishFid
+Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,15 @@ def pareto_front(points: Sequence[Point]) -> list[int]:
 
 
 def hypervolume(points: Sequence[Point], reference: Point) -> float:
-    """Area dominated by `points` up to the worst corner `reference`; 0 for an empty or outlying set."""
-    inside = [p for p in points if p[0] < reference[0] and p[1] < reference[1]]
+    """Area dominated by `points` up to the worst corner `reference`; 0 for an empty or outlying set.
+
+    Raises ValueError on NaN or infinity among the points.
+    """
     area, ceiling = 0.0, reference[1]
-    for i in pareto_front(inside):
-        x, y = inside[i]
-        area += (reference[0] - x) * (ceiling - y)
-        ceiling = y
+    for x, y in (points[i] for i in pareto_front(points)):
+        if x < reference[0] and y < ceiling:
+            area += (reference[0] - x) * (ceiling - y)
+            ceiling = y
     return area
 
 

@@ -38,7 +38,9 @@ class FashionClassifier(nn.Module):
 class FashionFeatureExtractor(FeatureExtractorBase):
     """torch-fidelity's view of the classifier: uint8 (n, 3, 32, 32) -> the pooled features (n, 64) and the logits."""
 
-    def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str | None = None, **_: object):
+    def __init__(
+        self, name: str, features_list: list[str], feature_extractor_weights_path: str | None = None, **_: object
+    ):
         super().__init__(name, features_list)
         path = Path(feature_extractor_weights_path or WEIGHTS)
         if not path.exists():

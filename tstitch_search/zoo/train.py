@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
@@ -44,12 +46,13 @@ RECIPES = {
     "vae": Recipe(3_500, 64, 2e-3, ema=0.99),
     "features": Recipe(3_300, 128, 2e-3, ema=0.99),
     "S": Recipe(16_000, 64, 1.5e-3),
-    "B": Recipe(12_000, 64, 8e-4),
-    "U": Recipe(8_000, 64, 6e-4),
-    "XL": Recipe(12_000, 64, 5e-4),
+    "B": Recipe(9_000, 64, 8e-4),
+    "U": Recipe(5_000, 64, 6e-4),
+    "XL": Recipe(9_000, 64, 5e-4),
 }
 
-Loss = Callable[[nn.Module, torch.Tensor, torch.Generator], torch.Tensor]
+# Losses take the network as Any: each calls its own methods (encode, decode, forward with labels).
+Loss = Callable[[Any, torch.Tensor, torch.Generator], torch.Tensor]
 
 
 class Trainer:
@@ -64,8 +67,11 @@ class Trainer:
         self.checkpoint = work / f"{name}.pt"
         self.net = net.to(device)
         self.ema = {key: value.detach().clone() for key, value in net.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=self.recipe.learning_rate, weight_decay=0.01, fused=True)
-        self.step, self.seconds, self.losses = 0, 0.0, []
+        self.optimizer = torch.optim.AdamW(
+            net.parameters(), lr=self.recipe.learning_rate, weight_decay=0.01, fused=True
+        )
+        self.step, self.seconds = 0, 0.0
+        self.losses: list[float] = []
         if self.checkpoint.exists():
             self._restore()
 
@@ -81,11 +87,14 @@ class Trainer:
                 self.losses.append(round(float(torch.stack(recent).mean()), 5))
                 recent = []
                 left = (self.recipe.n_steps - self.step) * self.seconds / self.step
-                print(f"{self.name}: step {self.step}/{self.recipe.n_steps} loss {self.losses[-1]} left {left:.0f} s", flush=True)
+                print(
+                    f"{self.name}: step {self.step}/{self.recipe.n_steps} loss {self.losses[-1]} left {left:.0f} s",
+                    flush=True,
+                )
             if self.step % 500 == 0 or self.step == until:
                 self._save()
 
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> Any:
         """The network with the exponential moving average of its weights, which is what ships."""
         self.net.load_state_dict(self.ema)
         return self.net.eval()
@@ -152,7 +161,7 @@ class Trainer:
 def train_vae(images: torch.Tensor, work: Path, device: str) -> Trainer:
     """The autoencoder: L1 distance plus a weak pull of the latents towards a normal distribution."""
 
-    def loss(net: nn.Module, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def loss(net: Any, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         batch = images[indices].to(device)
         with torch.autocast(device, dtype=torch.bfloat16):
             posterior = net.encode(batch).latent_dist
@@ -166,7 +175,7 @@ def train_vae(images: torch.Tensor, work: Path, device: str) -> Trainer:
 def train_features(images: torch.Tensor, labels: torch.Tensor, work: Path, device: str) -> Trainer:
     """The classifier behind the features: cross-entropy with shifts of up to two pixels and mirror images."""
 
-    def loss(net: nn.Module, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def loss(net: Any, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         dx, dy, mirror = (int(torch.randint(k, (1,), generator=generator)) for k in (5, 5, 2))
         batch = torch.roll(images[indices], (dx - 2, dy - 2), dims=(2, 3))
         _, logits = net((batch.flip(3) if mirror else batch).to(device))
@@ -179,7 +188,7 @@ def train_denoiser(name: str, latents: torch.Tensor, labels: torch.Tensor, work:
     """A denoiser on latents (n, 8, 8, 8) = (mean, std): mean squared error of the predicted velocity."""
     scheduler = new_scheduler()
 
-    def loss(net: nn.Module, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def loss(net: Any, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mean, std = latents[indices].float().chunk(2, dim=1)
         clean = mean + std * torch.randn(mean.shape, generator=generator)
         noise = torch.randn(clean.shape, generator=generator)
@@ -195,7 +204,7 @@ def train_denoiser(name: str, latents: torch.Tensor, labels: torch.Tensor, work:
 
 
 @torch.no_grad()
-def encode_all(vae: nn.Module, images: torch.Tensor, path: Path, device: str) -> torch.Tensor:
+def encode_all(vae: AutoencoderKL, images: torch.Tensor, path: Path, device: str) -> torch.Tensor:
     """Latents (n, 8, 8, 8) float16: scaled mean and standard deviation of every image, cached at `path`."""
     if not path.exists():
         vae = vae.to(device)
@@ -206,7 +215,7 @@ def encode_all(vae: nn.Module, images: torch.Tensor, path: Path, device: str) ->
 
 
 @torch.no_grad()
-def latent_scale(vae: nn.Module, images: torch.Tensor) -> float:
+def latent_scale(vae: AutoencoderKL, images: torch.Tensor) -> float:
     """One over the standard deviation of the latents, so that scaled latents have unit variance."""
     means = torch.cat([vae.encode(batch).latent_dist.sample() for batch in images[:10_000].split(500)])
     return float(1 / means.std())
@@ -278,7 +287,7 @@ def finish_vae(trainer: Trainer, images: torch.Tensor, out: Path) -> None:
     if (out / "vae").exists():
         return
     trainer.run()
-    vae = trainer.averaged().cpu()
+    vae: Any = trainer.averaged().cpu()
     vae.register_to_config(scaling_factor=latent_scale(vae, images))
     vae.half().save_pretrained(out / "vae")
     new_scheduler().save_pretrained(out / "scheduler")

@@ -1,0 +1,130 @@
+"""What the files that ship mean, and what comes back from `load_study`, `resolve_path` and `json_schema`."""
+
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tstitch_search.config.load import json_schema, load_space, load_study, resolve_path
+from tstitch_search.config.models import Study
+from tstitch_search.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
+QUICKSTART = ROOT / "studies" / "quickstart.yaml"
+SPACE = ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml"
+
+
+def write_study(folder: Path, text: str = "") -> Path:
+    """The path of the smallest valid study in `folder`, with `text` added, beside a copy of the shipped space."""
+    (folder / "space.yaml").write_text(SPACE.read_text())
+    path = folder / "study.yaml"
+    path.write_text(f"name: small\nsearch_space: space.yaml\nquality: {{reference: zoo:fashion}}\n{text}")
+    return path
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_shipped_study_loads_and_is_named_like_its_file(path: Path) -> None:
+    assert load_study(path).config.name == path.stem
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_every_shipped_search_space_loads_and_is_named_like_its_file(path: Path) -> None:
+    assert load_space(path).name == path.stem
+
+
+def test_the_search_space_is_found_relative_to_the_study(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "space.yaml").write_text(SPACE.read_text())
+    path = tmp_path / "inner" / "study.yaml"
+    path.write_text("name: x\nsearch_space: ../space.yaml\nquality: {reference: zoo:fashion}\n")
+    study = load_study(path)
+    assert study.space == load_space(SPACE)
+    assert study.space_path.samefile(tmp_path / "space.yaml")
+
+
+def test_units_become_shares_and_seconds(tmp_path: Path) -> None:
+    text = "focus: {latency_s: [250ms, 1.5m], max_fid_loss: 57%}\nsearch: {device_seconds: 2h}\n"
+    config = load_study(write_study(tmp_path, text)).config
+    assert config.focus.latency_s == (0.25, 90.0)
+    assert config.focus.max_fid_loss == 0.57
+    assert config.search.device_seconds == 7200.0
+
+
+@pytest.mark.parametrize(("grid", "grid_steps"), [("10%", 2), ("0.1", 2), ("1", 1), ("5", 5), ("20", 20)])
+def test_a_grid_is_a_share_of_the_steps_or_a_number_of_steps(grid: str, grid_steps: int) -> None:
+    assert load_space(SPACE, [f"space.grid={grid}"]).grid_steps == grid_steps
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "/a", "", "-rf", "a\\b", ".hidden", "a b", "a\n", "x" * 101])
+def test_a_study_name_cannot_climb_out_of_the_reports(tmp_path: Path, name: str) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace("small", yaml.safe_dump(name, default_style='"').strip()))
+    with pytest.raises(ConfigError, match=r"study\.yaml:1: name: got "):
+        load_study(path)
+
+
+def test_a_problem_in_the_space_names_the_space_file_and_its_line(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    (tmp_path / "space.yaml").write_text(SPACE.read_text().replace("n_steps: 20", "n_steps: 0"))
+    line = SPACE.read_text().splitlines().index("n_steps: 20") + 1
+    with pytest.raises(ConfigError, match=rf"space\.yaml:{line}: n_steps: got 0, expected at least 1") as caught:
+        load_study(path)
+    assert "study.yaml" not in caught.value.message
+
+
+def test_what_looks_local_becomes_absolute_and_hub_ids_stay(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    assert resolve_path("weights", tmp_path) == str(tmp_path / "weights")
+    assert resolve_path("./missing", tmp_path) == str(tmp_path / "missing")
+    assert resolve_path("../missing", tmp_path / "weights") == str(tmp_path / "missing")
+    assert resolve_path("/missing", tmp_path) == "/missing"
+    assert resolve_path("owner/name", tmp_path) == "owner/name"
+    assert resolve_path("zoo:fashion/S", tmp_path) == "zoo:fashion/S"
+
+
+def test_a_relative_base_counts_from_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    with chdir(tmp_path):
+        assert resolve_path("weights", Path()) == str(tmp_path / "weights")
+
+
+@pytest.mark.parametrize("path", [*STUDIES, *SPACES], ids=lambda path: path.stem)
+def test_the_schema_accepts_what_ships(path: Path) -> None:
+    kind = "study" if path in STUDIES else "space"
+    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema(kind))
+
+
+def test_the_schema_accepts_units_and_refuses_unknown_keys(tmp_path: Path) -> None:
+    text = "focus: {latency_s: [250ms, 90], max_fid_loss: 5%}\nsearch: {device_seconds: 2h}\n"
+    document = yaml.safe_load(write_study(tmp_path, text).read_text())
+    jsonschema.validate(document, json_schema("study"))
+    with pytest.raises(jsonschema.ValidationError, match="colour"):
+        jsonschema.validate(document | {"colour": "red"}, json_schema("study"))
+
+
+@pytest.mark.parametrize("kind", ["study", "space"])
+def test_the_schema_describes_every_key(kind: Any) -> None:
+    schema = json_schema(kind)
+
+    def described(value: dict[str, Any]) -> bool:
+        model = schema["$defs"].get(value.get("$ref", "").removeprefix("#/$defs/"), {})
+        return bool(value.get("description") or model.get("description"))
+
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["title"] == f"tstitch-search {kind}"
+    keys = [
+        (model["title"], key, value)
+        for model in [schema, *schema["$defs"].values()]
+        for key, value in model["properties"].items()
+    ]
+    assert [(title, key) for title, key, value in keys if not described(value)] == []
+
+
+def test_a_study_can_be_built_by_hand_like_by_file() -> None:
+    loaded = load_study(QUICKSTART)
+    assert Study(**dict(loaded)) == loaded

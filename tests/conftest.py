@@ -1,0 +1,115 @@
+"""What several tests share: a whole model family on disk, small enough to sample in milliseconds."""
+
+from pathlib import Path
+
+import pytest
+
+SPACE = """\
+name: tiny
+family: dit
+pipeline: .
+n_classes: 10
+denoisers:
+  - {name: S, weights: S}
+  - {name: B, weights: B}
+  - {name: XL, weights: XL}
+n_steps: 4
+grid: 1
+"""
+
+STUDY = """\
+name: tiny
+search_space: space.yaml
+guidance_scale: 1.5
+proxy_set: {chunk_size: 10}
+quality:
+  extractor: fashion-cnn
+  extractor_weights: features.safetensors
+  reference: reference.npz
+  n_images: 20
+search: {sampler: enumerate}
+confirm: {n_images: 40, max_entries: 4}
+latency: {batch_size: 2, n_repeats: 3}
+workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model family of random weights, saved and described as a user's own would be; do not change it.
+
+    In it: study.yaml, its space.yaml with the members S, B, XL (DiT) at 4 steps, one more member U (U-Net), vae and
+    scheduler for 4x8x8 latents of grey 32x32 images, features.safetensors for the extractor, reference.npz.
+    """
+    import torch
+
+    folder = tmp_path_factory.mktemp("tiny_family")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _save_networks(folder)
+        _save_extractor_and_reference(folder)
+    (folder / "space.yaml").write_text(SPACE)
+    (folder / "study.yaml").write_text(STUDY)
+    return folder
+
+
+def _save_networks(folder: Path) -> None:
+    from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel, UNet2DModel
+
+    for name, heads, layers in (("S", 1, 1), ("B", 2, 1), ("XL", 2, 2)):
+        DiTTransformer2DModel(
+            num_attention_heads=heads,
+            attention_head_dim=8,
+            num_layers=layers,
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            num_embeds_ada_norm=10,
+        ).save_pretrained(folder / name)
+    UNet2DModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        layers_per_block=1,
+        attention_head_dim=8,
+        norm_num_groups=4,
+        num_class_embeds=11,
+    ).save_pretrained(folder / "U")
+    AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8),
+        norm_num_groups=4,
+        sample_size=32,
+        mid_block_add_attention=False,
+    ).save_pretrained(folder / "vae")
+    DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        timestep_spacing="trailing",
+    ).save_pretrained(folder / "scheduler")
+
+
+def _save_extractor_and_reference(folder: Path) -> None:
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    from tstitch_search.zoo.features import FashionClassifier
+
+    classifier = FashionClassifier()
+    for module in classifier.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # one pass sets the statistics, so that features have a natural scale
+    images = torch.rand(200, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        classifier.train()(images)
+        features = classifier.eval()(images)[0].double().numpy()
+    save_file(classifier.state_dict(), folder / "features.safetensors")
+    np.savez(folder / "reference.npz", mu=features.mean(0), sigma=np.cov(features, rowvar=False), n_images=200)

@@ -1,0 +1,193 @@
+"""The whole measurer on a real, tiny family: jobs in, answers out, the same wherever and however they are done."""
+
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import load_study
+from tstitch_search.config.models import Study
+from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
+from tstitch_search.measure.features import published_fid
+from tstitch_search.measure.measurer import StudyMeasurer, measurer_factory
+from tstitch_search.measurement import (
+    AllocationTimes,
+    Calibrate,
+    Calibration,
+    Chunk,
+    ChunkFeatures,
+    MakeChunk,
+    MakeImages,
+    PublishFid,
+    TimeAllocations,
+)
+from tstitch_search.quality.reference import load_reference
+from tstitch_search.workers.protocol import Measurer, MeasurerFactory
+
+MIXED = Allocation.parse("S*2-XL*2")
+
+
+def loaded(study: Study) -> StudyMeasurer:
+    measurer = measurer_factory(study, threads=1)()
+    measurer.load()
+    return measurer
+
+
+def with_workers(study: Study, **values: Any) -> Study:
+    workers = study.config.workers.model_copy(update=values)
+    return study.model_copy(update={"config": study.config.model_copy(update={"workers": workers})})
+
+
+@pytest.fixture(scope="module")
+def study(tiny_family: Path) -> Study:
+    return load_study(tiny_family / "study.yaml")
+
+
+@pytest.fixture(scope="module")
+def measurer(study: Study) -> StudyMeasurer:
+    return loaded(study)
+
+
+def images(measurer: StudyMeasurer, allocation: Allocation, chunk: Chunk) -> np.ndarray:
+    answer = measurer.do(MakeImages(allocation, chunk))
+    assert isinstance(answer, np.ndarray)
+    return answer.astype(int)
+
+
+def features(measurer: StudyMeasurer, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
+    answer = measurer.do(MakeChunk(allocation, chunk))
+    assert isinstance(answer, ChunkFeatures)
+    return answer
+
+
+def test_the_factory_survives_pickling_and_its_measurer_keeps_the_protocol(study: Study) -> None:
+    factory: MeasurerFactory = pickle.loads(pickle.dumps(measurer_factory(study, threads=1)))
+    measurer: Measurer = factory()
+    seconds = measurer.load()
+    assert list(seconds) == ["S", "B", "XL"]
+    assert all(s > 0 for s in seconds.values())
+    assert measurer.device
+
+
+def test_a_chunk_is_answered_with_its_features_and_seconds(measurer: StudyMeasurer) -> None:
+    answer = features(measurer, MIXED, Chunk("search", 0, 13))
+    assert answer.features.shape == (13, 64)
+    assert answer.features.dtype == np.float32
+    assert np.isfinite(answer.features).all()
+    assert answer.seconds > 0
+
+
+def test_images_are_uint8_rgb_and_those_the_features_are_of(measurer: StudyMeasurer) -> None:
+    from tstitch_search.measure.features import extract
+
+    chunk = Chunk("search", 0, 6)
+    made = measurer.do(MakeImages(MIXED, chunk))
+    assert isinstance(made, np.ndarray)
+    assert (made.shape, made.dtype) == ((6, 32, 32, 3), np.uint8)
+    again = extract(measurer._extractor, torch.from_numpy(made).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(features(measurer, MIXED, chunk).features, again, rtol=1e-5)
+
+
+@pytest.mark.parametrize("device_batch_size", [1, 3, 64])
+def test_the_device_batch_changes_no_image_by_more_than_one_level(
+    study: Study, measurer: StudyMeasurer, device_batch_size: int
+) -> None:
+    other = loaded(with_workers(study, device_batch_size=device_batch_size))
+    chunk = Chunk("search", 0, 12)
+    assert np.abs(images(other, MIXED, chunk) - images(measurer, MIXED, chunk)).max() <= 1
+
+
+def test_an_image_is_the_same_in_whatever_chunk_it_is_made(measurer: StudyMeasurer) -> None:
+    whole = images(measurer, MIXED, Chunk("search", 0, 12))
+    for first, last in ((0, 5), (5, 12), (7, 8)):
+        assert np.abs(images(measurer, MIXED, Chunk("search", first, last)) - whole[first:last]).max() <= 1
+
+
+def test_the_two_sets_and_the_allocations_make_different_images(measurer: StudyMeasurer) -> None:
+    made = [
+        images(measurer, allocation, Chunk(name, 0, 2))
+        for name in ("search", "confirm")
+        for allocation in (MIXED, Allocation.parse("XL*4"))
+    ]
+    assert len({m.tobytes() for m in made}) == 4
+
+
+def test_the_same_job_gives_the_same_answer_after_any_other(measurer: StudyMeasurer) -> None:
+    chunk = Chunk("search", 0, 4)
+    first = images(measurer, MIXED, chunk)
+    measurer.do(Calibrate(("S", "XL"), 4, 3))
+    images(measurer, Allocation.parse("B*4"), chunk)
+    assert np.array_equal(images(measurer, MIXED, chunk), first)
+
+
+def test_calibration_says_what_was_timed_and_gives_the_threads_back(measurer: StudyMeasurer) -> None:
+    threads = torch.get_num_threads()
+    found = measurer.do(Calibrate(("S", "B", "XL"), 4, 3))
+    assert isinstance(found, Calibration)
+    assert list(found.step_s) == list(found.step_se) == ["S", "B", "XL"]
+    assert all(s > 0 for s in found.step_s.values())
+    assert (found.batch_size, found.n_repeats) == (2, 3)
+    assert found.device.startswith(measurer.device)
+    assert min(found.fixed_s, found.fixed_se, found.spread) >= 0
+    assert found.peak_memory_mb > 0
+    assert torch.get_num_threads() == threads
+
+
+def test_front_members_are_timed_in_the_order_asked(measurer: StudyMeasurer) -> None:
+    answer = measurer.do(TimeAllocations((MIXED, Allocation.parse("S*4")), n_repeats=3))
+    assert isinstance(answer, AllocationTimes)
+    assert [len(t.seconds) for t in answer.times] == [3, 3]
+    assert all(s > 0 for t in answer.times for s in t.seconds)
+
+
+def test_the_published_fid_is_that_of_the_studys_reference(measurer: StudyMeasurer, tiny_family: Path) -> None:
+    values = features(measurer, MIXED, Chunk("search", 0, 80)).features
+    mu, sigma = values.mean(0), np.cov(values, rowvar=False)
+    expected = published_fid(mu, sigma, load_reference("reference.npz", tiny_family))
+    assert measurer.do(PublishFid(MIXED, mu, sigma)) == expected > 0
+
+
+def test_a_job_that_cannot_be_done_names_the_reason_and_the_next_one_is_done(measurer: StudyMeasurer) -> None:
+    with pytest.raises(ConfigError, match="unknown denoiser 'M'"):
+        measurer.do(MakeChunk(Allocation.parse("M*4"), Chunk("search", 0, 2)))
+    with pytest.raises(ConfigError, match="has 5 steps, but the pipeline runs 4 steps"):
+        measurer.do(MakeChunk(Allocation.parse("S*5"), Chunk("search", 0, 2)))
+    assert features(measurer, MIXED, Chunk("search", 0, 2)).features.shape == (2, 64)
+
+
+def test_a_denoiser_that_diverges_is_a_measurement_error_of_its_allocations_only(
+    tiny_family: Path, tmp_path: Path
+) -> None:
+    from diffusers import AutoModel
+
+    folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
+    model = AutoModel.from_pretrained(str(folder / "S"))
+    model.proj_out_2.bias.data.fill_(float("nan"))
+    model.save_pretrained(folder / "S")
+    measurer = loaded(load_study(folder / "study.yaml"))
+    with pytest.raises(MeasurementError, match="not finite"):
+        features(measurer, MIXED, Chunk("search", 0, 2))
+    assert np.isfinite(features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 2)).features).all()
+
+
+def test_a_u_net_takes_part_like_any_other_member(tiny_family: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
+    text = (folder / "space.yaml").read_text()
+    (folder / "space.yaml").write_text(text.replace("{name: B, weights: B}", "{name: U, weights: U}"))
+    measurer = loaded(load_study(folder / "study.yaml"))
+    chunk = Chunk("search", 0, 3)
+    made = {text: images(measurer, Allocation.parse(text), chunk).tobytes() for text in ("U*4", "U*2-XL*2", "XL*4")}
+    assert len(set(made.values())) == 3
+
+
+@pytest.mark.parametrize("name", ["features.safetensors", "reference.npz", "B/config.json"])
+def test_a_missing_part_is_named_before_anything_is_sampled(tiny_family: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
+    (folder / name).unlink()
+    with pytest.raises(EnvironmentProblem, match=name):
+        loaded(load_study(folder / "study.yaml"))

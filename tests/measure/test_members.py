@@ -1,0 +1,49 @@
+"""Loading members: as given, in the wanted number format, or an error that says what is wrong."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+from tstitch_search.config import load_space
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.measure.facts import check_space
+from tstitch_search.measure.members import load_members, load_scheduler
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_members_are_ready_to_answer_in_the_wanted_number_format(tiny_family: Path, dtype: torch.dtype) -> None:
+    facts = check_space(load_space(tiny_family / "space.yaml"), tiny_family)
+    modules, seconds = load_members(facts, CPU, dtype)
+    assert list(modules) == list(seconds) == ["S", "B", "XL"]
+    assert all(s > 0 for s in seconds.values())
+    for module in modules.values():
+        assert not module.training
+        assert all(p.dtype == dtype and not p.requires_grad for p in module.parameters())
+
+
+def test_damaged_weights_are_an_environment_problem(tiny_family: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
+    facts = check_space(load_space(folder / "space.yaml"), folder)
+    shutil.copy(folder / "B" / "diffusion_pytorch_model.safetensors", folder / "S")
+    with pytest.raises(EnvironmentProblem, match=r"cannot load the model in .*S: "):
+        load_members(facts, CPU, torch.float32)
+
+
+def test_the_solver_replaces_the_schedulers_class_and_keeps_its_noise_process(tiny_family: Path) -> None:
+    own = load_scheduler(tiny_family / "scheduler", None)
+    other = load_scheduler(tiny_family / "scheduler", "DPMSolverMultistepScheduler")
+    assert type(own) is DDIMScheduler
+    assert type(other) is DPMSolverMultistepScheduler
+    assert other.config.prediction_type == own.config.prediction_type == "v_prediction"
+    assert torch.equal(own.alphas_cumprod, other.alphas_cumprod)
+
+
+@pytest.mark.parametrize("name", ["DDIMSchedular", "DDIM", "AutoencoderKL"])
+def test_an_unknown_solver_is_refused_with_the_nearest_names(tiny_family: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is not a diffusers scheduler, expected for example .*Scheduler"):
+        load_scheduler(tiny_family / "scheduler", name)

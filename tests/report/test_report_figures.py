@@ -1,0 +1,53 @@
+"""The Pareto plot: everything measured is on it, and no group mixes FIDs that do not compare."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tstitch_search.lookup import LookupTable
+from tstitch_search.report.figures import pareto
+from tstitch_search.report.record import read_record
+
+
+def test_no_group_of_the_plot_mixes_numbers_of_images(run_folder) -> None:
+    names = [{row[3].split()[0] for row in trace.customdata} for trace in pareto(read_record(run_folder.path)).data]
+    assert all(len(name) == 1 for name in names)
+    assert {"FID-100"} in names
+    assert {"FID-500"} in names
+
+
+def test_the_plot_holds_every_search_measurement_and_the_whole_front(run_folder) -> None:
+    search, front, *_ = pareto(read_record(run_folder.path)).data
+    assert len(search.x) == 16
+    assert list(front.x) == [e.latency_s for e in run_folder.entries]
+    assert list(front.y) == [e.fid for e in run_folder.entries]
+    assert front.error_y.array == pytest.approx([1.96 * e.fid_se for e in run_folder.entries])
+    assert front.line.shape == "hv"  # the best within a budget; a slope would interpolate
+
+
+def test_single_denoisers_and_the_papers_rule_are_named(run_folder) -> None:
+    landmarks = {
+        trace.text[0]: trace.customdata[0][0] for trace in pareto(read_record(run_folder.path)).data if trace.text
+    }
+    assert landmarks == {"S": "S*20", "B": "B*20", "XL": "XL*20", "40 % rule": "S*8-XL*12"}
+
+
+def test_an_unmeasured_rule_is_not_marked(own_run: Path) -> None:
+    table = LookupTable.read(own_run / "lookup.json")
+    replace(table, entries=tuple(e for e in table.entries if str(e.allocation) != "S*8-XL*12")).write(
+        own_run / "lookup.json"
+    )
+    ledger = own_run / "ledger.jsonl"
+    ledger.write_text("".join(line for line in ledger.read_text().splitlines(True) if "S*8-XL*12" not in line))
+    assert read_record(own_run).paper_rule_measured is None
+    assert "40 % rule" not in [trace.text and trace.text[0] for trace in pareto(read_record(own_run)).data]
+
+
+def test_what_only_the_search_measured_is_hollow_and_hidden_with_the_search(own_run: Path) -> None:
+    table = LookupTable.read(own_run / "lookup.json")
+    without = tuple(e for e in table.entries if str(e.allocation) != "B*20")
+    replace(table, entries=without).write(own_run / "lookup.json")
+    marks = {trace.text[0]: trace for trace in pareto(read_record(own_run)).data if trace.text}
+    assert (marks["B"].marker.symbol, marks["B"].meta) == ("diamond-open", "search")
+    assert (marks["XL"].marker.symbol, marks["XL"].meta) == ("diamond", "")

@@ -1,0 +1,196 @@
+"""The report page: it tells what the table and ledger say, loads nothing, and lets no text become markup."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.ledger import Ledger
+from tstitch_search.lookup import LookupTable
+from tstitch_search.report import write_report
+from tstitch_search.report.record import read_record
+from tstitch_search.report.story import headline
+from tstitch_search.report.wording import fid_text, latency_text, segments_text
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> & \" '"
+
+
+class Page(HTMLParser):
+    """The elements, attributes and visible text of a page; fails on a tag that is not closed in order."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.styles = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open.pop() == name
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "style":
+            self.styles += data
+        elif self.open and self.open[-1] != "script":
+            self.text += data
+
+    def count(self, name: str) -> int:
+        return sum(element == name for element, _ in self.elements)
+
+    def loads(self) -> Iterator[str]:
+        """Every address that the page would load or run."""
+        for _, attributes in self.elements:
+            for key in ("src", "href", "srcset", "data", "action", "poster"):
+                if key in attributes:
+                    yield attributes[key] or ""
+        yield from re.findall(r"@import|url\([^)]*\)", self.styles)
+
+
+@pytest.fixture(scope="module")
+def page(run_folder) -> Page:
+    return Page(write_report(run_folder.path).read_text(encoding="utf-8"))
+
+
+def test_every_entry_is_told_with_time_fid_and_steps(page: Page, run_folder) -> None:
+    said = {attributes.get("aria-label") for _, attributes in page.elements}
+    for entry in run_folder.entries:
+        assert str(entry.allocation) in page.text
+        assert latency_text(entry) in page.text
+        assert fid_text(entry) in page.text
+        assert segments_text(entry.allocation) in said
+    assert len(run_folder.entries) == 7
+
+
+def test_lossless_is_said_only_where_it_was_shown(page: Page, run_folder) -> None:
+    shown = [e for e in run_folder.entries if e.lossless and str(e.allocation) != "XL*20"]
+    assert [str(e.allocation) for e in shown] == ["S*4-XL*16"]
+    verdicts = [a for name, a in page.elements if name == "span" and a.get("class") == "yes"]
+    assert len(verdicts) == 1
+    assert page.text.count("not shown at n\u00a0=\u00a0500") == 5
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
+    addresses = list(page.loads())
+    assert addresses
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    policies = [a["content"] for name, a in page.elements if name == "meta" and "http-equiv" in a]
+    assert policies
+    assert str(policies[0]).startswith("default-src 'none';")
+
+
+def test_plotly_is_embedded_once(run_folder) -> None:
+    html = write_report(run_folder.path).read_text(encoding="utf-8")
+    assert html.count("* plotly.js v") == 1
+
+
+def test_strips_that_exist_are_shown_and_a_missing_one_costs_only_its_row(page: Page, run_folder) -> None:
+    assert page.count("img") == len(run_folder.entries) - 1
+
+
+def test_without_strips_there_is_no_sample_section(own_run: Path) -> None:
+    shutil.rmtree(own_run / "images")
+    html = Page(write_report(own_run).read_text(encoding="utf-8"))
+    assert html.count("img") == 0
+    assert "Samples" not in html.text
+
+
+def test_hostile_text_stays_text(page: Page, own_run: Path) -> None:
+    table = LookupTable.read(own_run / "lookup.json")
+    facts = {**table.provenance, "solver": HOSTILE, "largest": HOSTILE, HOSTILE: HOSTILE, "headline": HOSTILE}
+    point = replace(table.operating_points[0], device=HOSTILE)
+    hostile = replace(table, study=HOSTILE, provenance=facts, operating_points=(point,))
+    hostile.write(own_run / "lookup.json")
+    with Ledger(own_run / "ledger.jsonl") as ledger:
+        told = {"set": HOSTILE, "allocation": HOSTILE, "first": 0, "last": 9, "error": HOSTILE, "worker": HOSTILE}
+        ledger.append("failed", **told)
+    attacked = Page(write_report(own_run).read_text(encoding="utf-8"))
+    assert attacked.text.count(HOSTILE) >= 8
+    assert attacked.count("script") == page.count("script")
+    assert attacked.count("img") == page.count("img")
+    assert not any("onerror" in attributes for _, attributes in attacked.elements)
+
+
+def test_an_allocation_in_the_ledger_that_is_none_is_refused(own_run: Path) -> None:
+    with Ledger(own_run / "ledger.jsonl") as ledger:
+        ledger.append("trial", number=1, allocation="<b>", state="COMPLETE", latency_s=1, fid=1, fid_se=1, n_images=9)
+    with pytest.raises(ConfigError, match=r"ledger\.jsonl: '<b>' is not an allocation"):
+        write_report(own_run)
+
+
+def test_an_event_without_a_field_names_the_ledger_and_the_field(own_run: Path) -> None:
+    with Ledger(own_run / "ledger.jsonl") as ledger:
+        ledger.append("trial", number=1, allocation="S*20", state="COMPLETE")
+    with pytest.raises(ConfigError, match=r"ledger\.jsonl: latency_s: expected this field"):
+        write_report(own_run)
+
+
+@pytest.mark.parametrize("name", ["lookup.json", "ledger.jsonl"])
+def test_a_missing_file_is_named_and_no_report_is_left(own_run: Path, name: str) -> None:
+    (own_run / "report.html").unlink(missing_ok=True)
+    (own_run / name).unlink()
+    with pytest.raises(ConfigError, match=re.escape(name)):
+        write_report(own_run)
+    assert not (own_run / "report.html").exists()
+
+
+def test_a_damaged_ledger_is_an_error(own_run: Path) -> None:
+    path = own_run / "ledger.jsonl"
+    path.write_text("{}\n" + path.read_text())
+    with pytest.raises(EnvironmentProblem, match="line 1 is damaged"):
+        write_report(own_run)
+
+
+def test_a_failed_trial_has_no_point_but_its_failure_is_told(page: Page, run_folder) -> None:
+    assert "B*2-XL*18" not in [str(trial.allocation) for trial in read_record(run_folder.path).trials]
+    assert "worker died" in page.text
+
+
+def test_failures_for_one_reason_are_counted(own_run: Path) -> None:
+    with Ledger(own_run / "ledger.jsonl") as ledger:
+        for error in ("worker died", "no memory"):
+            told = {"set": "search", "allocation": "B*2-XL*18", "first": 50, "last": 100, "worker": "worker-0"}
+            ledger.append("failed", **told, error=error)
+    failures = read_record(own_run).failures
+    assert [(f.error, f.n_attempts) for f in failures] == [("worker died", 2), ("no memory", 1)]
+
+
+def test_a_worker_started_again_is_told_once(own_run: Path) -> None:
+    with Ledger(own_run / "ledger.jsonl") as ledger:
+        ledger.append("loaded", worker="worker-0", device="cpu", load_s={"S": 9.9})
+    assert [(w.worker, w.load_s["S"]) for w in read_record(own_run).workers] == [("worker-0", 9.9), ("worker-1", 0.2)]
+
+
+def test_costs_add_up_the_ledger(run_folder) -> None:
+    search, confirm, timing = read_record(run_folder.path).costs
+    assert (search.n_images, search.n_allocations) == (1600, 16)
+    assert (confirm.n_images, confirm.n_allocations) == (3500, 7)
+    assert timing.seconds == pytest.approx(7 * 0.61)
+
+
+def test_the_derived_headline_names_the_fastest_lossless_entry_or_says_there_is_none(run_folder) -> None:
+    record = read_record(run_folder.path)
+    assert headline(record).startswith("S*4-XL*16 takes 0.572 s, 1.17 times faster than XL alone")
+    entries = tuple(replace(e, lossless=False) for e in record.table.entries)
+    nothing = replace(record, table=replace(record.table, entries=entries))
+    assert headline(nothing) == "No allocation faster than XL alone was shown to be as good at n = 500."
+
+
+def test_a_table_alone_with_an_empty_ledger_still_makes_a_page(own_run: Path) -> None:
+    table = LookupTable.read(own_run / "lookup.json")
+    replace(table, entries=table.entries[:1], candidates=(), provenance={}).write(own_run / "lookup.json")
+    (own_run / "ledger.jsonl").write_text('{"event": "opened"}\n')
+    assert "S*20" in Page(write_report(own_run).read_text(encoding="utf-8")).text

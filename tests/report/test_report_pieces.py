@@ -1,0 +1,37 @@
+"""The small parts of the page: markup, numbers, colours, pictures."""
+
+from tstitch_search.report.markup import Html, join, tag
+from tstitch_search.report.palette import ink_on
+from tstitch_search.report.samples import png_size
+from tstitch_search.report.wording import duration, fid_name, plus_minus
+
+
+def test_text_is_escaped_unless_it_is_markup_already() -> None:
+    assert tag("p", "<b>", Html("<i></i>"), attributes={"title": '"'}) == '<p title="&quot;">&lt;b&gt;<i></i></p>'
+    assert join("&", tag("b", "&")) == "&amp;<b>&amp;</b>"
+
+
+def test_digits_end_where_the_error_begins() -> None:
+    assert plus_minus(17.2987, 0.523) == "17.30 ± 0.52"
+    assert plus_minus(0.05, 0.151, sign=True) == "+0.05 ± 0.15"
+    assert plus_minus(1234.5, 41.0) == "1234 ± 41"
+    assert plus_minus(2.0, 0) == "2.000 ± 0.000"
+
+
+def test_an_fid_is_named_with_its_n() -> None:
+    assert [fid_name(n) for n in (100, 5000, 50_000, 1234)] == ["FID-100", "FID-5K", "FID-50K", "FID-1234"]
+
+
+def test_durations_are_spelt_as_people_say_them() -> None:
+    assert [duration(s) for s in (8.44, 200, 7500)] == ["8.4 s", "3 min 20 s", "2 h 05 min"]
+
+
+def test_ink_contrasts_with_its_ground() -> None:
+    assert ink_on("#ffffff") != ink_on("#000000")
+    assert ink_on("#e6a23c") == ink_on("#ffffff")
+
+
+def test_only_a_png_has_a_png_size(run_folder) -> None:
+    strip = next((run_folder.path / "images").iterdir())
+    assert png_size(strip.read_bytes()) == (320, 32)
+    assert png_size(b"GIF89a") is None

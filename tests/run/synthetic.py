@@ -1,0 +1,78 @@
+"""A measurer without a model: Gaussian features whose distance to the reference is known, and exact step times."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.errors import MeasurementError
+from tstitch_search.measure.features import published_fid
+from tstitch_search.measurement import (
+    AllocationTime,
+    AllocationTimes,
+    Answer,
+    Calibrate,
+    Calibration,
+    ChunkFeatures,
+    Job,
+    MakeChunk,
+    MakeImages,
+    PublishFid,
+    TimeAllocations,
+)
+from tstitch_search.quality.reference import Reference
+
+STEP_S = {"S": 0.1, "B": 0.3, "XL": 1.0}
+FIXED_S = 0.2
+WEAKNESS = {"S": 1.0, "B": 0.4, "XL": 0.1}
+
+
+def latency_s(allocation: Allocation) -> float:
+    """The true time: what the latency model must reproduce."""
+    return FIXED_S + sum(n * STEP_S[name] for name, n in allocation.steps.items())
+
+
+def shift(allocation: Allocation) -> float:
+    """How far the mean of the features lies from the reference; late steps count more."""
+    weights = np.arange(1, allocation.n_steps + 1) / sum(range(1, allocation.n_steps + 1))
+    return float(weights @ [WEAKNESS[name] for name in allocation.by_step])
+
+
+@dataclass
+class SyntheticMeasurer:
+    """Image i of a set has the same noise under every allocation. Allocations in `broken` cannot be measured."""
+
+    reference: Reference
+    broken: frozenset[str] = frozenset()
+    interrupt_after: int | None = None
+    device: str = "synthetic"
+    made: list[MakeChunk] = field(default_factory=list)
+
+    def load(self) -> dict[str, float]:
+        return dict.fromkeys(STEP_S, 0.0)
+
+    def do(self, job: Job) -> Answer:
+        match job:
+            case MakeChunk():
+                return self._make(job)
+            case MakeImages(_, chunk):
+                return np.zeros((chunk.n_images, 32, 32, 3), dtype=np.uint8)
+            case PublishFid(_, mu, sigma):
+                return published_fid(mu, sigma, self.reference)
+            case Calibrate(n_repeats=n):
+                none = dict.fromkeys(STEP_S, 0.0)
+                return Calibration(dict(STEP_S), none, FIXED_S, 0.0, 0.0, 100.0, "synthetic", 2, n)
+            case TimeAllocations(allocations, n):
+                return AllocationTimes(tuple(AllocationTime((latency_s(a),) * n, 100.0) for a in allocations))
+
+    def _make(self, job: MakeChunk) -> ChunkFeatures:
+        if self.interrupt_after is not None and len(self.made) >= self.interrupt_after:
+            raise KeyboardInterrupt
+        if str(job.allocation) in self.broken:
+            raise MeasurementError(f"{job.allocation} gives images that are not finite")
+        self.made.append(job)
+        d = len(self.reference.mu)
+        seeds = [(i, job.chunk.set_name == "confirm") for i in range(job.chunk.first, job.chunk.last)]
+        noise = np.array([np.random.default_rng(seed).normal(size=d) for seed in seeds])
+        values = self.reference.mu + noise * np.sqrt(np.diag(self.reference.sigma)) + shift(job.allocation)
+        return ChunkFeatures(values.astype(np.float32), seconds=latency_s(job.allocation))

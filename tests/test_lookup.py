@@ -1,0 +1,190 @@
+"""The lookup table: it survives the disk, answers budgets honestly, and refuses what is not one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.errors import ConfigError, EnvironmentProblem, QualityGateError
+from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, OperatingPoint, build_table
+
+GOLDEN = Path(__file__).parent / "golden" / "lookup_v1.json"
+CPU = OperatingPoint("cpu-16", "2 cores", 16)
+
+
+def entry(allocation: str, latency_s: float, fid: float, n_images: int = 500) -> LookupEntry:
+    return LookupEntry(
+        allocation=Allocation.parse(allocation),
+        latency_s=latency_s,
+        latency_s_predicted=latency_s,
+        latency_s_se=0.01,
+        fid=fid,
+        fid_se=0.5,
+        n_images=n_images,
+        peak_memory_mb=None,
+    )
+
+
+def table(*entries: LookupEntry) -> LookupTable:
+    return build_table("study", CPU, entries, [], {})
+
+
+patient = settings(deadline=None)  # other work on the machine must not fail a test
+numbers = st.floats(-1e6, 1e6)
+positive = st.floats(0, 1e6)
+allocations = st.lists(st.tuples(st.sampled_from(["S", "B", "XL+deepcache3"]), st.integers(1, 50)), min_size=1).map(
+    Allocation.of
+)
+measurements = {
+    "allocation": allocations,
+    "latency_s_predicted": positive,
+    "fid": numbers,
+    "fid_se": positive,
+    "n_images": st.integers(1, 10**9),
+    "peak_memory_mb": st.none() | positive,
+    "fid_difference": st.none() | numbers,
+    "fid_difference_se": st.none() | positive,
+    "lossless": st.booleans(),
+}
+entries = st.builds(LookupEntry, latency_s=positive, latency_s_se=positive, **measurements)
+candidates = st.builds(Candidate, latency_s=st.none() | positive, latency_s_se=st.none() | positive, **measurements)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | numbers | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+tables = st.builds(
+    build_table,
+    study=st.text(),
+    operating_point=st.builds(OperatingPoint, st.text(), st.text(), st.integers(1, 512)),
+    confirmed=st.lists(entries, min_size=1, max_size=6),
+    others=st.lists(candidates, max_size=4),
+    provenance=st.dictionaries(st.text(), json_values, max_size=3),
+)
+
+
+@patient
+@given(tables)
+def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, table: LookupTable) -> None:
+    path = tmp_path_factory.mktemp("table") / "lookup.json"
+    table.write(path)
+    assert LookupTable.read(path) == table
+    assert [p.name for p in path.parent.iterdir()] == ["lookup.json"]
+
+
+@patient
+@given(tables, st.floats(0, 1e6), st.floats(0, 1e6))
+def test_a_larger_budget_never_gives_a_worse_fid(table: LookupTable, one: float, other: float) -> None:
+    least = table.entries[0].latency_s
+    small, large = sorted((max(one, least), max(other, least)))
+    assert table.pick(budget_s=large).fid <= table.pick(budget_s=small).fid
+    assert table.pick(budget_s=small).latency_s <= small
+
+
+@patient
+@given(tables, numbers, numbers)
+def test_a_stricter_fid_is_never_faster(table: LookupTable, one: float, other: float) -> None:
+    best = table.entries[-1].fid
+    strict, loose = sorted((max(one, best), max(other, best)))
+    assert table.pick(max_fid=strict).latency_s >= table.pick(max_fid=loose).latency_s
+    assert table.pick(max_fid=strict).fid <= strict
+
+
+THREE = table(entry("S*20", 0.1, 30), entry("S*10-XL*10", 0.5, 20), entry("XL*20", 0.9, 10))
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "max_fid", "expected"),
+    [
+        (None, None, "XL*20"),
+        (0.5, None, "S*10-XL*10"),
+        (0.89, None, "S*10-XL*10"),
+        (None, 25, "S*10-XL*10"),
+        (None, 30, "S*20"),
+        (9, 25, "XL*20"),
+        (0.6, 30, "S*10-XL*10"),
+    ],
+)
+def test_pick_answers_with_a_measured_entry(budget_s: float | None, max_fid: float | None, expected: str) -> None:
+    assert str(THREE.pick(budget_s, max_fid).allocation) == expected
+
+
+def test_a_budget_below_the_fastest_says_what_is_possible() -> None:
+    with pytest.raises(QualityGateError, match=r"at most 0\.05 s; the fastest is S\*20 with 0\.1 s") as refused:
+        THREE.pick(budget_s=0.05)
+    assert refused.value.hint == "a budget of at least 0.1 s"
+
+
+def test_an_fid_below_the_best_says_what_is_possible() -> None:
+    with pytest.raises(QualityGateError, match=r"at most 9; the best is XL\*20 .* FID 10 at n = 500"):
+        THREE.pick(max_fid=9)
+
+
+def test_two_limits_that_exclude_each_other_name_the_nearest_on_both_sides() -> None:
+    with pytest.raises(QualityGateError, match=r"in that time is S\*20 .* as good is S\*10-XL\*10"):
+        THREE.pick(budget_s=0.2, max_fid=25)
+
+
+@patient
+@given(entries)
+def test_the_number_in_a_refusal_is_enough(only: LookupEntry) -> None:
+    with pytest.raises(QualityGateError) as refused:
+        table(only).pick(max_fid=only.fid - 1)
+    assert table(only).pick(max_fid=float(refused.value.hint.rpartition(" ")[2])) == only
+
+
+def test_a_dominated_confirmation_becomes_a_candidate() -> None:
+    slow_and_bad = entry("S*4-XL*16", 0.8, 25)
+    split = table(entry("XL*20", 0.9, 10), slow_and_bad, entry("S*20", 0.1, 20))
+    assert [str(e.allocation) for e in split.entries] == ["S*20", "XL*20"]
+    assert [str(c.allocation) for c in split.candidates] == ["S*4-XL*16"]
+    assert split.candidates[0].latency_s == 0.8
+
+
+def test_fids_at_different_n_share_no_front() -> None:
+    split = table(entry("XL*20", 0.9, 10), entry("S*20", 0.1, 20, n_images=100))
+    assert [str(e.allocation) for e in split.entries] == ["XL*20"]
+    assert [c.n_images for c in split.candidates] == [100]
+    with pytest.raises(ConfigError, match="n_images"):
+        LookupTable("study", (CPU,), (entry("S*20", 0.1, 20, n_images=100), entry("XL*20", 0.9, 10)), (), {})
+
+
+def test_the_golden_file_reads_and_is_written_byte_for_byte(tmp_path: Path) -> None:
+    golden = LookupTable.read(GOLDEN)
+    golden.write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == GOLDEN.read_bytes()
+    assert [str(e.allocation) for e in golden.entries] == ["S*20", "S*8-XL*12", "XL*20"]
+    assert golden.candidates[0].latency_s is None
+
+
+def test_a_table_with_only_the_fields_other_tools_rely_on_is_readable(tmp_path: Path) -> None:
+    data = json.loads(GOLDEN.read_bytes())
+    for measured in data["entries"] + data["candidates"]:
+        for later in ("fid_difference", "fid_difference_se", "lossless"):
+            del measured[later]
+        measured["unknown to this version"] = 1
+    path = tmp_path / "lookup.json"
+    path.write_text(json.dumps(data))
+    assert LookupTable.read(path).pick().fid_difference is None
+
+
+def test_a_missing_file_and_an_unwritable_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.json: cannot be read"):
+        LookupTable.read(tmp_path / "nowhere.json")
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentProblem, match="cannot write"):
+        THREE.write(tmp_path / "file" / "lookup.json")
+
+
+def test_nothing_outside_the_standard_library_is_imported() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import tstitch_search.lookup;"
+        "print({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "{'tstitch_search'}"

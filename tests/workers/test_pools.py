@@ -1,0 +1,254 @@
+"""What every pool promises, asked of both; then what only processes can show: death, replacement, isolation."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import measurers
+import numpy as np
+import pytest
+from measurers import MISSING_WEIGHTS, ArithmeticMeasurer, HangingOnce, Unloadable, features_of, make_chunk
+
+from tstitch_search.errors import EnvironmentProblem, TStitchError
+from tstitch_search.measurement import Finished, Job, Loaded
+from tstitch_search.workers import MeasurerFactory, WorkerPool, open_pool
+from tstitch_search.workers.ray_pool import RayPool
+from tstitch_search.workers.ray_session import connect, ray
+
+ray.cloudpickle.register_pickle_by_value(measurers)  # a worker process cannot import it
+
+
+@pytest.fixture(scope="module")
+def ray_started() -> Iterator[None]:
+    """One Ray for all tests here; pools find it running and leave it so."""
+    connect(n_cpus=2)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="class", params=["inline", "ray"])
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "ray":
+        request.getfixturevalue("ray_started")
+    return request.param
+
+
+def finish(pool: WorkerPool, *jobs: Job) -> list[Finished]:
+    """Submit the jobs and collect what comes back until nothing is in flight."""
+    for job in jobs:
+        pool.submit(job)
+    finished: list[Finished] = []
+    while pool.n_in_flight:
+        finished += pool.wait(timeout_s=5)
+    return finished
+
+
+def pid_of(loaded: Loaded) -> int:
+    return int(loaded.device.split()[1])
+
+
+@pytest.fixture(scope="class")
+def started(kind: str) -> Iterator[tuple[WorkerPool, list[Loaded]]]:
+    """A pool of each kind, shared by a class of tests, and what `start` said."""
+    pool = open_pool(kind, ArithmeticMeasurer, n_workers=2)
+    yield pool, pool.start()
+    pool.close()
+
+
+@pytest.fixture
+def pool(started: tuple[WorkerPool, list[Loaded]]) -> WorkerPool:
+    return started[0]
+
+
+class TestEveryPool:
+    def test_start_says_what_each_worker_holds(self, started: tuple[WorkerPool, list[Loaded]]) -> None:
+        pool, loaded = started
+        assert (
+            len(loaded) == pool.n_workers == len({one.worker for one in loaded}) == len({pid_of(one) for one in loaded})
+        )
+        assert all(one.load_s == {"S": 0.25, "XL": 0.5} for one in loaded)
+
+    def test_every_job_comes_back_exactly_once_with_its_own_answer(self, pool: WorkerPool) -> None:
+        jobs = [make_chunk("S*3", first) for first in range(0, 28, 4)]
+        again = jobs[0]
+        finished = finish(pool, *jobs, again)
+        assert Counter(done.job for done in finished) == Counter([*jobs, again])
+        for done in finished:
+            assert done.error is None
+            np.testing.assert_array_equal(done.answer.features, features_of(done.job))
+
+    def test_an_answer_belongs_to_the_driver_and_may_be_changed(self, pool: WorkerPool) -> None:
+        [done] = finish(pool, make_chunk("S*3", n_images=100))
+        done.answer.features[:] = 0
+
+    def test_a_raising_job_gives_its_message_and_the_pool_goes_on(self, pool: WorkerPool) -> None:
+        finished = finish(pool, make_chunk("Raise*1"), make_chunk("S*1"), make_chunk("Raise*2"), make_chunk("S*2"))
+        errors = {str(done.job.allocation): done.error for done in finished}
+        assert errors["S*1"] is errors["S*2"] is None
+        assert "ValueError: the arithmetic went wrong (" in errors["Raise*1"]
+        assert "measurers.py, line" in errors["Raise*1"]
+        assert all(done.answer is None for done in finished if done.error)
+
+    def test_an_error_for_people_keeps_its_text_and_hint(self, pool: WorkerPool) -> None:
+        [done] = finish(pool, make_chunk("Refuse*1"))
+        assert done.error == "the latents are not finite\n  try: float32"
+
+    def test_in_flight_is_what_was_submitted_and_not_yet_returned(self, pool: WorkerPool) -> None:
+        for first in range(5):
+            pool.submit(make_chunk("S*1", first))
+        left = 5
+        while left:
+            assert pool.n_in_flight == left
+            left -= len(pool.wait(timeout_s=5))
+        assert pool.n_in_flight == 0
+        assert pool.wait(timeout_s=5) == []
+
+    def test_each_worker_loads_once_for_the_whole_run(self, pool: WorkerPool) -> None:
+        finished = finish(pool, *[make_chunk("S*2", first) for first in range(6)])
+        assert {done.answer.seconds for done in finished} == {1}
+        assert pool.reloads() == []
+
+
+class TestEveryPoolThatCannotGoOn:
+    def test_a_load_failure_for_people_arrives_as_it_was_raised(self, kind: str) -> None:
+        pool = open_pool(kind, partial(Unloadable, MISSING_WEIGHTS))
+        with pytest.raises(EnvironmentProblem) as caught:
+            pool.start()
+        assert str(caught.value) == str(MISSING_WEIGHTS)
+        pool.close()
+
+    def test_any_other_load_failure_names_the_worker_and_keeps_the_message(self, kind: str) -> None:
+        with pytest.raises(TStitchError, match=r"-0 could not load the members: OSError: zoo/xl: input/output error"):
+            open_pool(kind, partial(Unloadable, OSError("zoo/xl: input/output error"))).start()
+
+    def test_closing_forgets_queued_jobs_and_closing_twice_is_harmless(self, kind: str) -> None:
+        pool = open_pool(kind, ArithmeticMeasurer)
+        pool.start()
+        for first in range(3):
+            pool.submit(make_chunk("S*1", first))
+        pool.close()
+        assert pool.n_in_flight == 0
+        pool.close()
+
+
+def start_mortal(factory: MeasurerFactory, n_workers: int, job_timeout_s: float = 60) -> tuple[RayPool, list[Loaded]]:
+    pool = RayPool(factory, n_workers, job_timeout_s=job_timeout_s)
+    return pool, pool.start()
+
+
+@pytest.mark.usefixtures("ray_started")
+class TestProcesses:
+    def test_a_killed_worker_costs_a_retry_and_is_replaced(self) -> None:
+        pool, loaded = start_mortal(ArithmeticMeasurer, 2)
+        jobs = [make_chunk("Slow*1", first) for first in range(4)]
+        for job in jobs:
+            pool.submit(job)
+        os.kill(pid_of(loaded[0]), signal.SIGKILL)
+        finished = finish(pool)
+        [replacement] = pool.reloads()
+        pool.close()
+        assert Counter(done.job for done in finished) == Counter(jobs)
+        assert all(done.error is None for done in finished)
+        assert (loaded[0].worker, loaded[1].worker, replacement.worker) == ("worker-0", "worker-1", "worker-2")
+        assert pid_of(replacement) not in {pid_of(one) for one in loaded}
+
+    def test_a_job_that_kills_its_worker_is_given_up_and_the_others_are_done_in_silence(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        pool, _ = start_mortal(ArithmeticMeasurer, 2)
+        killer, *others = [make_chunk("Exit*1"), *(make_chunk("S*1", first) for first in range(6))]
+        finished = {done.job: done.error for done in finish(pool, killer, *others)}
+        reloads = pool.reloads()
+        pool.close()
+        assert "its worker died 3 times" in finished.pop(killer)
+        assert finished == dict.fromkeys(others)
+        assert {one.worker for one in reloads} <= {"worker-2", "worker-3", "worker-4"}
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_hung_worker_is_stopped_and_its_job_done_by_another(self, tmp_path: Path) -> None:
+        pool, _ = start_mortal(partial(HangingOnce, tmp_path / "hung"), 1, job_timeout_s=2)
+        [done] = finish(pool, make_chunk("S*1"))
+        pool.close()
+        assert (done.worker, done.error) == ("worker-1", None)
+
+    @pytest.mark.slow
+    def test_when_every_replacement_dies_too_the_pool_says_so(self) -> None:
+        pool, _ = start_mortal(ArithmeticMeasurer, 1)
+        with pytest.raises(EnvironmentProblem, match=r"no worker is left: worker-3 was lost: ActorDiedError"):
+            finish(pool, make_chunk("Exit*1"), make_chunk("Exit*2"))
+        pool.close()
+
+    def test_workers_that_do_not_fit_are_refused_before_they_wait_forever(self) -> None:
+        with pytest.raises(EnvironmentProblem, match=r"2 worker\(s\) with 100 GPU each do not fit: Ray has"):
+            RayPool(ArithmeticMeasurer, 2, gpus_per_worker=100).start()
+
+
+@pytest.mark.parametrize("kind", ["ray"], indirect=True)
+class TestIsolation:
+    def test_a_worker_without_a_share_of_a_gpu_sees_none(self, started: tuple[WorkerPool, list[Loaded]]) -> None:
+        assert {one.device.split()[-1] for one in started[1]} == {"''"}
+
+    @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's table of sockets")
+    def test_nothing_of_ours_listens_beyond_loopback(self, pool: WorkerPool) -> None:
+        listening = listening_addresses(process_tree(os.getpid()))
+        assert listening
+        assert {address for address in listening if not is_loopback(address)} == set()
+
+
+def process_tree(root: int) -> set[int]:
+    """`root` and all its descendants, from Linux's /proc."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with_name, _, rest = stat.read_text().rpartition(")")
+        parents[int(with_name.split()[0])] = int(rest.split()[1])
+    tree = {root}
+    while grown := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= grown
+    return tree
+
+
+def listening_addresses(pids: set[int]) -> set[str]:
+    """Local addresses, in /proc's hexadecimal, of the TCP sockets on which these processes listen."""
+    inodes = {os.readlink(fd) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
+    rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+    return {row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes}
+
+
+def is_loopback(address: str) -> bool:
+    """127.0.0.0/8, the same mapped into IPv6, or ::1; /proc writes each 32-bit word in little-endian order."""
+    mapped = address.removeprefix("0000000000000000FFFF0000")
+    return (len(mapped) == 8 and mapped.endswith("7F")) or address == "00000000000000000000000001000000"
+
+
+START = "from tstitch_search.workers import open_pool; open_pool('ray', dict).start()"
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The finished interpreter, with none of our own Ray settings but those given."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=inherited | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_unwritable_home_is_a_problem_with_a_way_out() -> None:
+    ended = run_python(START, HOME=os.devnull)
+    assert "EnvironmentProblem: Ray did not start: " in ended.stderr
+    assert "writable HOME" in ended.stderr.splitlines()[-1]
+    assert "workers.pool=inline" in ended.stderr.splitlines()[-1]
+
+
+def test_a_ray_address_where_nobody_listens_is_said_at_once() -> None:
+    ended = run_python(START, RAY_ADDRESS="127.0.0.1:1")
+    assert "EnvironmentProblem: no Ray at RAY_ADDRESS=127.0.0.1:1: " in ended.stderr
+    assert ended.stderr.splitlines()[-1] == "  try: unset RAY_ADDRESS"
+
+
+def test_without_ray_workers_ray_is_not_imported() -> None:
+    code = "import sys; from tstitch_search.workers import open_pool; open_pool('inline', dict); "
+    assert run_python(code + "sys.exit('ray' in sys.modules)").returncode == 0

@@ -1,0 +1,5 @@
+"""`python -m tstitch_search` is `tstitch-search`."""
+
+from tstitch_search.cli import main
+
+main()

@@ -1,0 +1,19 @@
+"""The command line: arguments in, typed calls, tables out. Results go to stdout, everything said meanwhile to stderr.
+
+Exit codes: 0 done, 1 a bug of ours, 2 usage or configuration, 3 the machine lacks something, 4 finished with failed
+allocations, 5 nothing satisfies the asked budget or quality, 130 interrupted.
+"""
+
+import sys
+
+from tstitch_search.cli.commands import app
+from tstitch_search.errors import TStitchError
+
+
+def main() -> None:
+    """Run the command line; a problem the user can mend is printed without a traceback."""
+    try:
+        app()
+    except TStitchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

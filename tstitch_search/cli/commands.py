@@ -1,0 +1,197 @@
+"""The verbs. Each imports what it needs itself, so that `--help` and `pick` stay fast."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tstitch_search import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find which diffusion denoiser should take which sampling steps: a lookup table of time against FID.",
+)
+
+StudyPath = Annotated[Path, typer.Argument(help="Study file, for example studies/quickstart.yaml.", metavar="STUDY")]
+TablePath = Annotated[Path, typer.Argument(help="A lookup.json.", metavar="LOOKUP")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override one setting, for example --set quality.n_images=200.", metavar="KEY=VALUE"),
+]
+Budget = Annotated[str | None, typer.Option(help="Search no longer than this device time: 90s, 15m, 2h.")]
+Workers = Annotated[int | None, typer.Option(help="Number of workers.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default reports/STUDY-NAME.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tstitch-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    study: StudyPath,
+    settings: Settings = None,
+    budget: Budget = None,
+    workers: Workers = None,
+    device: Device = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search, confirm and write the lookup table and the report; go on where an earlier run stopped.
+
+    Example: tstitch-search run studies/quickstart.yaml
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_outcome
+    from tstitch_search.config import load_study
+    from tstitch_search.run import run_study
+    from tstitch_search.run.pool import open_pool
+
+    loaded = load_study(study, _overrides(settings, budget, workers, device))
+    with show_progress() as progress:
+        outcome = run_study(loaded, _folder(output, loaded.config.name), open_pool, progress)
+    print_outcome(outcome, as_json)
+    if outcome.n_failed:
+        raise typer.Exit(4)
+
+
+@app.command()
+def plan(
+    study: StudyPath,
+    settings: Settings = None,
+    budget: Budget = None,
+    workers: Workers = None,
+    device: Device = None,
+    output: Output = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure step times first, for an exact price.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check everything, count the allocations and price the study, without running it.
+
+    Example: tstitch-search plan studies/quickstart.yaml --calibrate
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_plan
+    from tstitch_search.config import load_study
+    from tstitch_search.run.plan import plan_study
+    from tstitch_search.run.pool import open_pool
+
+    loaded = load_study(study, _overrides(settings, budget, workers, device))
+    with show_progress() as progress:
+        found = plan_study(loaded, _folder(output, loaded.config.name), open_pool if calibrate else None, progress)
+    print_plan(found, as_json)
+
+
+@app.command()
+def generate(
+    study: StudyPath,
+    allocation: Annotated[
+        list[str], typer.Option("--allocation", "-a", help="For example 'S*8-XL*12'; repeat it to compare.")
+    ],
+    n: Annotated[int, typer.Option("-n", help="Images per allocation.", min=1)] = 16,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
+    settings: Settings = None,
+    device: Device = None,
+) -> None:
+    """Try allocations before searching: sample images with the same seeds, one row per allocation.
+
+    Example: tstitch-search generate studies/quickstart.yaml -a 'S*8-XL*12' -a 'XL*20' -n 8 -o grid.png
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.config import load_study
+    from tstitch_search.run.generate import generate_grid
+    from tstitch_search.run.pool import open_pool
+
+    inline = ["workers.pool=inline"]
+    loaded = load_study(study, [*_overrides(settings, None, None, device), *inline])
+    with show_progress() as progress:
+        generate_grid(loaded, allocation, n, output, open_pool, progress)
+    print(output)
+
+
+@app.command()
+def pick(
+    table: TablePath,
+    budget: Annotated[str | None, typer.Option(help="Time for one batch: 0.8s or 250ms.")] = None,
+    max_fid: Annotated[float | None, typer.Option(help="The FID to stay below.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The allocation to deploy: the best within a time budget, or the fastest within an FID.
+
+    Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.8s
+    """
+    from tstitch_search.lookup import LookupTable
+
+    entry = LookupTable.read(table).pick(budget_s=_seconds(budget), max_fid=max_fid)
+    if as_json:
+        print(json.dumps(entry.to_json(), indent=2))
+    else:
+        print(
+            f"{entry.allocation}  {entry.latency_s:.4g} s  "
+            f"FID {entry.fid:.4g} ± {entry.fid_se:.2g} (n = {entry.n_images})"
+        )
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder, for example reports/quickstart.", metavar="RUN_DIR")],
+) -> None:
+    """Write the report of a run folder again.
+
+    Example: tstitch-search report reports/quickstart
+    """
+    from tstitch_search.report import write_report
+
+    print(write_report(folder))
+
+
+@app.command()
+def schema(what: Annotated[Literal["study", "space"], typer.Argument(help="Which kind of file.")]) -> None:
+    """The JSON Schema of study or search space files, for editors.
+
+    Example: tstitch-search schema study > study.schema.json
+    """
+    from tstitch_search.config import json_schema
+
+    json.dump(json_schema(what), sys.stdout, indent=2)
+    print()
+
+
+def _overrides(settings: list[str] | None, budget: str | None, workers: int | None, device: str | None) -> list[str]:
+    """The flags as `key=value` settings; a flag wins over --set."""
+    flags = {"search.device_seconds": budget, "workers.n_workers": workers, "workers.device": device}
+    return [*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+
+
+def _folder(output: Path | None, name: str) -> Path:
+    return output or Path("reports") / name
+
+
+def _seconds(text: str | None) -> float | None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from tstitch_search.config.models import Seconds
+    from tstitch_search.errors import ConfigError
+
+    try:
+        return None if text is None else float(TypeAdapter(Seconds).validate_python(text))
+    except ValidationError as error:
+        raise ConfigError(f"{text!r} is not a time, expected for example 0.8s, 250ms or 2m") from error

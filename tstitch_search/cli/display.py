@@ -1,0 +1,121 @@
+"""Live progress while a run works: a bar on a terminal, plain lines elsewhere. All of it goes to stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.measurement import Chunk
+from tstitch_search.run.progress import Progress
+
+# Without a terminal a line comes at most this often.
+LINE_EVERY_S = 10.0
+STAGES = {
+    "calibrate": "timing each denoiser",
+    "search": "searching",
+    "confirm": "confirming the front on held-out images",
+    "time": "timing the front end to end",
+}
+
+
+class Estimate:
+    """How much of the expected work is done and when the rest will be, learned from the work done so far."""
+
+    def __init__(self) -> None:
+        self._expected: dict[str, float] = {}
+        self._done: dict[str, float] = {}
+        self._seconds_of: Callable[[Allocation, int], float] = lambda allocation, n: 0.0
+        self._stage, self._started = "", time.monotonic()
+
+    def expect(self, work_s: Mapping[str, float], seconds_of: Callable[[Allocation, int], float]) -> None:
+        self._expected = {stage: s for stage, s in work_s.items() if stage != self._stage}
+        self._seconds_of, self._started = seconds_of, time.monotonic()
+
+    def enter(self, stage: str) -> None:
+        if self._stage in self._expected:
+            self._done[self._stage] = self._expected[self._stage]
+        self._stage = stage
+
+    def made(self, allocation: Allocation, chunk: Chunk) -> None:
+        done = self._done.get(self._stage, 0.0) + self._seconds_of(allocation, chunk.n_images)
+        self._done[self._stage] = min(done, self._expected.get(self._stage, 0.0))
+
+    def known(self, allocation: Allocation, chunk: Chunk) -> None:
+        left = self._expected.get(self._stage, 0.0) - self._seconds_of(allocation, chunk.n_images)
+        self._expected[self._stage] = max(left, self._done.get(self._stage, 0.0))
+
+    @property
+    def share(self) -> float:
+        """Part of the expected work that is done, 0 to 1."""
+        total = sum(self._expected.values())
+        return sum(self._done.values()) / total if total else 0.0
+
+    def __str__(self) -> str:
+        if self.share < 0.02:
+            return "finding out how long it takes"
+        elapsed = time.monotonic() - self._started
+        left = timedelta(seconds=round(elapsed / self.share * (1 - self.share)))
+        return f"{self.share:.0%}, done at {datetime.now().astimezone() + left:%H:%M:%S} ({left} left)"
+
+
+class Display(Progress):
+    """Shows what is being measured, how far it is and when it will be done."""
+
+    def __init__(self, console: Console, live: Live | None):
+        self._console, self._live = console, live
+        self._estimate, self._stage, self._latest = Estimate(), "", ""
+        self._n_made, self._last_line = 0, 0.0
+
+    def expect(self, work_s: Mapping[str, float], seconds_of: Callable[[Allocation, int], float]) -> None:
+        self._estimate.expect(work_s, seconds_of)
+
+    def stage(self, name: str) -> None:
+        self._estimate.enter(name)
+        self._stage, self._latest, self._n_made = STAGES.get(name, name), "", 0
+        self._show(at_once=True)
+
+    def made(self, allocation: Allocation, chunk: Chunk) -> None:
+        self._estimate.made(allocation, chunk)
+        self._n_made += chunk.n_images
+        self._latest = f"{allocation}, images {chunk.first} to {chunk.last - 1}; {self._n_made} images so far"
+        self._show()
+
+    def known(self, allocation: Allocation, chunk: Chunk) -> None:
+        self._estimate.known(allocation, chunk)
+
+    def tick(self) -> None:
+        self._show()
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+    def _show(self, at_once: bool = False) -> None:
+        text = f"{self._stage}: {self._latest}" if self._latest else self._stage
+        if self._live:
+            row = Table.grid(padding=(0, 1))
+            row.add_row(ProgressBar(total=1.0, completed=self._estimate.share, width=24), str(self._estimate))
+            grid = Table.grid()
+            grid.add_row(text)
+            grid.add_row(row)
+            self._live.update(grid)
+        elif at_once or time.monotonic() - self._last_line > LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            self.note(f"{text} [{self._estimate}]")
+
+
+@contextmanager
+def show_progress() -> Iterator[Display]:
+    """A display on stderr for the length of the block."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield Display(console, live=None)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield Display(console, live)

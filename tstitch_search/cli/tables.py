@@ -1,0 +1,67 @@
+"""Results as tables for people or JSON for programs, on stdout."""
+
+import json
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from tstitch_search.lookup import LookupEntry, LookupTable
+from tstitch_search.report.wording import fid_name, fractions_text, plus_minus
+from tstitch_search.run import Outcome
+from tstitch_search.run.headline import speed_up
+from tstitch_search.run.plan import Plan
+
+
+def print_outcome(outcome: Outcome, as_json: bool) -> None:
+    """The front and one sentence to act on."""
+    if as_json:
+        print(json.dumps({**outcome.table.to_json(), "folder": str(outcome.folder), "n_new": outcome.n_new}, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(front_table(outcome.table))
+    console.print(outcome.table.provenance["headline"], markup=False)
+    if outcome.n_new == 0:
+        console.print("Nothing new was measured: everything was in the ledger already.")
+    if outcome.n_failed:
+        console.print(f"{outcome.n_failed} measurements failed; see `failed` in {outcome.folder}/ledger.jsonl.")
+    for path in (outcome.folder / "lookup.json", outcome.report):
+        console.print(str(path), markup=False, soft_wrap=True)
+
+
+def front_table(table: LookupTable) -> Table:
+    """The confirmed front, fastest first."""
+    batch_size, n_images = table.operating_points[0].batch_size, table.entries[0].n_images
+    title = f"Pareto front of {table.study}: {fid_name(n_images)}, seconds for a batch of {batch_size}"
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("allocation", no_wrap=True)
+    shown.add_column("fractions")
+    for name in ("seconds", "speed-up", fid_name(n_images), f"above {table.provenance['largest']}", "lossless"):
+        shown.add_column(name, justify="right")
+    for entry in table.entries:
+        shown.add_row(*_cells(table, entry))
+    return shown
+
+
+def _cells(table: LookupTable, entry: LookupEntry) -> list[str]:
+    return [
+        str(entry.allocation),
+        fractions_text(entry.allocation),
+        plus_minus(entry.latency_s, entry.latency_s_se),
+        f"{speed_up(table, entry):.2f}x",
+        plus_minus(entry.fid, entry.fid_se),
+        plus_minus(entry.fid_difference or 0.0, entry.fid_difference_se or 0.0, sign=True),
+        "yes" if entry.lossless else f"not shown at n = {entry.n_images}",
+    ]
+
+
+def print_plan(plan: Plan, as_json: bool) -> None:
+    """What a study would do and take."""
+    if as_json:
+        print(json.dumps(asdict(plan), indent=2))
+        return
+    console = Console()
+    shown = Table(title=f"Plan of {plan.study}", title_justify="left", show_header=False)
+    for label, value in plan.rows():
+        shown.add_row(label, value)
+    console.print(shown)

@@ -1,0 +1,49 @@
+"""Which device the work is done on, what it is called, and how many CPU threads it may use."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from tstitch_search.errors import EnvironmentProblem
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """The device for `auto` (a GPU if there is one), `cpu` or `cuda`. Raises EnvironmentProblem for a GPU not there."""
+    has_cuda = torch.cuda.is_available()
+    if wanted == "cuda" and not has_cuda:
+        raise EnvironmentProblem(
+            "device cuda was asked for, but torch finds no CUDA device", hint="--device cpu, or check the GPU driver"
+        )
+    return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What to call the device where times are compared, for example `NVIDIA H200` or `AMD EPYC`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def timing_threads(threads: int | None) -> int:
+    """CPU threads while timing: as asked, or one per core."""
+    return threads or os.cpu_count() or 1
+
+
+@contextmanager
+def cpu_threads(n: int) -> Iterator[None]:
+    """Let torch use `n` CPU threads for a while, then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,145 @@
+"""What is known about a space's members before they are loaded, and whether they fit together.
+
+Read from config files and safetensors headers only; imports no torch, so that `plan` and the driver can check a space
+before any device is touched.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tstitch_search.config.models import DenoiserConfig, SpaceConfig
+from tstitch_search.errors import ConfigError
+from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
+
+
+@dataclass(frozen=True)
+class NoiseProcess:
+    """What a denoiser was trained to undo; members that differ in it cannot share a trajectory.
+
+    The defaults are what diffusers assumes for a key that a scheduler_config.json leaves out.
+    """
+
+    num_train_timesteps: int = 1000
+    beta_schedule: str = "linear"
+    beta_start: float = 0.0001
+    beta_end: float = 0.02
+    prediction_type: str = "epsilon"
+
+    @classmethod
+    def of(cls, scheduler_config: Mapping[str, Any]) -> "NoiseProcess":
+        """The noise process that a scheduler_config.json describes."""
+        return cls(**{key: scheduler_config.get(key, default) for key, default in asdict(cls()).items()})
+
+
+@dataclass(frozen=True)
+class MemberFacts:
+    """A member as its files describe it, `path` being its local folder.
+
+    `n_parameters` is None while the weights are not on this machine, `weights_sha256` unless asked for, `noise` when
+    the member comes without a scheduler of its own. `n_classes` does not count the null class.
+    """
+
+    name: str
+    class_name: str
+    path: Path
+    in_channels: int
+    out_channels: int
+    sample_size: int
+    n_classes: int
+    noise: NoiseProcess | None
+    n_parameters: int | None
+    weights_sha256: str | None
+
+
+def check_space(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> dict[str, MemberFacts]:
+    """Facts of every member by name, once it is known that they fit together; the space's paths are relative to `near`.
+
+    Without `with_weights` only config files are fetched from the hub. Raises ConfigError when members do not fit,
+    EnvironmentProblem when a file cannot be had.
+    """
+    folder = pipeline_folder(space, near, with_weights=with_weights)
+    vae = read_json(folder / "vae" / "config.json", "the pipeline's VAE")
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json", "the pipeline's scheduler")
+    members = {d.name: read_member_facts(d, near, with_weights=with_weights) for d in space.denoisers}
+    check_compatible(list(members.values()), vae["latent_channels"], NoiseProcess.of(scheduler), space.n_classes)
+    return members
+
+
+def check_compatible(members: Sequence[MemberFacts], latent_channels: int, noise: NoiseProcess, n_classes: int) -> None:
+    """Nothing, when the members share latents, classes and noise process. Raises ConfigError saying both sides."""
+    first = members[0]
+    for member in members:
+        _agree(member, "in_channels", member.in_channels, "the VAE has latent_channels", latent_channels)
+        _agree(member, "sample_size", member.sample_size, f"denoiser {first.name!r} has", first.sample_size)
+        _agree(member, "out_channels", member.out_channels, f"denoiser {first.name!r} has", first.out_channels)
+        _agree(member, "classes", member.n_classes, "the search space has n_classes", n_classes)
+        if member.noise:
+            _agree(member, "noise process", member.noise, "the pipeline's scheduler has", noise)
+
+
+def _agree(member: MemberFacts, what: str, value: object, other: str, expected: object) -> None:
+    if value != expected:
+        raise ConfigError(
+            f"denoiser {member.name!r} has {what} {value}, but {other} {expected}",
+            hint="choose denoisers trained in the latent space and for the noise schedule of one pipeline",
+        )
+
+
+def read_member_facts(
+    denoiser: DenoiserConfig, near: Path, *, with_weights: bool = True, with_hash: bool = False
+) -> MemberFacts:
+    """What the member's files say. The hash reads every byte of the weights, so it is taken on request only.
+
+    Raises EnvironmentProblem when a file is missing, ConfigError when config.json does not describe a denoiser.
+    """
+    owner = f"denoiser {denoiser.name!r}"
+    folder = _member_folder(denoiser, near, with_weights=with_weights)
+    config = read_json(folder / "config.json", owner)
+    if missing := [key for key in ("_class_name", "in_channels", "sample_size") if config.get(key) is None]:
+        raise ConfigError(f"{owner}: {folder / 'config.json'} lacks {', '.join(missing)}: it describes no denoiser")
+    files = weight_files(folder, owner) if with_weights else []
+    return MemberFacts(
+        name=denoiser.name,
+        class_name=config["_class_name"],
+        path=folder,
+        in_channels=config["in_channels"],
+        out_channels=config.get("out_channels") or config["in_channels"],
+        sample_size=config["sample_size"],
+        n_classes=n_classes(config),
+        noise=_own_noise(folder, owner),
+        n_parameters=sum(map(count_parameters, files)) if files else None,
+        weights_sha256=weights_sha256(files) if files and with_hash else None,
+    )
+
+
+def n_classes(config: Mapping[str, Any]) -> int:
+    """How many class labels a denoiser knows; its null class ("no label") is the number after the last class.
+
+    A DiT adds an embedding for the null class to `num_embeds_ada_norm`; of a UNet2DModel's `num_class_embeds` it is
+    the last. 0 for an unconditional denoiser.
+    """
+    if "num_embeds_ada_norm" in config:
+        return int(config["num_embeds_ada_norm"])
+    return int(config.get("num_class_embeds") or 1) - 1
+
+
+def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
+    """The local folder of the shared parts, `vae/` and `scheduler/`."""
+    files = ["vae/config.json", "scheduler/*", *(["vae/*.safetensors"] if with_weights else [])]
+    return locate(space.pipeline, near, f"the pipeline of {space.name}", files)
+
+
+def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:
+    prefix = f"{denoiser.subfolder}/" if denoiser.subfolder else ""
+    weights = [f"{prefix}{WEIGHTS}{end}" for end in (".safetensors", "-*.safetensors", ".safetensors.index.json")]
+    files = [f"{prefix}config.json", f"{prefix}scheduler*", "scheduler/*", *(weights if with_weights else [])]
+    return locate(denoiser.weights, near, f"denoiser {denoiser.name!r}", files, denoiser.revision) / prefix
+
+
+def _own_noise(folder: Path, owner: str) -> NoiseProcess | None:
+    """The noise process of the scheduler config in, or beside, the member's folder."""
+    places = (folder, folder / "scheduler", folder.parent / "scheduler")
+    found = [place / "scheduler_config.json" for place in places if (place / "scheduler_config.json").exists()]
+    return NoiseProcess.of(read_json(found[0], owner)) if found else None

@@ -1,0 +1,90 @@
+"""Class-conditional latent denoisers in a stock `DiTPipeline` (DiT, Peebles & Xie, arXiv 2212.09748)."""
+
+import functools
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DiTPipeline
+from torch import nn
+
+from tstitch_search.config.models import SpaceConfig
+from tstitch_search.errors import ConfigError
+from tstitch_search.measure.facts import n_classes, pipeline_folder
+from tstitch_search.measure.members import load_model, load_scheduler
+from tstitch_search.measure.stitching import StitchedDenoiser
+
+
+def stitch(members: Mapping[str, nn.Module]) -> StitchedDenoiser:
+    """The members as one denoiser that speaks DiTPipeline's language."""
+    return StitchedDenoiser(members, ask)
+
+
+def ask(member: Any, latents: torch.Tensor, timestep: torch.Tensor, class_labels: torch.Tensor) -> Any:
+    """The member's output for latents (n, c, h, w), timestep (n,) and class labels (n,).
+
+    The pipeline says "no label" with 1000, ImageNet's null class; the member's own null class follows its last class.
+    """
+    return member(latents, timestep=timestep, class_labels=class_labels.clamp(max=n_classes(member.config)))
+
+
+def load_pipeline(
+    space: SpaceConfig, near: Path, denoiser: StitchedDenoiser, device: torch.device, dtype: torch.dtype
+) -> DiTPipeline:
+    """The stock pipeline around `denoiser`; VAE and scheduler from `space.pipeline`, the solver from `space.solver`.
+
+    Raises ConfigError for an unknown solver, or one that starts from noise of another scale: DiTPipeline starts from
+    unit noise whatever the solver says.
+    """
+    folder = pipeline_folder(space, near, with_weights=True)
+    scheduler = load_scheduler(folder / "scheduler", space.solver)
+    scheduler.set_timesteps(space.n_steps)
+    if abs(float(scheduler.init_noise_sigma) - 1) > 1e-3:
+        raise ConfigError(
+            f"{type(scheduler).__name__} starts from noise of scale {float(scheduler.init_noise_sigma):.4g}, "
+            "expected a solver that starts from scale 1, as DiTPipeline does",
+            hint="solver: DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler or PNDMScheduler",
+        )
+    vae = load_model(AutoencoderKL, folder / "vae", device, dtype)
+    pipeline = DiTPipeline(transformer=denoiser, vae=vae, scheduler=scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    denoiser.watch(scheduler)
+    return pipeline
+
+
+def sample(
+    pipeline: DiTPipeline,
+    conditions: Sequence[int],
+    generators: Sequence[torch.Generator],
+    n_steps: int,
+    guidance_scale: float,
+) -> torch.Tensor:
+    """Images (n, c, h, w) in [0, 1] of the class labels `conditions`, on the pipeline's device."""
+    with _own_step_noise(pipeline.scheduler, list(generators) * (2 if guidance_scale > 1 else 1)):
+        images: torch.Tensor = pipeline(
+            list(conditions),
+            guidance_scale=guidance_scale,
+            generator=list(generators),
+            num_inference_steps=n_steps,
+            output_type="pt",
+        ).images
+    return images
+
+
+@contextmanager
+def _own_step_noise(scheduler: Any, generators: list[torch.Generator]) -> Iterator[None]:
+    """Let a solver that adds noise in its steps (DDPM, LCM) draw it from each image's own generator.
+
+    DiTPipeline gives its solver none, so that the noise would come from the process-wide generator. `generators`: one
+    per row of the pipeline's batch, which guidance doubles.
+    """
+    step = scheduler.step
+    if "generator" in inspect.signature(step).parameters:
+        scheduler.step = functools.partial(step, generator=generators)
+    try:
+        yield
+    finally:
+        scheduler.step = step

@@ -1,0 +1,95 @@
+"""Where the weights of a member are, and what their files say without being loaded. Imports no torch."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from tstitch_search import zoo
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+
+WEIGHTS = "diffusion_pytorch_model"
+
+
+def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: str | None = None) -> Path:
+    """The local folder that `text` means: `zoo:FAMILY/...`, a folder relative to `near`, or a hub id.
+
+    Of a hub repository only `files` (patterns) are fetched, and nothing at all when HF_HUB_OFFLINE is set. Raises
+    EnvironmentProblem saying whose files are missing and where they were looked for.
+    """
+    if text.startswith("zoo:"):
+        return _embedded(text, owner)
+    if (near / text).is_dir():
+        return near / text
+    try:
+        return Path(snapshot_download(text, revision=revision, allow_patterns=list(files)))
+    except (OSError, ValueError) as error:  # huggingface_hub: not found, gated, no network; ValueError: no valid id
+        raise EnvironmentProblem(
+            f"{owner}: {text!r} is neither the folder {near / text} nor to be had from the hub: {_first_line(error)}",
+            hint="correct the path or hub id, or download the weights once while online",
+        ) from error
+
+
+def _embedded(text: str, owner: str) -> Path:
+    folder = Path(zoo.__file__).parent / text.removeprefix("zoo:")
+    if not folder.is_dir():
+        raise EnvironmentProblem(
+            f"{owner}: the embedded {text} is not at {folder}",
+            hint="reinstall the package, or train the family with `python -m tstitch_search.zoo.train`",
+        )
+    return folder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def read_json(path: Path, owner: str) -> dict[str, Any]:
+    """The JSON object in `path`. Raises EnvironmentProblem when it cannot be read, ConfigError when it is no object."""
+    try:
+        value = json.loads(path.read_text())
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{owner}: cannot read {path}: {error.strerror}",
+            hint="check the path; for a repository of several parts give `subfolder`",
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{owner}: {path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{owner}: {path} holds a {type(value).__name__}, expected a JSON object")
+    return value
+
+
+def weight_files(folder: Path, owner: str) -> list[Path]:
+    """The safetensors files diffusers would load from `folder`. Raises EnvironmentProblem when one is missing."""
+    index = folder / f"{WEIGHTS}.safetensors.index.json"
+    shards = set(read_json(index, owner)["weight_map"].values()) if index.exists() else {f"{WEIGHTS}.safetensors"}
+    files = [folder / shard for shard in sorted(shards)]
+    if missing := [path for path in files if not path.exists()]:
+        raise EnvironmentProblem(
+            f"{owner}: the weights are not at {missing[0]}",
+            hint="download them as safetensors, or save them there with save_pretrained",
+        )
+    return files
+
+
+def count_parameters(file: Path) -> int:
+    """Number of values in a safetensors file, from its header: 8 bytes of length, then JSON."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def weights_sha256(files: Sequence[Path]) -> str:
+    """The sha256 of the one weight file, or of the list of the shards' sha256, so that both can be checked by hand."""
+    hashes = [_sha256(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

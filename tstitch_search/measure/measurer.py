@@ -1,0 +1,137 @@
+"""The measurer of a study: holds the members for a whole run and does one job at a time."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config.models import Study
+from tstitch_search.errors import MeasurementError
+from tstitch_search.measure.clock import clock_of
+from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
+from tstitch_search.measure.facts import check_space
+from tstitch_search.measure.families import family_of
+from tstitch_search.measure.features import check_dimensions, extract, load_extractor, published_fid, to_uint8
+from tstitch_search.measure.latency import calibrate, time_allocations
+from tstitch_search.measure.members import load_members
+from tstitch_search.measure.proxy_set import ProxySet
+from tstitch_search.measurement import (
+    AllocationTimes,
+    Answer,
+    Calibrate,
+    Calibration,
+    Chunk,
+    ChunkFeatures,
+    Job,
+    MakeChunk,
+    MakeImages,
+    PublishFid,
+    TimeAllocations,
+)
+from tstitch_search.quality.reference import load_reference
+
+
+def measurer_factory(study: Study, threads: int | None = None) -> Callable[[], "StudyMeasurer"]:
+    """What builds the study's measurer in a worker, with `threads` CPU threads (None: torch's own number)."""
+    return functools.partial(StudyMeasurer, study, threads)
+
+
+class StudyMeasurer:
+    """A `Measurer` of real models: stock pipeline, stitched denoiser and feature extractor on one device."""
+
+    def __init__(self, study: Study, threads: int | None = None):
+        """Load nothing yet. Raises EnvironmentProblem when the device is not there."""
+        self._study, self._config, self._space = study, study.config, study.space
+        self._family = family_of(study.space)
+        self._proxy_set = ProxySet(self._config.proxy_set.seed, self._config.proxy_set.labels, study.space.n_classes)
+        self._device = resolve_device(self._config.workers.device)
+        self._threads = threads
+        self.device = device_name(self._device)
+
+    def load(self) -> dict[str, float]:
+        """Load every member once, and what they share; the seconds each member took.
+
+        Raises ConfigError for parts that do not fit together, EnvironmentProblem for parts that are missing.
+        """
+        _be_quiet()
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        near, dtype = self._study.space_path.parent, getattr(torch, self._config.workers.dtype)
+        members, load_s = load_members(check_space(self._space, near), self._device, dtype)
+        self._denoiser = self._family.stitch(members)
+        self._pipeline = self._family.load_pipeline(self._space, near, self._denoiser, self._device, dtype)
+        self._load_quality()
+        return load_s
+
+    def _load_quality(self) -> None:
+        quality, near = self._config.quality, self._study.study_path.parent
+        weights = near / quality.extractor_weights if quality.extractor_weights else None
+        self._extractor = load_extractor(quality.extractor, weights, self._device)
+        self._reference = load_reference(quality.reference, near)
+        check_dimensions(self._extractor, self._reference)
+
+    def do(self, job: Job) -> Answer:
+        """The answer to `job`. Raises MeasurementError when this allocation cannot be measured."""
+        try:
+            match job:
+                case MakeChunk(allocation, chunk):
+                    return self._make_chunk(allocation, chunk)
+                case MakeImages(allocation, chunk):
+                    return self._make_images(allocation, chunk)
+                case PublishFid(_, mu, sigma):
+                    return published_fid(mu, sigma, self._reference)
+                case Calibrate() | TimeAllocations():
+                    return self._time(job)
+        except torch.OutOfMemoryError as error:
+            raise MeasurementError(
+                f"the device ran out of memory: {str(error).splitlines()[0]}",
+                hint="lower workers.device_batch_size or latency.batch_size",
+            ) from error
+
+    def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
+        started = time.perf_counter()
+        features = [extract(self._extractor, to_uint8(images)) for images in self._batches(allocation, chunk)]
+        return ChunkFeatures(np.concatenate(features), time.perf_counter() - started)
+
+    def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
+        batches = [to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for images in self._batches(allocation, chunk)]
+        return np.concatenate(batches)
+
+    def _batches(self, allocation: Allocation, chunk: Chunk) -> Iterator[torch.Tensor]:
+        """The chunk's images (n, c, h, w) in [0, 1], in device batches. The batch an image is in does not change it."""
+        size = self._config.workers.device_batch_size
+        for first in range(chunk.first, chunk.last, size):
+            yield self._sample(allocation, Chunk(chunk.set_name, first, min(first + size, chunk.last)))
+
+    def _sample(self, allocation: Allocation, images: Chunk) -> torch.Tensor:
+        self._denoiser.set_allocation(allocation)
+        labels, generators = self._proxy_set.labels_of(images), self._proxy_set.generators_of(images)
+        return self._family.sample(self._pipeline, labels, generators, self._space.n_steps, self._config.guidance_scale)
+
+    def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
+        """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""
+        batch_size, threads = self._config.latency.batch_size, timing_threads(self._config.latency.threads)
+        device = self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads"
+        with cpu_threads(threads):
+            if isinstance(job, Calibrate):
+                return calibrate(job, self._run_batch, clock_of(self._device), device, batch_size)
+            return time_allocations(job, self._run_batch, clock_of(self._device))
+
+    def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
+        self._denoiser.on_step = on_step
+        try:
+            self._sample(allocation, Chunk("search", 0, self._config.latency.batch_size))
+        finally:
+            self._denoiser.on_step = None
+
+
+def _be_quiet() -> None:
+    """Keep progress bars and notices of diffusers and the hub out of the workers' output."""
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    disable_progress_bars()

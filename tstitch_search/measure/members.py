@@ -1,0 +1,54 @@
+"""Loading members and the parts they share: diffusers folders in, modules ready to answer out."""
+
+import difflib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import nn
+
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.measure.facts import MemberFacts
+from tstitch_search.measure.locate import read_json
+
+
+def load_members(
+    members: Mapping[str, MemberFacts], device: torch.device, dtype: torch.dtype
+) -> tuple[dict[str, nn.Module], dict[str, float]]:
+    """Every member, ready on the device, and the seconds each took to load."""
+    modules: dict[str, nn.Module] = {}
+    seconds: dict[str, float] = {}
+    for name, facts in members.items():
+        started = time.perf_counter()
+        modules[name] = load_model(diffusers.AutoModel, facts.path, device, dtype)
+        seconds[name] = time.perf_counter() - started
+    return modules, seconds
+
+
+def load_model(loader: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model in a local diffusers folder: safetensors only, evaluation mode, no gradients, in `dtype` on `device`.
+
+    Raises EnvironmentProblem when the weights are missing or do not fit the folder's config.json.
+    """
+    try:
+        model: nn.Module = loader.from_pretrained(str(folder), torch_dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, AttributeError) as error:  # what diffusers raises for a damaged folder
+        raise EnvironmentProblem(
+            f"cannot load the model in {folder}: {str(error).splitlines()[0]}",
+            hint="check that its config.json and safetensors files belong together, or fetch them again",
+        ) from error
+    return model.requires_grad_(False).eval().to(device)
+
+
+def load_scheduler(folder: Path, solver: str | None) -> Any:
+    """The scheduler configured in `folder`, as class `solver` when given. Raises ConfigError for an unknown class."""
+    config = read_json(folder / "scheduler_config.json", owner="the pipeline's scheduler")
+    name = solver or config["_class_name"]
+    known = [n for n in dir(diffusers) if n.endswith("Scheduler")]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+        raise ConfigError(f"solver {name!r} is not a diffusers scheduler, expected for example {', '.join(near)}")
+    return getattr(diffusers, name).from_config(config)

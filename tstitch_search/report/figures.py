@@ -1,0 +1,127 @@
+"""The Pareto plot. The home of plotly; text and grid colours come from style.css, which knows light and dark."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+from plotly.io import to_html
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.lookup import Candidate
+from tstitch_search.report.markup import Html
+from tstitch_search.report.palette import FRONT, SEARCH, STAR, colours
+from tstitch_search.report.record import Record
+from tstitch_search.report.wording import Z_95, fid_name, fid_text, fractions_text, latency_text
+
+PARETO_ID = "pareto"
+SEARCH_GROUP = "search"  # the script hides what carries this
+_HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}<extra></extra>"
+_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif'
+_CONFIG = {"displaylogo": False, "responsive": True, "displayModeBar": False, "scrollZoom": False}
+
+
+def pareto_html(record: Record) -> Html:
+    """The Pareto plot as a division and the script that draws it; plotly.js itself is not in it."""
+    return Html(to_html(pareto(record), config=_CONFIG, include_plotlyjs=False, full_html=False, div_id=PARETO_ID))
+
+
+def pareto(record: Record) -> go.Figure:
+    """Time against FID: search measurements faint, the confirmed front with 95 % intervals, the landmarks named.
+
+    FIDs at different n are drawn as different groups, since they do not compare.
+    """
+    figure = go.Figure([*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)])
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 56, "r": 20, "t": 16, "b": 52},
+        showlegend=False,  # the page has its own, which wraps on a narrow screen
+        hoverlabel={"bgcolor": "#1d2433", "bordercolor": "#8491a5", "font": {"color": "#ffffff", "family": _FONT}},
+        font={"family": _FONT, "size": 13},
+        hovermode="closest",
+    )
+    point = record.table.operating_points[0]
+    figure.update_xaxes(
+        title={"text": f"seconds for a batch of {point.batch_size}"}, rangemode="tozero", zeroline=False
+    )
+    figure.update_yaxes(
+        title="FID (lower is better)", type="log" if _spans_a_decade(record) else "linear", zeroline=False
+    )
+    return figure
+
+
+def _spans_a_decade(record: Record) -> bool:
+    values = [c.fid for c in (*record.confirmed, *record.trials)]
+    return min(values) > 0 and max(values) > 5 * min(values)
+
+
+def _search(record: Record) -> list[go.Scatter]:
+    """The search measurements, one group for each number of images."""
+    groups: dict[int, list[Candidate]] = {}
+    for trial in record.trials:
+        groups.setdefault(trial.n_images, []).append(trial)
+    return [_points(trials, {"color": SEARCH, "size": 8, "opacity": 0.6}, SEARCH_GROUP) for trials in groups.values()]
+
+
+def _front(record: Record) -> go.Scatter:
+    """The entries, joined by the lowest FID within each budget: steps, since nothing is interpolated."""
+    trace = _points(record.table.entries, {"color": FRONT, "size": 9})
+    line = {"color": FRONT, "width": 2, "shape": "hv"}
+    return trace.update(mode="lines+markers", line=line, **_intervals(record.table.entries))
+
+
+def _beaten(record: Record) -> list[go.Scatter]:
+    """What was confirmed and turned out dominated."""
+    marker = {"color": FRONT, "size": 8, "symbol": "circle-open", "line": {"width": 2}}
+    return [_points(record.beaten, marker).update(**_intervals(record.beaten))] if record.beaten else []
+
+
+def _intervals(measured: Sequence[Candidate]) -> dict[str, dict[str, object]]:
+    """Error bars of both axes: the two-sided 95 % interval."""
+    style = {"type": "data", "thickness": 1.2, "width": 3}
+    return {
+        "error_x": {**style, "array": [Z_95 * (c.latency_s_se or 0) for c in measured]},
+        "error_y": {**style, "array": [Z_95 * c.fid_se for c in measured]},
+    }
+
+
+def _singles(record: Record) -> list[go.Scatter]:
+    """One named diamond for each denoiser measured alone."""
+    colour = colours(record.denoisers)
+    alone = {name: record.best_known(Allocation.of([(name, record.n_steps)])) for name in record.denoisers}
+    return [
+        _landmark(record, measured, name, colour[name], "diamond", 12) for name, measured in alone.items() if measured
+    ]
+
+
+def _paper_rule(record: Record) -> list[go.Scatter]:
+    measured = record.paper_rule_measured
+    return [_landmark(record, measured, "40 % rule", STAR, "star", 15)] if measured else []
+
+
+def _landmark(record: Record, measured: Candidate, text: str, colour: str, symbol: str, size: int) -> go.Scatter:
+    """A named mark: full when confirmed, hollow when only the search measured it; its name keeps off the front."""
+    marker: dict[str, object] = {"color": colour, "symbol": f"{symbol}-open", "size": size, "line": {"width": 2}}
+    if measured in record.confirmed:
+        marker |= {"symbol": symbol, "line": {"width": 1.5, "color": "#ffffff"}}
+    trace = _points([measured], marker, "" if measured in record.confirmed else SEARCH_GROUP)
+    place = "bottom left" if measured in record.table.entries else "top right"
+    return trace.update(mode="markers+text", text=[text], textposition=place, cliponaxis=False)
+
+
+def _points(measured: Sequence[Candidate], marker: dict[str, object], group: str = "") -> go.Scatter:
+    """Markers at (measured or else predicted time, FID); hovering tells all about one."""
+    return go.Scatter(
+        x=[c.latency_s if c.latency_s is not None else c.latency_s_predicted for c in measured],
+        y=[c.fid for c in measured],
+        mode="markers",
+        meta=group,
+        marker=marker,
+        customdata=[_hover(c) for c in measured],
+        hovertemplate=_HOVER,
+    )
+
+
+def _hover(measured: Candidate) -> list[str]:
+    fid = f"{fid_name(measured.n_images)} {fid_text(measured)} (SE)"
+    return [str(measured.allocation), fractions_text(measured.allocation), latency_text(measured), fid]

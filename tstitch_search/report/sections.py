@@ -1,0 +1,202 @@
+"""The tables of the page, one function per section."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tstitch_search.lookup import LookupEntry
+from tstitch_search.measurement import Calibration
+from tstitch_search.report.bars import bar, chip
+from tstitch_search.report.markup import Html, join, table, tag
+from tstitch_search.report.record import Record
+from tstitch_search.report.story import YES, time_sentence, verdict
+from tstitch_search.report.wording import (
+    DASH,
+    difference_text,
+    duration,
+    fid_name,
+    fid_text,
+    latency_text,
+    milliseconds,
+    predicted_text,
+    times_faster,
+)
+
+
+def pareto(record: Record, plot: Html) -> Html:
+    """The plot with its switches and how to read it."""
+    axis = _switch("FID axis", {"linear": "linear", "log": "log"}, "axis")
+    choices = {"show": "shown", "hide": "hidden"}
+    search = _switch("search measurements", choices, "search") if record.trials else Html()
+    note = (
+        "Down and left is better. Grey points are what the search measured, on few images and with predicted times; "
+        "the coloured line is the confirmed front: the lowest FID within each budget, in steps because nothing is "
+        "interpolated. The two groups have different n, so their FIDs do not compare. Diamonds are single denoisers, "
+        "the star is the paper's rule: the cheapest denoiser takes the first 40 % of the steps; hollow ones were not "
+        "confirmed. Hover over or tap a point to see its allocation."
+    )
+    parts = (tag("div", axis, search, kind="switches"), _key(record), tag("div", plot, kind="plot"))
+    return join(*parts, tag("p", note, kind="note"))
+
+
+def _key(record: Record) -> Html:
+    """What each mark of the plot stands for; the marks are drawn by style.css."""
+    front = fid_name(record.table.entries[0].n_images)
+    searched = dict.fromkeys(fid_name(trial.n_images) for trial in record.trials)
+    marks = [
+        *[("dot", f"{name}, search, time predicted") for name in searched],
+        ("line", f"{front}, confirmed front, 95 % intervals"),
+        *[("ring", f"{front}, confirmed, not on the front")][: len(record.beaten)],
+        ("diamond", "one denoiser alone"),
+        *[("star", "T-Stitch's 40 % rule")][: record.paper_rule_measured is not None],
+    ]
+    return tag("ul", *(tag("li", tag("i", kind=kind), text) for kind, text in marks), kind="key")
+
+
+def _switch(label: str, choices: Mapping[str, str], name: str) -> Html:
+    """Buttons of which one is pressed; the first at the start. The page's script makes them work."""
+    buttons = [
+        tag(
+            "button",
+            text,
+            attributes={"type": "button", f"data-{name}": value, "aria-pressed": "true" if i == 0 else "false"},
+        )
+        for i, (text, value) in enumerate(choices.items())
+    ]
+    return tag("div", tag("span", label), *buttons, kind="switch", attributes={"role": "group", "aria-label": label})
+
+
+def front(record: Record) -> Html:
+    """Every entry with its bar, time, FID and what was shown about it."""
+    n = record.table.entries[0].n_images
+    largest = record.largest or "the largest"
+    head = ["noise → image", "time (SE)", "speed-up", f"{fid_name(n)} (SE)", f"difference to {largest}", "lossless"]
+    rows = [_front_row(record, entry) for entry in record.table.entries]
+    key = tag("p", "Denoisers: ", *_spaced(chip(record, name) for name in record.denoisers), kind="note")
+    return join(key, table(head, rows, kind="cards front"))
+
+
+def _front_row(record: Record, entry: LookupEntry) -> list[str]:
+    speed_up = record.speed_up(entry)
+    label = tag("code", str(entry.allocation))
+    lossless = verdict(record, entry)
+    return [
+        join(bar(record, entry.allocation), label),
+        latency_text(entry),
+        times_faster(speed_up) if speed_up else DASH,
+        fid_text(entry),
+        difference_text(entry),
+        tag("span", lossless, kind="yes" if lossless == YES else "open"),
+    ]
+
+
+def _spaced(parts: Any) -> list[str]:
+    return [piece for part in parts for piece in (part, " ")]
+
+
+def times(record: Record) -> Html:
+    """Predicted against measured time of each entry, and the calibration behind the prediction."""
+    head = ["allocation", "predicted", "measured (SE)", "error"]
+    rows = [
+        [
+            tag("code", str(e.allocation)),
+            predicted_text(e),
+            latency_text(e),
+            f"{100 * (e.latency_s_predicted / e.latency_s - 1):+.1f} %" if e.latency_s > 0 else DASH,
+        ]
+        for e in record.table.entries
+    ]
+    calibration = _calibration(record, record.calibration) if record.calibration else Html()
+    return join(tag("p", time_sentence(record)), table(head, rows, kind="compact"), calibration)
+
+
+def _calibration(record: Record, calibration: Calibration) -> Html:
+    least = min(calibration.step_s.values())
+    rows = [
+        [chip(record, name), milliseconds(s, calibration.step_se[name]), times_faster(s / least)]
+        for name, s in calibration.step_s.items()
+    ]
+    rows.append(["outside the steps", milliseconds(calibration.fixed_s, calibration.fixed_se), DASH])
+    about = (
+        f"Calibration: one batch of {calibration.batch_size} images on {calibration.device}, medians over "
+        f"{calibration.n_repeats} repeats, at most {calibration.peak_memory_mb:.0f} MB in use."
+    )
+    return join(
+        tag("h3", "Calibration"), tag("p", about), table(["", "per step (SE)", "relative"], rows, kind="compact small")
+    )
+
+
+def costs(record: Record) -> Html:
+    """Device seconds and images of each part, the workers, and what failed."""
+    rows = [
+        [cost.part, duration(cost.seconds), str(cost.n_allocations), f"{cost.n_images:,}" if cost.n_images else DASH]
+        for cost in record.costs
+    ]
+    rows.append([tag("b", "all"), tag("b", duration(sum(cost.seconds for cost in record.costs))), "", ""])
+    done = table(["part", "device time", "allocations", "images"], rows, kind="compact small")
+    workers = [
+        [w.worker, w.device, ", ".join(f"{name} {seconds:.1f} s" for name, seconds in w.load_s.items())]
+        for w in record.workers
+    ]
+    loads = (
+        join(tag("h3", "Workers"), table(["worker", "device", "time to load"], workers, kind="cards"))
+        if workers
+        else ""
+    )
+    return join(done, loads, _failures(record))
+
+
+def _failures(record: Record) -> Html:
+    if not record.failures:
+        return tag("p", "No attempt at a chunk of images failed.", kind="note")
+    rows = [[tag("code", f.allocation), f.set_name, str(f.n_attempts), f.error] for f in record.failures]
+    head = ["allocation", "set", "attempts", "error"]
+    return join(tag("h3", "Failed attempts at chunks"), table(head, rows, kind="cards"))
+
+
+_SHOWN_ELSEWHERE = {"denoisers", "headline"}
+
+
+def provenance(record: Record) -> Html:
+    """Everything recorded about where the numbers come from."""
+    facts = record.table.provenance
+    point = record.table.operating_points[0]
+    listed: dict[str, Any] = {"device": point.device, "batch size": point.batch_size}
+    listed |= {key: value for key, value in facts.items() if key not in _SHOWN_ELSEWHERE}
+    return join(_members(record), _facts(listed))
+
+
+def _facts(facts: Mapping[str, Any]) -> Html:
+    """Names and values; an object among the values folds away under its name."""
+    folded = {key: value for key, value in facts.items() if isinstance(value, dict)}
+    terms = [
+        tag("div", tag("dt", key.replace("_", " ")), tag("dd", _said(value)))
+        for key, value in facts.items()
+        if key not in folded
+    ]
+    inner = [tag("details", tag("summary", key.replace("_", " ")), _facts(value)) for key, value in folded.items()]
+    return join(tag("dl", *terms, kind="facts"), *inner)
+
+
+def _members(record: Record) -> Html:
+    """The denoisers with their weights, from the noise end."""
+    if not record.listed_denoisers:
+        return Html()
+    rows = [
+        [
+            chip(record, str(d["name"])),
+            _said(d.get("weights", DASH)),
+            f"{d['n_parameters']:,}" if isinstance(d.get("n_parameters"), int) else DASH,
+            tag("code", _said(d.get("sha256", DASH))),
+        ]
+        for d in record.listed_denoisers
+    ]
+    return table(["denoiser", "weights", "parameters", "SHA-256"], rows, kind="cards")
+
+
+def _said(value: Any) -> str:
+    """A JSON value as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    return DASH if value is None else str(value)

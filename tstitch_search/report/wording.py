@@ -1,0 +1,83 @@
+"""Numbers as people read them: units spelt, digits cut where the error begins."""
+
+from math import floor, log10
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.lookup import Candidate
+
+DASH = "\u2013"
+TIMES = "\u00d7"
+NBSP = "\u00a0"
+Z_95 = 1.96  # two-sided 95 % interval of a normal estimate
+
+
+def fid_name(n_images: int) -> str:
+    """`FID-5K` for 5000 images, `FID-500` for 500: an FID is always named with its n."""
+    return f"FID-{n_images // 1000}K" if n_images % 1000 == 0 else f"FID-{n_images}"
+
+
+def plus_minus(value: float, se: float, sign: bool = False) -> str:
+    """`17.30 ± 0.52`: the value cut at the second digit of its standard error; `sign` shows a plus."""
+    decimals = min(max(1 - floor(log10(se)), 0), 6) if se > 0 else 3
+    return f"{value:{'+' if sign else ''}.{decimals}f} ± {se:.{decimals}f}"
+
+
+def milliseconds(value_s: float, se_s: float) -> str:
+    """`12.30 ± 0.11 ms`."""
+    return f"{plus_minus(1000 * value_s, 1000 * se_s)} ms"
+
+
+def duration(seconds: float) -> str:
+    """`8.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def times_faster(ratio: float) -> str:
+    """The ratio with a multiplication sign."""
+    return f"{ratio:.2f}{TIMES}"
+
+
+def percent(share: float) -> str:
+    """`40 %`, `2.5 %`."""
+    return f"{100 * share:.3g} %"
+
+
+def fractions_text(allocation: Allocation) -> str:
+    """`S 40 %, XL 60 %`, from the noise end."""
+    return ", ".join(f"{name} {percent(r)}" for name, r in allocation.fractions.items())
+
+
+def predicted_text(measured: Candidate) -> str:
+    """`0.6120 s`, as the calibration predicts it."""
+    return f"{measured.latency_s_predicted:#.4g} s"
+
+
+def latency_text(measured: Candidate) -> str:
+    """`0.612 ± 0.004 s`, or the prediction when it was not timed."""
+    if measured.latency_s is None or measured.latency_s_se is None:
+        return f"{predicted_text(measured)} (predicted)"
+    return f"{plus_minus(measured.latency_s, measured.latency_s_se)} s"
+
+
+def fid_text(measured: Candidate) -> str:
+    """`17.30 ± 0.52`, without its n."""
+    return plus_minus(measured.fid, measured.fid_se)
+
+
+def difference_text(measured: Candidate) -> str:
+    """`+0.05 ± 0.15`, the paired difference to the largest denoiser alone; a dash when there is none."""
+    if not measured.fid_difference or measured.fid_difference_se is None:
+        return DASH
+    return plus_minus(measured.fid_difference, measured.fid_difference_se, sign=True)
+
+
+def segments_text(allocation: Allocation) -> str:
+    """`steps 1-8: S, steps 9-20: XL`, counted from the noise end."""
+    said, first = [], 1
+    for segment in allocation.segments:
+        said.append(f"steps {first}{DASH}{first + segment.n_steps - 1}: {segment.denoiser}")
+        first += segment.n_steps
+    return ", ".join(said)

@@ -1,0 +1,98 @@
+"""The run folder: where everything about one study lies, and the proof that it belongs to this study.
+
+`ledger.jsonl` is the truth and `features/` what it points to; the rest can be made again from them.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tstitch_search.config import Study, study_as_yaml
+from tstitch_search.errors import ConfigError
+from tstitch_search.files import make_folder, write_whole
+from tstitch_search.ledger import LEDGER_VERSION, Ledger
+
+PACKAGES = (
+    "tstitch-search",
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "optuna",
+    "torch-fidelity",
+    "ray",
+    "numpy",
+)
+
+Key = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run folder, with its ledger open for writing."""
+
+    path: Path
+    ledger: Ledger
+
+    @classmethod
+    def open(cls, path: Path, study: Study, key: Key) -> "RunFolder":
+        """Create the folder or go on in it.
+
+        Raises ConfigError when it belongs to a study with another key, EnvironmentProblem when it cannot be written or
+        another process is using it.
+        """
+        make_folder(path)
+        folder = cls(path, Ledger(path / "ledger.jsonl"))
+        opened = folder.ledger.last("opened")
+        if opened is None:
+            folder.ledger.append("opened", ledger_version=LEDGER_VERSION, study=study.config.name, key=dict(key))
+        else:
+            require_same_key(path, opened["key"], key)
+        write_whole(path / "study.resolved.yaml", study_as_yaml(study).encode())
+        write_whole(path / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
+        return folder
+
+    @property
+    def features(self) -> Path:
+        """Feature files, one per (allocation, chunk)."""
+        return self.path / "features"
+
+    @property
+    def database(self) -> Path:
+        """The Optuna study, SQLite."""
+        return self.path / "study.db"
+
+    @property
+    def lookup(self) -> Path:
+        """The lookup table."""
+        return self.path / "lookup.json"
+
+    @property
+    def images(self) -> Path:
+        """Strips of sample images, one per entry."""
+        return self.path / "images"
+
+
+def environment() -> dict[str, object]:
+    """The machine and the library versions that a run used."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def require_same_key(path: Path, recorded: Key, key: Key) -> None:
+    """Nothing, when the folder's measurements can be compared to the study's. Raises ConfigError naming the facts."""
+    differing = [name for name in {**recorded, **key} if recorded.get(name) != key.get(name)]
+    if differing:
+        lines = [f"  {name}: {recorded.get(name, 'absent')} there, {key.get(name, 'absent')} now" for name in differing]
+        raise ConfigError(
+            f"{path} holds the measurements of another study; these facts differ:\n" + "\n".join(lines),
+            hint="give this study another name or --output; budgets and numbers of images may change, these may not",
+        )

@@ -1,0 +1,62 @@
+"""All facts that make two measurements comparable. A run folder holds measurements of one key only."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tstitch_search.config import Study
+from tstitch_search.measure.facts import MemberFacts, check_space, pipeline_folder, read_member_facts
+from tstitch_search.measure.locate import read_json
+from tstitch_search.quality.reference import load_reference
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What the study's files turned out to be: its members, and hashes of everything the numbers depend on."""
+
+    members: Mapping[str, MemberFacts]
+    key: Mapping[str, str]
+    resolution: int
+
+    @property
+    def recipe(self) -> dict[str, str]:
+        """The part of the key that features depend on, written into every feature file."""
+        return {name: value for name, value in self.key.items() if not name.startswith(("latency.", "search."))}
+
+
+def resolve_facts(study: Study) -> StudyFacts:
+    """Check that the members fit together and hash what will be measured.
+
+    Raises ConfigError for members that do not fit, EnvironmentProblem for files that are missing.
+    """
+    space, config, near = study.space, study.config, study.space_path.parent
+    check_space(space, near)
+    members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
+    pipeline = pipeline_folder(space, near, with_weights=True)
+    key = {
+        "space.denoisers": " ".join(space.names),
+        "space.orders": str(space.orders),
+        "space.n_steps": str(space.n_steps),
+        "space.grid_steps": f"{space.grid_steps:g}",
+        "space.solver": space.solver or "the pipeline's own",
+        **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
+        "weights.pipeline": _hash_folders(pipeline / "vae", pipeline / "scheduler"),
+        "guidance_scale": f"{config.guidance_scale:g}",
+        "dtype": config.workers.dtype,
+        "proxy_set": f"{config.proxy_set.labels} seed {config.proxy_set.seed} chunks of {config.proxy_set.chunk_size}",
+        "quality.extractor": config.quality.extractor,
+        "quality.reference": load_reference(config.quality.reference, study.study_path.parent).sha256,
+        "latency.batch_size": str(config.latency.batch_size),
+        "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
+    }
+    resolution = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")["sample_size"]
+    return StudyFacts(members, key, resolution)
+
+
+def _hash_folders(*folders: Path) -> str:
+    """One hash of the JSON and safetensors files in the folders."""
+    digest = hashlib.sha256()
+    for path in sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".json", ".safetensors")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()

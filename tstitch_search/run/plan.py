@@ -1,0 +1,137 @@
+"""What a study would do and take, without doing it: everything is resolved and checked, nothing is sampled."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tstitch_search.config import Study
+from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.latency_model import LatencyModel
+from tstitch_search.ledger import read_events
+from tstitch_search.measurement import Calibrate, Calibration
+from tstitch_search.quality.reference import load_reference
+from tstitch_search.run.calibrations import recall, remember
+from tstitch_search.run.folder import require_same_key
+from tstitch_search.run.key import StudyFacts, resolve_facts
+from tstitch_search.run.pool import count_gpus
+from tstitch_search.run.prices import price
+from tstitch_search.run.progress import Progress
+from tstitch_search.run.stages import candidates_in_focus
+from tstitch_search.run.workbench import run_alone
+from tstitch_search.search_space import SearchSpace
+from tstitch_search.workers.protocol import WorkerPool
+
+# Arithmetic a device does per second, for prices before anything was measured: within a factor of ten.
+FLOPS_PER_GPU, FLOPS_PER_CORE = 2e13, 5e10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts, device seconds by stage, and how they are known."""
+
+    study: str
+    folder: str
+    n_allocations: int
+    n_in_focus: int
+    n_trials: int
+    n_images: int
+    stages_s: dict[str, float]
+    device_seconds: float
+    disk_mb: float
+    basis: str
+    denoisers: dict[str, int | None]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and value of every line of the plan, for people."""
+        members = ", ".join(f"{name} {n / 1e6:.3g} M" if n else name for name, n in self.denoisers.items())
+        stages = ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in self.stages_s.items())
+        return [
+            ("denoisers, noise end first", members),
+            ("allocations in the space", f"{self.n_allocations} ({self.n_in_focus} in focus)"),
+            ("allocations to be tried", f"at most {self.n_trials}"),
+            ("images to be made", f"at most {self.n_images}"),
+            ("device seconds", f"about {self.device_seconds:.3g} ({stages})"),
+            ("known from", self.basis),
+            ("disk", f"about {self.disk_mb:.3g} MB in {self.folder}"),
+        ]
+
+
+def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPool] | None, progress: Progress) -> Plan:
+    """The plan of `study` in `folder`; with `open_pool` step times are measured first.
+
+    Raises what `run` would raise: ConfigError, EnvironmentProblem.
+    """
+    space = SearchSpace.from_config(study.space)
+    facts = resolve_facts(study)
+    reference = load_reference(study.config.quality.reference, study.study_path.parent)
+    _require_usable(folder, facts)
+    calibration, basis = _calibration(study, facts, folder, open_pool, progress)
+    latency = LatencyModel(calibration)
+    candidates = candidates_in_focus(study, space, latency)
+    cost = price(study, space, candidates, latency)
+    return Plan(
+        study=study.config.name,
+        folder=str(folder),
+        n_allocations=len(space),
+        n_in_focus=len(candidates),
+        n_trials=cost.n_trials,
+        n_images=cost.n_images,
+        stages_s=cost.stages,
+        device_seconds=cost.device_seconds,
+        disk_mb=cost.disk_mb(feature_dim=len(reference.mu)),
+        basis=basis,
+        denoisers={name: member.n_parameters for name, member in facts.members.items()},
+    )
+
+
+def _require_usable(folder: Path, facts: StudyFacts) -> None:
+    """The folder can be written, and holds nothing or this study."""
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise EnvironmentProblem(f"cannot write into {existing}", hint="choose a writable folder with --output")
+    if (folder / "ledger.jsonl").exists():
+        opened = next((e for e in read_events(folder / "ledger.jsonl") if e["event"] == "opened"), None)
+        if opened:
+            require_same_key(folder, opened["key"], facts.key)
+
+
+def _calibration(
+    study: Study, facts: StudyFacts, folder: Path, open_pool: Callable[[Study], WorkerPool] | None, progress: Progress
+) -> tuple[Calibration, str]:
+    """Step times and how they are known: measured now, in this run folder, on this machine before, or guessed."""
+    if open_pool:
+        calibration = measure_calibration(study, open_pool, progress)
+        remember(study, facts.key, calibration)
+        return calibration, f"measured now on {calibration.device}"
+    if stored := recall(study, facts.key):
+        return stored, f"measured before on {stored.device}"
+    return rough_calibration(study, facts), "rough: from the number of parameters; --calibrate measures it"
+
+
+def measure_calibration(study: Study, open_pool: Callable[[Study], WorkerPool], progress: Progress) -> Calibration:
+    """Step times measured by one worker."""
+    job = Calibrate(study.space.names, study.space.n_steps, study.config.latency.n_repeats)
+    pool = open_pool(study)
+    try:
+        progress.stage("calibrate")
+        pool.start()
+        calibration = run_alone(pool, job, progress)
+    finally:
+        pool.close()
+    assert isinstance(calibration, Calibration)
+    return calibration
+
+
+def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
+    """Step times from FLOPs: two per parameter, image and latent patch of 2x2, twice with guidance."""
+    batch_size, guided = study.config.latency.batch_size, 1 + (study.config.guidance_scale > 1)
+    gpu = study.config.workers.device != "cpu" and count_gpus() > 0
+    flops_per_s = FLOPS_PER_GPU if gpu else FLOPS_PER_CORE * len(os.sched_getaffinity(0))
+    step_s = {
+        name: 2 * (m.n_parameters or 0) * (m.sample_size / 2) ** 2 * batch_size * guided / flops_per_s
+        for name, m in facts.members.items()
+    }
+    nothing_known = dict.fromkeys(step_s, 0.0)
+    fixed_s = max(step_s.values())
+    return Calibration(step_s, nothing_known, fixed_s, 0.0, 0.0, 0.0, "unknown", batch_size, 0)

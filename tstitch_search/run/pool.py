@@ -1,0 +1,50 @@
+"""Who works on a study: as many workers as there are GPUs, or cores; torch is loaded in them, not here."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from tstitch_search.config import Study
+from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.workers.protocol import Measurer, WorkerPool
+
+
+def open_pool(study: Study) -> WorkerPool:
+    """The pool the study asks for, not yet started.
+
+    Raises EnvironmentProblem when it asks for a GPU that is not there.
+    """
+    workers = study.config.workers
+    n_gpus = count_gpus()
+    if workers.device == "cuda" and n_gpus == 0:
+        raise EnvironmentProblem(
+            "workers.device is cuda, but this machine has no NVIDIA GPU",
+            hint="use --device cpu, or run where the GPU is",
+        )
+    on_gpu = workers.device != "cpu" and n_gpus > 0
+    n_cores = len(os.sched_getaffinity(0))
+    n_workers = workers.n_workers or (n_gpus if on_gpu else n_cores)
+    threads = max(1, n_cores // n_workers)
+    if workers.pool == "inline":
+        from tstitch_search.workers.inline import InlinePool
+
+        return InlinePool(partial(build_measurer, study, n_cores))
+    from tstitch_search.workers.ray_pool import RayPool
+
+    gpus_per_worker = n_gpus / n_workers if on_gpu else 0
+    return RayPool(partial(build_measurer, study, threads), n_workers, threads, gpus_per_worker)
+
+
+def build_measurer(study: Study, threads: int) -> Measurer:
+    """A measurer of the study, made inside the worker that will use it."""
+    from tstitch_search.measure.measurer import StudyMeasurer
+
+    return StudyMeasurer(study, threads)
+
+
+def count_gpus() -> int:
+    """NVIDIA GPUs this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([d for d in visible.split(",") if d.strip() not in ("", "-1")])
+    return len([p for p in Path("/dev").glob("nvidia*") if p.name.removeprefix("nvidia").isdigit()])

@@ -1,0 +1,53 @@
+"""What a study will take, before it takes it: device seconds per stage and disk, from the latency model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import Study
+from tstitch_search.latency_model import LatencyModel
+from tstitch_search.search_space import SearchSpace
+
+# Bytes of one feature value on disk (float32).
+FEATURE_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Price:
+    """Device seconds by stage, images to make, and the size of their features on disk in MB (dimension d)."""
+
+    n_trials: int
+    n_images: int
+    stages: dict[str, float]
+
+    @property
+    def device_seconds(self) -> float:
+        """All stages together."""
+        return sum(self.stages.values())
+
+    def disk_mb(self, feature_dim: int) -> float:
+        """Feature files of `feature_dim` values per image."""
+        return self.n_images * feature_dim * FEATURE_BYTES / 1e6
+
+
+def price(study: Study, space: SearchSpace, candidates: Sequence[Allocation], latency: LatencyModel) -> Price:
+    """The price of a study that measures its baselines and otherwise average allocations."""
+    c = study.config
+    batch_size = latency.calibration.batch_size
+    n_trials = min(c.search.n_trials or len(candidates), len(candidates))
+    n_entries = min(c.confirm.max_entries, n_trials)
+    mean_s = sum(map(latency.latency_s, candidates)) / len(candidates)
+    search_images, confirm_images = n_trials * c.quality.n_images, n_entries * c.confirm.n_images
+    search_s = mean_s * search_images / batch_size
+    stages = {
+        "calibrate": sum(latency.latency_s(space.single(d)) for d in space.denoisers) * (c.latency.n_repeats + 1),
+        "search": min(search_s, c.search.device_seconds or search_s),
+        "confirm": mean_s * confirm_images / batch_size,
+        "time": mean_s * n_entries * (c.latency.n_repeats + 1),
+    }
+    return Price(n_trials, search_images + confirm_images, stages)
+
+
+def seconds_of(latency: LatencyModel, allocation: Allocation, n_images: int) -> float:
+    """Device seconds to make `n_images` with the allocation."""
+    return latency.latency_s(allocation) * n_images / latency.calibration.batch_size

@@ -1,0 +1,39 @@
+"""Which entries are worth confirming: the front as the search sees it, thinned evenly over time."""
+
+from collections.abc import Mapping
+from math import log
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config.models import ConfirmConfig, FocusConfig
+from tstitch_search.latency_model import LatencyModel
+from tstitch_search.pareto import pareto_front
+from tstitch_search.quality.estimate import QualityEstimate
+from tstitch_search.search_space import SearchSpace
+
+
+def select_for_confirmation(
+    estimates: Mapping[Allocation, QualityEstimate],
+    latency: LatencyModel,
+    space: SearchSpace,
+    confirm: ConfirmConfig,
+    focus: FocusConfig,
+) -> list[Allocation]:
+    """The single denoisers and, up to `max_entries`, the front of (predicted time, FID), spread over log time.
+
+    The anchor is always among them: every other entry is held against it.
+    """
+    in_focus = [a for a in estimates if focus.max_fid_loss is None or _loss(estimates[a]) <= focus.max_fid_loss]
+    front = [in_focus[i] for i in pareto_front([(latency.latency_s(a), estimates[a].fid) for a in in_focus])]
+    singles = [a for a in map(space.single, reversed(space.denoisers)) if a in in_focus or a == space.anchor]
+    chosen = singles[: confirm.max_entries]
+    rest = [a for a in front if a not in chosen]
+    while rest and len(chosen) < confirm.max_entries:
+        farthest = max(rest, key=lambda a: min(abs(log(latency.latency_s(a) / latency.latency_s(b))) for b in chosen))
+        chosen.append(farthest)
+        rest.remove(farthest)
+    return sorted(chosen, key=latency.latency_s)
+
+
+def _loss(quality: QualityEstimate) -> float:
+    """FID above the anchor's, as a share of it."""
+    return quality.difference / (quality.fid - quality.difference)

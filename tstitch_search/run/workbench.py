@@ -1,0 +1,164 @@
+"""The bench: whatever is asked of it is measured once.
+
+Finished chunks come from the ledger, the rest from workers, which start when first needed. Every answer is on disk
+before the caller sees it. Timing jobs have the bench to themselves.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.errors import EnvironmentProblem, MeasurementError
+from tstitch_search.ledger import Ledger
+from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
+from tstitch_search.quality.feature_store import FeatureStore
+from tstitch_search.run.progress import Progress
+from tstitch_search.workers.protocol import WorkerPool
+
+# A chunk that failed this often is given up, and its allocation with it.
+MAX_TRIES = 3
+# How long one look at the workers waits before the display is refreshed.
+POLL_S = 0.5
+
+ChunkKey = tuple[str, str, int, int]
+
+
+class Workbench:
+    """Measures chunks and times, and remembers them in the ledger and the feature store of one run folder."""
+
+    def __init__(self, pool: WorkerPool, ledger: Ledger, store: FeatureStore, progress: Progress):
+        self.ledger, self.progress = ledger, progress
+        self._pool, self._store, self._started = pool, store, False
+        self._in_flight: set[ChunkKey] = set()
+        self._done = {_key_of(e): (e["file"], e["sha256"]) for e in ledger.of("chunk") if store.holds(e["file"])}
+        self._errors: dict[ChunkKey, list[str]] = {}
+        for e in ledger.of("failed"):
+            self._errors.setdefault(_key_of(e), []).append(e["error"])
+        self.n_new = 0
+
+    def __enter__(self) -> "Workbench":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+
+    @property
+    def device_seconds(self) -> float:
+        """What making images has consumed so far, summed over workers and runs."""
+        return sum(float(e["seconds"]) for e in self.ledger.of("chunk"))
+
+    def request(self, allocation: Allocation, chunks: Sequence[Chunk]) -> None:
+        """Have the missing ones of `chunks` made; returns at once."""
+        for chunk in chunks:
+            key = _key(allocation, chunk)
+            if key in self._done:
+                self.progress.known(allocation, chunk)
+            elif key not in self._in_flight and not self._given_up(key):
+                self._in_flight.add(key)
+                self._workers().submit(MakeChunk(allocation, chunk))
+
+    def is_ready(self, allocation: Allocation, chunks: Sequence[Chunk]) -> bool:
+        """Whether every chunk is there or given up."""
+        keys = [_key(allocation, chunk) for chunk in chunks]
+        return all(key in self._done for key in keys) or any(self._given_up(key) for key in keys)
+
+    def collect(self) -> None:
+        """Wait a moment for workers and record what they finished."""
+        for finished in self._workers().wait(POLL_S):
+            self._record(finished)
+        self.progress.tick()
+        for loaded in self._workers().reloads():
+            self._record_loaded(loaded)
+
+    def make(self, wanted: Sequence[tuple[Allocation, Sequence[Chunk]]]) -> None:
+        """Have all of it made and wait until it is."""
+        for allocation, chunks in wanted:
+            self.request(allocation, chunks)
+        self.wait_for(wanted)
+
+    def wait_for(self, wanted: Sequence[tuple[Allocation, Sequence[Chunk]]]) -> None:
+        """Return when all of it, requested before, is there or given up."""
+        while not all(self.is_ready(allocation, chunks) for allocation, chunks in wanted):
+            self.collect()
+
+    def features(self, allocation: Allocation, chunks: Sequence[Chunk]) -> np.ndarray:
+        """Features (n, d) of the chunks in order. Raises MeasurementError when one was given up."""
+        for chunk in chunks:
+            if self._given_up(_key(allocation, chunk)):
+                raise MeasurementError(f"{allocation}: {self._errors[_key(allocation, chunk)][-1]}")
+        return self._store.read([self._done[_key(allocation, chunk)] for chunk in chunks])
+
+    def alone(self, job: Job) -> Answer:
+        """The answer to a job that must have the device to itself. Raises MeasurementError when it fails."""
+        pool = self._workers()
+        while pool.n_in_flight:
+            self.collect()
+        return run_alone(pool, job, self.progress)
+
+    def _workers(self) -> WorkerPool:
+        if not self._started:
+            self.progress.note("starting workers and loading the denoisers")
+            self._started = True
+            for loaded in self._pool.start():
+                self._record_loaded(loaded)
+        return self._pool
+
+    def _record(self, finished: Finished) -> None:
+        job = finished.job
+        assert isinstance(job, MakeChunk)
+        key = _key(job.allocation, job.chunk)
+        self._in_flight.discard(key)
+        where = {"set": key[0], "allocation": key[1], "first": key[2], "last": key[3], "worker": finished.worker}
+        try:
+            if not isinstance(finished.answer, ChunkFeatures):
+                raise MeasurementError(finished.error or "a worker gave no answer")
+            file, sha256 = self._store.write(job.allocation, job.chunk, finished.answer.features)
+        except MeasurementError as error:
+            self.ledger.append("failed", **where, error=error.message)
+            self._errors.setdefault(key, []).append(error.message)
+            self.request(job.allocation, [job.chunk])
+            return
+        self.ledger.append("chunk", **where, file=file, sha256=sha256, seconds=round(finished.answer.seconds, 4))
+        self._done[key] = (file, sha256)
+        self.n_new += 1
+        self.progress.made(job.allocation, job.chunk)
+
+    def _record_loaded(self, loaded: Loaded) -> None:
+        self.ledger.append("loaded", worker=loaded.worker, device=loaded.device, load_s=loaded.load_s)
+
+    def _given_up(self, key: ChunkKey) -> bool:
+        return len(self._errors.get(key, ())) >= MAX_TRIES
+
+
+def run_alone(pool: WorkerPool, job: Job, progress: Progress) -> Answer:
+    """The answer to a job on an idle pool. Raises MeasurementError when it fails."""
+    pool.submit(job)
+    while True:
+        for finished in pool.wait(POLL_S):
+            if finished.answer is None:
+                raise MeasurementError(finished.error or "a worker gave no answer")
+            return finished.answer
+        progress.tick()
+
+
+def _key(allocation: Allocation, chunk: Chunk) -> ChunkKey:
+    return (chunk.set_name, str(allocation), chunk.first, chunk.last)
+
+
+def _key_of(event: dict[str, object]) -> ChunkKey:
+    return (str(event["set"]), str(event["allocation"]), int(str(event["first"])), int(str(event["last"])))
+
+
+def require_anchor(bench: Workbench, anchor: Allocation, chunks: Sequence[Chunk]) -> np.ndarray:
+    """The anchor's features: without them nothing can be compared."""
+    try:
+        return bench.features(anchor, chunks)
+    except MeasurementError as error:
+        raise EnvironmentProblem(
+            f"the largest denoiser alone could not be measured, so nothing can be compared to it ({error.message})",
+            hint="try `tstitch-search generate` with it to see the problem",
+        ) from error

@@ -1,0 +1,200 @@
+"""The decision record: an Optuna study with two objectives, driven by ask and tell. The only home of optuna.
+
+One process writes it; optuna-dashboard may read it at any time. It is not the truth (the ledger is): after a crash
+`reopen` brings it back in line. Each question is answered by a sampler made anew from (seed, number of the question),
+so that the answer depends on the seed and on what was told, in that order, and on nothing else.
+"""
+
+import sqlite3
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.search.encoding import CutPoints, Encoding, StickBreaking
+from tstitch_search.search.given import GivenSampler
+from tstitch_search.search_space import SearchSpace
+
+SamplerName = Literal["enumerate", "random", "tpe", "nsga2"]
+# After this many proposals in a row that are no news, an unseen allocation is drawn instead.
+MAX_REPEATS = 20
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One question to the sampler and the allocation it answered."""
+
+    number: int
+    allocation: Allocation
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who proposes allocations, out of which candidates, from which seed."""
+
+    sampler: SamplerName
+    seed: int
+    candidates: tuple[Allocation, ...]
+
+
+class AllocationStudy:
+    """Asks a sampler for allocations it has not proposed yet, and tells it what they cost and gave."""
+
+    def __init__(self, database: Path, name: str, space: SearchSpace, rule: Rule):
+        """Create or reopen the study `name` in the SQLite file `database`; baselines are asked first."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._rule = rule
+        self._candidates = frozenset(rule.candidates)
+        self._baselines = [a for a in space.baselines() if a in self._candidates]
+        drawn = [rule.candidates[i] for i in np.random.default_rng(rule.seed).permutation(len(rule.candidates))]
+        self._order = list(dict.fromkeys([*self._baselines, *drawn]))
+        self._cut_points = CutPoints(space)
+        self._encoding: Encoding = self._cut_points if rule.sampler == "enumerate" else StickBreaking(space)
+        self._storage, self._study = _open(database, name)
+        self._study_id = self._storage.get_study_id_from_name(name)
+
+    def reopen(self) -> list[Trial]:
+        """The trials a crash left unanswered, oldest first, to be gone on with.
+
+        What was not a question yet is answered here: a trial that died inside the sampler, and a proposal that was
+        about to be dismissed.
+        """
+        unanswered = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        lost = [t for t in unanswered if t.params.keys() != self._encoding.distributions.keys()]
+        for t in lost:
+            self._study.tell(t.number, state=TrialState.FAIL)
+        asked = self._asked()
+        trials = [Trial(t.number, self._encoding.decode(t.params)) for t in unanswered if t not in lost]
+        return [trial for trial in trials if self._accept(trial, asked)]
+
+    @property
+    def allocations(self) -> list[Allocation]:
+        """Every allocation that was measured in full, oldest first."""
+        return [allocation for allocation, t in self._asked().items() if t.state == TrialState.COMPLETE]
+
+    @property
+    def n_allocations(self) -> int:
+        """How many allocations were asked for."""
+        return len(self._asked())
+
+    def ask(self) -> Trial | None:
+        """The next allocation that was not asked for before, or None when every candidate was.
+
+        Baselines come first, then the sampler's proposals; "enumerate" takes the candidates in an order drawn from the
+        seed, and so does any other sampler that only repeats itself.
+        """
+        asked = self._asked()
+        unseen = [a for a in self._order if a not in asked]
+        if not unseen:
+            return None
+        if unseen[0] not in self._baselines and self._rule.sampler != "enumerate":
+            for _ in range(MAX_REPEATS):
+                trial = self._propose(self._sampler())
+                if self._accept(trial, asked):
+                    return trial
+        trial = self._propose(GivenSampler(self._encoding.encode(unseen[0]), self._sampler()))
+        self._accept(trial, asked)
+        return trial
+
+    def tell(self, trial: Trial, latency_s: float, fid: float, fid_se: float, n_images: int) -> None:
+        """Answer a trial: COMPLETE with both objectives (seconds, FID), the FID's standard error and its n beside."""
+        self._describe(trial, fid_se=fid_se, n_images=n_images)
+        self._study.tell(trial.number, [float(latency_s), float(fid)], state=TrialState.COMPLETE)
+
+    def fail(self, trial: Trial, reason: str) -> None:
+        """Answer a trial that could not be measured: FAIL, with the reason."""
+        self._describe(trial, reason=reason)
+        self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _propose(self, sampler: BaseSampler) -> Trial:
+        self._study.sampler = sampler
+        proposed = self._study.ask(self._encoding.distributions)
+        return Trial(proposed.number, self._encoding.decode(proposed.params))
+
+    def _accept(self, trial: Trial, asked: Mapping[Allocation, FrozenTrial]) -> bool:
+        """Whether the trial is the first to ask for a candidate; it then gets attributes for people to read.
+
+        Any other trial is dismissed.
+        """
+        earlier = asked.get(trial.allocation)
+        if trial.allocation not in self._candidates:
+            self._dismiss(trial, "outside the focus of the study")
+        elif earlier and earlier.number != trial.number:
+            self._dismiss(trial, f"repeats trial {earlier.number}", earlier.values)
+        else:
+            self._describe(trial, allocation=str(trial.allocation), **self._cut_points.encode(trial.allocation))
+            return True
+        return False
+
+    def _dismiss(self, trial: Trial, why: str, values: list[float] | None = None) -> None:
+        """Answer a proposal that is not asked: with what is known already, otherwise FAIL."""
+        self._describe(trial, dismissed=why)
+        self._study.tell(trial.number, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
+
+    def _asked(self) -> dict[Allocation, FrozenTrial]:
+        """Every allocation that was asked for, with the first trial that did, oldest first."""
+        asked: dict[Allocation, FrozenTrial] = {}
+        for t in self._proposed():
+            if "dismissed" not in t.user_attrs:
+                asked.setdefault(self._encoding.decode(t.params), t)
+        return asked
+
+    def _proposed(self) -> list[FrozenTrial]:
+        """Every trial whose allocation is known, oldest first."""
+        names = self._encoding.distributions.keys()
+        return [t for t in self._study.get_trials(deepcopy=False) if t.params.keys() == names]
+
+    def _sampler(self) -> BaseSampler:
+        """The sampler of the next question, made anew."""
+        seed = (self._rule.seed * 1_000_003 + len(self._proposed())) % 2**32
+        match self._rule.sampler:
+            case "enumerate" | "random":
+                return RandomSampler(seed=seed)
+            case "tpe":
+                return TPESampler(seed=seed)
+            case "nsga2":
+                return NSGAIISampler(seed=seed, population_size=12)
+
+    def _describe(self, trial: Trial, **attributes: str | int | float) -> None:
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
+        for key, value in attributes.items():
+            self._storage.set_trial_user_attr(trial_id, key, value)
+
+
+def _open(database: Path, name: str) -> tuple[RDBStorage, optuna.Study]:
+    """The storage and the study in it."""
+    try:
+        storage = RDBStorage(f"sqlite:///{database}", engine_kwargs={"creator": partial(_connect, database)})
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=["minimize", "minimize"], load_if_exists=True
+        )
+    except Exception as error:
+        raise EnvironmentProblem(
+            f"cannot open the study database {database}: {error}",
+            hint="close other programs that write to it; deleting it is safe, the ledger is the truth",
+        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # metric names are experimental in Optuna 5
+        study.set_metric_names(["latency_s", "fid"])
+    return storage, study
+
+
+def _connect(database: Path) -> sqlite3.Connection:
+    """A connection that waits a minute while a dashboard holds the file, and does not wait for the disk.
+
+    Optuna commits some twenty times per trial. The ledger survives a power cut; this file survives a killed process.
+    """
+    connection = sqlite3.connect(database, timeout=60, check_same_thread=False)
+    connection.execute("PRAGMA synchronous=OFF")
+    return connection

@@ -1,0 +1,71 @@
+"""Ray itself, started quietly on this machine or joined where RAY_ADDRESS says; the only place that imports it.
+
+Import `ray` from here: its settings are then in place before it reads them.
+"""
+
+import logging
+import os
+import socket
+
+from tstitch_search.errors import EnvironmentProblem
+
+# A user's own value stays.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use this interpreter, not one of their own
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a share of a GPU sees none
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")  # else printed among our output
+if not os.environ.get("RAY_ADDRESS"):  # listen on loopback alone, as Ray does by itself off Linux
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+import ray
+
+__all__ = ["FEWER", "check_room", "connect", "ray"]
+
+OBJECT_STORE_BYTES = 256 * 2**20  # a chunk's features are a few MB; Ray would reserve 30 % of the memory
+KNOCK_S = 10
+FEWER = "fewer workers (--workers), or --set workers.pool=inline"
+HOME = "a writable HOME (Ray keeps a token there) or RAY_AUTH_MODE=disabled; room in /dev/shm and /tmp; or " + FEWER
+
+
+def connect(n_cpus: int) -> bool:
+    """Start Ray with `n_cpus` to give out, or join the one at RAY_ADDRESS; False when this process has it already.
+
+    Raises EnvironmentProblem when that fails.
+    """
+    if ray.is_initialized():
+        return False
+    address = os.environ.get("RAY_ADDRESS", "")
+    try:
+        if address:
+            _knock(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=n_cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except Exception as error:  # of any type; the machine is at fault
+        if address:
+            raise EnvironmentProblem(f"no Ray at RAY_ADDRESS={address}: {error}", hint="unset RAY_ADDRESS") from error
+        raise EnvironmentProblem(f"Ray did not start: {error}", hint=HOME) from error
+    return True
+
+
+def _knock(address: str) -> None:
+    """Raise OSError when nobody listens at `[ray://]host:port`: Ray itself would try for a quarter of an hour."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+
+
+def check_room(n_workers: int, cpus_per_worker: int, gpus_per_worker: float) -> None:
+    """Raise EnvironmentProblem when Ray does not have what the workers need; it would wait for it without end."""
+    have = ray.cluster_resources()
+    for unit, each in (("CPU", cpus_per_worker), ("GPU", gpus_per_worker)):
+        if n_workers * each > have.get(unit, 0):
+            wanted = f"{n_workers} worker(s) with {each:g} {unit} each"
+            raise EnvironmentProblem(f"{wanted} do not fit: Ray has {have.get(unit, 0):g} {unit}", hint=FEWER)
