@@ -29,5 +29,5 @@ class LatencyModel:
         times = [self.calibration.step_s[name] for name in denoisers]
         if times == sorted(times):
             return None
-        measured = ", ".join(f"{name} {1e3 * t:.3g} ms" for name, t in zip(denoisers, times, strict=True))
+        measured = ", ".join(f"{name} {t:.3g} s" for name, t in zip(denoisers, times, strict=True))
         return f"the denoisers are listed cheap to expensive, but their measured step times are {measured}"

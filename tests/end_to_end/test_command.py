@@ -146,7 +146,8 @@ def test_generate_writes_a_picture_of_the_allocations_asked_for(tiny_family, tmp
         "generate", tiny_family / "study.yaml", "-a", "S*2-XL*2", "-a", "XL*4", "-n", "3", "-o", tmp_path / "grid.png"
     )
     assert said.returncode == 0, said.stderr
-    width, height = Image.open(tmp_path / "grid.png").size
+    with Image.open(tmp_path / "grid.png") as picture:
+        width, height = picture.size
     assert width >= 3 * 64
     assert height >= 2 * 64
 

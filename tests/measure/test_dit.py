@@ -85,6 +85,13 @@ def test_step_noise_is_each_images_own_and_not_the_processs(tiny_family: Path, s
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_sampling_leaves_the_solver_as_it_was(tiny_family: Path) -> None:
+    pipeline = load(tiny_family, "DDPMScheduler")
+    step = pipeline.scheduler.step
+    sample(pipeline, [0])
+    assert pipeline.scheduler.step is step
+
+
 @pytest.mark.parametrize("solver", ["EulerDiscreteScheduler", "HeunDiscreteScheduler"])
 def test_a_solver_that_starts_from_other_noise_than_the_pipeline_is_refused(tiny_family: Path, solver: str) -> None:
     with pytest.raises(ConfigError, match=f"{solver} starts from noise of scale .*, expected a solver that starts"):

@@ -1,5 +1,6 @@
 """The whole measurer on a real, tiny family: jobs in, answers out, the same wherever and however they are done."""
 
+import functools
 import pickle
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from tstitch_search.config import load_study
 from tstitch_search.config.models import Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
 from tstitch_search.measure.features import published_fid
-from tstitch_search.measure.measurer import StudyMeasurer, measurer_factory
+from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import (
     AllocationTimes,
     Calibrate,
@@ -33,7 +34,7 @@ MIXED = Allocation.parse("S*2-XL*2")
 
 
 def loaded(study: Study) -> StudyMeasurer:
-    measurer = measurer_factory(study, threads=1)()
+    measurer = StudyMeasurer(study, threads=1)
     measurer.load()
     return measurer
 
@@ -66,7 +67,7 @@ def features(measurer: StudyMeasurer, allocation: Allocation, chunk: Chunk) -> C
 
 
 def test_the_factory_survives_pickling_and_its_measurer_keeps_the_protocol(study: Study) -> None:
-    factory: MeasurerFactory = pickle.loads(pickle.dumps(measurer_factory(study, threads=1)))
+    factory: MeasurerFactory = pickle.loads(pickle.dumps(functools.partial(StudyMeasurer, study, 1)))
     measurer: Measurer = factory()
     seconds = measurer.load()
     assert list(seconds) == ["S", "B", "XL"]
@@ -100,6 +101,14 @@ def test_the_device_batch_changes_no_image_by_more_than_one_level(
     other = loaded(with_workers(study, device_batch_size=device_batch_size))
     chunk = Chunk("search", 0, 12)
     assert np.abs(images(other, MIXED, chunk) - images(measurer, MIXED, chunk)).max() <= 1
+
+
+def test_half_precision_makes_nearly_the_same_images(study: Study, measurer: StudyMeasurer) -> None:
+    half = loaded(with_workers(study, dtype="bfloat16"))
+    chunk = Chunk("search", 0, 4)
+    difference = np.abs(images(half, MIXED, chunk) - images(measurer, MIXED, chunk))
+    assert difference.max() > 0
+    assert difference.mean() < 5
 
 
 def test_an_image_is_the_same_in_whatever_chunk_it_is_made(measurer: StudyMeasurer) -> None:
@@ -190,4 +199,13 @@ def test_a_missing_part_is_named_before_anything_is_sampled(tiny_family: Path, t
     folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
     (folder / name).unlink()
     with pytest.raises(EnvironmentProblem, match=name):
+        loaded(load_study(folder / "study.yaml"))
+
+
+def test_a_reference_that_does_not_fit_the_extractor_is_refused_before_anything_is_sampled(
+    tiny_family: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
+    np.savez(folder / "reference.npz", mu=np.zeros(3), sigma=np.eye(3))
+    with pytest.raises(ConfigError, match="gives 64 features, the reference has 3"):
         loaded(load_study(folder / "study.yaml"))

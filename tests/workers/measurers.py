@@ -27,10 +27,11 @@ def features_of(job: MakeChunk) -> np.ndarray:
 
 
 class ArithmeticMeasurer:
-    """Answers with features from seeds; `seconds` is how often it has loaded, its device tells the process."""
+    """Answers with features from seeds; `seconds` is how often it has loaded, its device describes the process."""
 
     def __init__(self) -> None:
-        self.device = f"pid {os.getpid()} visible {os.environ.get('CUDA_VISIBLE_DEVICES')!r}"
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self.device = f"pid {os.getpid()}, niceness {os.nice(0)}, visible GPUs {gpus!r}"
         self.n_loads = 0
 
     def load(self) -> dict[str, float]:

@@ -49,7 +49,7 @@ def finish(pool: WorkerPool, *jobs: Job) -> list[Finished]:
 
 
 def pid_of(loaded: Loaded) -> int:
-    return int(loaded.device.split()[1])
+    return int(loaded.device.split()[1].rstrip(","))
 
 
 @pytest.fixture(scope="class")
@@ -191,7 +191,10 @@ class TestProcesses:
 @pytest.mark.parametrize("kind", ["ray"], indirect=True)
 class TestIsolation:
     def test_a_worker_without_a_share_of_a_gpu_sees_none(self, started: tuple[WorkerPool, list[Loaded]]) -> None:
-        assert {one.device.split()[-1] for one in started[1]} == {"''"}
+        assert all(one.device.endswith("visible GPUs ''") for one in started[1])
+
+    def test_a_worker_is_no_less_urgent_than_the_driver(self, started: tuple[WorkerPool, list[Loaded]]) -> None:
+        assert all(f"niceness {os.nice(0)}," in one.device for one in started[1])
 
     @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's table of sockets")
     def test_nothing_of_ours_listens_beyond_loopback(self, pool: WorkerPool) -> None:

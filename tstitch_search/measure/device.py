@@ -34,8 +34,9 @@ def _cpu_name() -> str:
 
 
 def timing_threads(threads: int | None) -> int:
-    """CPU threads while timing: as asked, or one per core."""
-    return threads or os.cpu_count() or 1
+    """CPU threads while timing: as asked, or one per core that this process may use."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
+    return threads or n_cores or 1
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig
-from tstitch_search.errors import ConfigError
+from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
 
 
@@ -56,8 +56,8 @@ class MemberFacts:
 def check_space(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> dict[str, MemberFacts]:
     """Facts of every member by name, once it is known that they fit together; the space's paths are relative to `near`.
 
-    Without `with_weights` only config files are fetched from the hub. Raises ConfigError when members do not fit,
-    EnvironmentProblem when a file cannot be had.
+    Without `with_weights` only config files are fetched from the hub, and weights may be missing. Raises ConfigError
+    when members do not fit, EnvironmentProblem when a file cannot be had.
     """
     folder = pipeline_folder(space, near, with_weights=with_weights)
     vae = read_json(folder / "vae" / "config.json", "the pipeline's VAE")
@@ -99,7 +99,12 @@ def read_member_facts(
     config = read_json(folder / "config.json", owner)
     if missing := [key for key in ("_class_name", "in_channels", "sample_size") if config.get(key) is None]:
         raise ConfigError(f"{owner}: {folder / 'config.json'} lacks {', '.join(missing)}: it describes no denoiser")
-    files = weight_files(folder, owner) if with_weights else []
+    files = weight_files(folder, owner)
+    if (absent := [file for file in files if not file.exists()]) and with_weights:
+        raise EnvironmentProblem(
+            f"{owner}: the weights are not at {absent[0]}",
+            hint="download them as safetensors, or save them there with save_pretrained",
+        )
     return MemberFacts(
         name=denoiser.name,
         class_name=config["_class_name"],
@@ -109,8 +114,8 @@ def read_member_facts(
         sample_size=config["sample_size"],
         n_classes=n_classes(config),
         noise=_own_noise(folder, owner),
-        n_parameters=sum(map(count_parameters, files)) if files else None,
-        weights_sha256=weights_sha256(files) if files and with_hash else None,
+        n_parameters=None if absent else sum(map(count_parameters, files)),
+        weights_sha256=weights_sha256(files) if with_hash and not absent else None,
     )
 
 

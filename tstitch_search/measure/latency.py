@@ -1,7 +1,8 @@
 """How long a batch takes: c_0 + sum over k of n_k c_k, each part measured inside the real pipeline.
 
-c_k is the step time of denoiser k, the middle one of a batch's intervals between step starts; c_0 is the rest: start
-noise, decoding, the pipeline's own work. A batch is timed from noise to decoded images.
+c_k is the step time of denoiser k, the median of a batch's intervals between step starts; c_0 is what comes before the
+first and after the last step: start noise and decoding. A batch is timed from noise to decoded images. c_0 is not taken
+as the total less n steps: on a busy machine that would add every delayed step to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ RunBatch: TypeAlias = Callable[[Allocation, Callable[[int], None]], None]
 
 @dataclass(frozen=True)
 class BatchTime:
-    """Seconds of one batch: in all, of its middle step, and outside its steps (never below 0); and its peak memory."""
+    """Seconds of one batch: in all, of its median step, and outside its steps; and its peak memory."""
 
     total_s: float
     step_s: float
@@ -78,9 +79,7 @@ def time_batch(allocation: Allocation, run: RunBatch, clock: Clock) -> BatchTime
     run(allocation, lambda _: marks.append(clock.mark()))
     marks.append(clock.mark())
     before, *steps, after = clock.seconds_between(marks)
-    step_s, total_s = float(np.median(steps)), before + sum(steps) + after
-    fixed_s = max(0.0, total_s - allocation.n_steps * step_s)
-    return BatchTime(total_s, step_s, fixed_s, clock.peak_memory_mb())
+    return BatchTime(before + sum(steps) + after, float(np.median(steps)), before + after, clock.peak_memory_mb())
 
 
 def median_se(values: Sequence[float]) -> float:

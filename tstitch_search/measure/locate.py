@@ -65,16 +65,10 @@ def read_json(path: Path, owner: str) -> dict[str, Any]:
 
 
 def weight_files(folder: Path, owner: str) -> list[Path]:
-    """The safetensors files diffusers would load from `folder`. Raises EnvironmentProblem when one is missing."""
+    """The safetensors files diffusers loads from `folder`, whether they are there or not."""
     index = folder / f"{WEIGHTS}.safetensors.index.json"
     shards = set(read_json(index, owner)["weight_map"].values()) if index.exists() else {f"{WEIGHTS}.safetensors"}
-    files = [folder / shard for shard in sorted(shards)]
-    if missing := [path for path in files if not path.exists()]:
-        raise EnvironmentProblem(
-            f"{owner}: the weights are not at {missing[0]}",
-            hint="download them as safetensors, or save them there with save_pretrained",
-        )
-    return files
+    return [folder / shard for shard in sorted(shards)]
 
 
 def count_parameters(file: Path) -> int:

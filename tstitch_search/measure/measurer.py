@@ -1,6 +1,5 @@
 """The measurer of a study: holds the members for a whole run and does one job at a time."""
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 
@@ -36,16 +35,14 @@ from tstitch_search.measurement import (
 from tstitch_search.quality.reference import load_reference
 
 
-def measurer_factory(study: Study, threads: int | None = None) -> Callable[[], "StudyMeasurer"]:
-    """What builds the study's measurer in a worker, with `threads` CPU threads (None: torch's own number)."""
-    return functools.partial(StudyMeasurer, study, threads)
-
-
 class StudyMeasurer:
-    """A `Measurer` of real models: stock pipeline, stitched denoiser and feature extractor on one device."""
+    """A `Measurer` of real models: stock pipeline, stitched denoiser and feature extractor on one device.
+
+    `functools.partial(StudyMeasurer, study, threads)` is a `MeasurerFactory`.
+    """
 
     def __init__(self, study: Study, threads: int | None = None):
-        """Load nothing yet. Raises EnvironmentProblem when the device is not there."""
+        """Load nothing yet. `threads` for making images on CPU. Raises EnvironmentProblem when the device is missing."""
         self._study, self._config, self._space = study, study.config, study.space
         self._family = family_of(study.space)
         self._proxy_set = ProxySet(self._config.proxy_set.seed, self._config.proxy_set.labels, study.space.n_classes)

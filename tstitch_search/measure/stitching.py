@@ -83,10 +83,9 @@ class StitchedDenoiser(nn.Module):
         """Begin a trajectory. PNDM and Heun have more timestep entries than steps: the noise end gets the surplus."""
         if self._allocation is None:
             raise ConfigError("the pipeline was started without an allocation: call set_allocation first")
-        if self._allocation.n_steps != n_steps or n_entries < n_steps:
+        if self._allocation.n_steps != n_steps:
             raise ConfigError(
-                f"{self._allocation} has {self._allocation.n_steps} steps, "
-                f"but the pipeline runs {n_steps} steps with {n_entries} timesteps",
+                f"{self._allocation} has {self._allocation.n_steps} steps, but the pipeline runs {n_steps} steps",
                 hint="give the allocation and the pipeline the same n_steps",
             )
         self._step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]

@@ -35,8 +35,9 @@ class FeatureStore:
             features = np.ascontiguousarray(features, dtype=np.float32)
         if not np.isfinite(features).all():
             raise MeasurementError(f"{allocation}: features of images {chunk.first} to {chunk.last - 1} are not finite")
-        metadata = {**self.recipe, "allocation": str(allocation), "chunk": json.dumps([chunk.first, chunk.last])}
-        content = save({"features": features}, metadata=metadata)
+        made_from = {**self.recipe, "allocation": str(allocation), "set": chunk.set_name, "first": chunk.first}
+        # One entry: several would be written in random order, and the same features would hash differently.
+        content = save({"features": features}, metadata={"made_from": json.dumps(made_from)})
         name = f"{chunk.set_name}/{allocation.file_name}/{chunk.first:06d}-{chunk.last:06d}.safetensors"
         write_whole(self.folder / name, content)
         return name, hashlib.sha256(content).hexdigest()

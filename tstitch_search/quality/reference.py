@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,5 +75,6 @@ def _parse(content: bytes) -> Reference:
             features=arrays["features"].astype(np.float32) if "features" in arrays else None,
             sha256=hashlib.sha256(content).hexdigest(),
         )
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:  # what numpy raises
+    except (ValueError, EOFError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # what numpy and zipfile raise on a damaged file
         raise ConfigError("expected a .npz file of plain arrays of numbers") from error

@@ -78,4 +78,4 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         table.write(folder.lookup)
         make_strips(bench, folder, table)
         folder.ledger.append("finished")
-        return Outcome(table, path, write_report(path), bench.n_new, len(folder.ledger.of("failed")))
+        return Outcome(table, path, write_report(path), bench.n_new, bench.n_failed)

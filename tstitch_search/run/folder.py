@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,15 +47,12 @@ class RunFolder:
         another process is using it.
         """
         make_folder(path)
-        folder = cls(path, Ledger(path / "ledger.jsonl"))
-        opened = folder.ledger.last("opened")
-        if opened is None:
-            folder.ledger.append("opened", ledger_version=LEDGER_VERSION, study=study.config.name, key=dict(key))
-        else:
-            require_same_key(path, opened["key"], key)
-        write_whole(path / "study.resolved.yaml", study_as_yaml(study).encode())
-        write_whole(path / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
-        return folder
+        ledger = Ledger(path / "ledger.jsonl")
+        with ExitStack() as on_error:
+            on_error.enter_context(ledger)
+            _claim(path, ledger, study, key)
+            on_error.pop_all()
+        return cls(path, ledger)
 
     @property
     def features(self) -> Path:
@@ -75,6 +73,17 @@ class RunFolder:
     def images(self) -> Path:
         """Strips of sample images, one per entry."""
         return self.path / "images"
+
+
+def _claim(path: Path, ledger: Ledger, study: Study, key: Key) -> None:
+    """Write what the folder is about, unless it is about something else."""
+    opened = ledger.last("opened")
+    if opened is None:
+        ledger.append("opened", ledger_version=LEDGER_VERSION, study=study.config.name, key=dict(key))
+    else:
+        require_same_key(path, opened["key"], key)
+    write_whole(path / "study.resolved.yaml", study_as_yaml(study).encode())
+    write_whole(path / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
 
 
 def environment() -> dict[str, object]:

@@ -34,8 +34,9 @@ class Workbench:
         self._in_flight: set[ChunkKey] = set()
         self._done = {_key_of(e): (e["file"], e["sha256"]) for e in ledger.of("chunk") if store.holds(e["file"])}
         self._errors: dict[ChunkKey, list[str]] = {}
+        self._given_up: dict[tuple[str, str], str] = {}
         for e in ledger.of("failed"):
-            self._errors.setdefault(_key_of(e), []).append(e["error"])
+            self._remember_error(_key_of(e), e["error"])
         self.n_new = 0
 
     def __enter__(self) -> "Workbench":
@@ -45,6 +46,11 @@ class Workbench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.close()
+
+    @property
+    def n_failed(self) -> int:
+        """How many allocations could not be measured, on either set."""
+        return len(self._given_up)
 
     @property
     def device_seconds(self) -> float:
@@ -57,14 +63,14 @@ class Workbench:
             key = _key(allocation, chunk)
             if key in self._done:
                 self.progress.known(allocation, chunk)
-            elif key not in self._in_flight and not self._given_up(key):
+            elif key not in self._in_flight and key[:2] not in self._given_up:
                 self._in_flight.add(key)
                 self._workers().submit(MakeChunk(allocation, chunk))
 
     def is_ready(self, allocation: Allocation, chunks: Sequence[Chunk]) -> bool:
         """Whether every chunk is there or given up."""
         keys = [_key(allocation, chunk) for chunk in chunks]
-        return all(key in self._done for key in keys) or any(self._given_up(key) for key in keys)
+        return all(key in self._done for key in keys) or keys[0][:2] in self._given_up
 
     def collect(self) -> None:
         """Wait a moment for workers and record what they finished."""
@@ -87,10 +93,10 @@ class Workbench:
 
     def features(self, allocation: Allocation, chunks: Sequence[Chunk]) -> np.ndarray:
         """Features (n, d) of the chunks in order. Raises MeasurementError when one was given up."""
-        for chunk in chunks:
-            if self._given_up(_key(allocation, chunk)):
-                raise MeasurementError(f"{allocation}: {self._errors[_key(allocation, chunk)][-1]}")
-        return self._store.read([self._done[_key(allocation, chunk)] for chunk in chunks])
+        keys = [_key(allocation, chunk) for chunk in chunks]
+        if problem := self._given_up.get(keys[0][:2]):
+            raise MeasurementError(f"{allocation}: {problem}")
+        return self._store.read([self._done[key] for key in keys])
 
     def alone(self, job: Job) -> Answer:
         """The answer to a job that must have the device to itself. Raises MeasurementError when it fails."""
@@ -119,7 +125,7 @@ class Workbench:
             file, sha256 = self._store.write(job.allocation, job.chunk, finished.answer.features)
         except MeasurementError as error:
             self.ledger.append("failed", **where, error=error.message)
-            self._errors.setdefault(key, []).append(error.message)
+            self._remember_error(key, error.message)
             self.request(job.allocation, [job.chunk])
             return
         self.ledger.append("chunk", **where, file=file, sha256=sha256, seconds=round(finished.answer.seconds, 4))
@@ -130,8 +136,10 @@ class Workbench:
     def _record_loaded(self, loaded: Loaded) -> None:
         self.ledger.append("loaded", worker=loaded.worker, device=loaded.device, load_s=loaded.load_s)
 
-    def _given_up(self, key: ChunkKey) -> bool:
-        return len(self._errors.get(key, ())) >= MAX_TRIES
+    def _remember_error(self, key: ChunkKey, error: str) -> None:
+        self._errors.setdefault(key, []).append(error)
+        if len(self._errors[key]) >= MAX_TRIES:
+            self._given_up[key[:2]] = error
 
 
 def run_alone(pool: WorkerPool, job: Job, progress: Progress) -> Answer:

@@ -13,6 +13,7 @@ from tstitch_search.errors import EnvironmentProblem
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use this interpreter, not one of their own
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a share of a GPU sees none
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 lets any other process distort our times
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")  # else printed among our output
 if not os.environ.get("RAY_ADDRESS"):  # listen on loopback alone, as Ray does by itself off Linux
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
