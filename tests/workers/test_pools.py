@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from tstitch_search.workers.ray_pool import RayPool
 from tstitch_search.workers.ray_session import connect, ray
 
 ray.cloudpickle.register_pickle_by_value(measurers)  # a worker process cannot import it
+
+SIGTERM_HANDLER = signal.getsignal(signal.SIGTERM)  # before Ray starts
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +187,9 @@ class TestProcesses:
             finish(pool, make_chunk("Exit*1"), make_chunk("Exit*2"))
         pool.close()
 
+    def test_the_drivers_own_sigterm_handler_stays(self) -> None:
+        assert signal.getsignal(signal.SIGTERM) is SIGTERM_HANDLER
+
     def test_workers_that_do_not_fit_are_refused_before_they_wait_forever(self) -> None:
         with pytest.raises(EnvironmentProblem, match=r"2 worker\(s\) with 100 GPU each do not fit: Ray has"):
             RayPool(ArithmeticMeasurer, 2, gpus_per_worker=100).start()
@@ -203,14 +210,21 @@ class TestIsolation:
         assert {address for address in listening if not is_loopback(address)} == set()
 
 
-def process_tree(root: int) -> set[int]:
-    """`root` and all its descendants, from Linux's /proc."""
-    parents = {}
+def parents() -> dict[int, int]:
+    """The parent of every living process, from Linux's /proc."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with_name, _, rest = stat.read_text().rpartition(")")
-        parents[int(with_name.split()[0])] = int(rest.split()[1])
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may end while we look
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                found[int(stat.parent.name)] = int(parent)
+    return found
+
+
+def process_tree(root: int) -> set[int]:
+    """`root` and all its descendants."""
     tree = {root}
-    while grown := {pid for pid, parent in parents.items() if parent in tree} - tree:
+    while grown := {pid for pid, parent in parents().items() if parent in tree} - tree:
         tree |= grown
     return tree
 
@@ -228,6 +242,19 @@ def is_loopback(address: str) -> bool:
     return (len(mapped) == 8 and mapped.endswith("7F")) or address == "00000000000000000000000001000000"
 
 
+ENDLESS = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import measurers
+from tstitch_search.workers.ray_pool import RayPool, ray
+ray.cloudpickle.register_pickle_by_value(measurers)
+pool = RayPool(measurers.ArithmeticMeasurer, 1)
+pool.start()
+print("busy", flush=True)
+while True:
+    pool.submit(measurers.make_chunk("Slow*1"))
+    pool.wait(60)
+"""
 START = "from tstitch_search.workers import open_pool; open_pool('ray', dict).start()"
 
 
@@ -249,7 +276,24 @@ def test_an_unwritable_home_is_a_problem_with_a_way_out() -> None:
 def test_a_ray_address_where_nobody_listens_is_said_at_once() -> None:
     ended = run_python(START, RAY_ADDRESS="127.0.0.1:1")
     assert "EnvironmentProblem: no Ray at RAY_ADDRESS=127.0.0.1:1: " in ended.stderr
-    assert ended.stderr.splitlines()[-1] == "  try: unset RAY_ADDRESS"
+    assert ended.stderr.splitlines()[-1].startswith("  try: unset RAY_ADDRESS")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's table of processes")
+def test_an_interrupted_driver_leaves_no_process_behind() -> None:
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == b"busy\n"
+        tree = process_tree(driver.pid)
+        assert len(tree) > 3  # Ray's own and the worker
+        driver.send_signal(signal.SIGINT)
+        driver.wait(timeout=60)
+    for _ in range(100):
+        if not tree & parents().keys():
+            break
+        time.sleep(0.1)
+    assert not tree & parents().keys()
 
 
 def test_without_ray_workers_ray_is_not_imported() -> None:

@@ -42,7 +42,7 @@ class StudyMeasurer:
     """
 
     def __init__(self, study: Study, threads: int | None = None):
-        """Load nothing yet. `threads` for making images on CPU. Raises EnvironmentProblem when the device is missing."""
+        """Load nothing yet. `threads`: CPU threads for images. Raises EnvironmentProblem for a device not there."""
         self._study, self._config, self._space = study, study.config, study.space
         self._family = family_of(study.space)
         self._proxy_set = ProxySet(self._config.proxy_set.seed, self._config.proxy_set.labels, study.space.n_classes)

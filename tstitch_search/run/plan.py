@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
@@ -88,8 +89,13 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
 def _require_usable(folder: Path, facts: StudyFacts) -> None:
     """The folder can be written, and holds nothing or this study."""
     existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise EnvironmentProblem(f"cannot write into {existing}", hint="choose a writable folder with --output")
+    try:
+        with TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot write into {existing}: {error.strerror}", hint="choose a writable folder with --output"
+        ) from error
     if (folder / "ledger.jsonl").exists():
         opened = next((e for e in read_events(folder / "ledger.jsonl") if e["event"] == "opened"), None)
         if opened:

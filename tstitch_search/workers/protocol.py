@@ -27,8 +27,8 @@ MeasurerFactory: TypeAlias = Callable[[], Measurer]
 class WorkerPool(Protocol):
     """Workers that hold the members for a whole run.
 
-    Every submitted job comes back from `wait` exactly once, in any order, as an answer or as an error; a job that
-    raises or a worker that dies costs that job only.
+    Every submitted job comes back from `wait` exactly once, in any order, as an answer or as an error. A job that
+    raises costs that job only; a worker that dies costs a second try.
     """
 
     n_workers: int
@@ -38,7 +38,7 @@ class WorkerPool(Protocol):
         ...
 
     def submit(self, job: Job) -> None:
-        """Queue a job."""
+        """Queue a job, after `start`."""
         ...
 
     @property
@@ -47,7 +47,10 @@ class WorkerPool(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> list[Finished]:
-        """Whatever is finished, after at most `timeout_s` seconds; empty when nothing is."""
+        """Whatever is finished, after at most `timeout_s` seconds; empty when nothing is, at once with no job in flight.
+
+        Raises EnvironmentProblem when no worker is left to do the jobs.
+        """
         ...
 
     def reloads(self) -> list[Loaded]:
@@ -55,5 +58,5 @@ class WorkerPool(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop the workers and free their devices; queued jobs are forgotten."""
+        """Stop the workers and free their devices; queued jobs are forgotten. Closing twice is harmless."""
         ...

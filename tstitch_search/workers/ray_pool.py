@@ -50,7 +50,8 @@ class RayPool:
 
     A worker that dies, or is stopped after `job_timeout_s` without an answer, is replaced under a new name, and its
     job is tried again first. `start` raises EnvironmentProblem when Ray or a worker does not come up; `wait` does
-    when all workers and their replacements have died. A worker's OMP_NUM_THREADS is `cpus_per_worker`.
+    when all workers and their replacements have died. Without a share of a GPU a worker sees none; OMP_NUM_THREADS
+    is `cpus_per_worker` there, unless it is set already.
     """
 
     def __init__(
@@ -142,8 +143,8 @@ class RayPool:
         """Put a new worker into the place; it starts loading the members."""
         place.name = f"worker-{self._n_named}"
         self._n_named += 1
-        actor = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_task_retries=0)(Worker)
-        place.actor = actor.remote()
+        actors = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_task_retries=0)(Worker)
+        place.actor = actors.remote()
         place.call = place.actor.load.remote(place.name, self._factory)
         place.due = time.monotonic() + self._load_timeout_s
 

@@ -5,7 +5,9 @@ Import `ray` from here: its settings are then in place before it reads them.
 
 import logging
 import os
+import signal
 import socket
+import threading
 
 from tstitch_search.errors import EnvironmentProblem
 
@@ -26,16 +28,18 @@ OBJECT_STORE_BYTES = 256 * 2**20  # a chunk's features are a few MB; Ray would r
 KNOCK_S = 10
 FEWER = "fewer workers (--workers), or --set workers.pool=inline"
 HOME = "a writable HOME (Ray keeps a token there) or RAY_AUTH_MODE=disabled; room in /dev/shm and /tmp; or " + FEWER
+AWAY = "unset RAY_ADDRESS; or RAY_AUTH_MODE=token, when that Ray asks for one"
 
 
 def connect(n_cpus: int) -> bool:
     """Start Ray with `n_cpus` to give out, or join the one at RAY_ADDRESS; False when this process has it already.
 
-    Raises EnvironmentProblem when that fails.
+    The caller's SIGTERM handler stays. Raises EnvironmentProblem when Ray does not come up.
     """
     if ray.is_initialized():
         return False
     address = os.environ.get("RAY_ADDRESS", "")
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             _knock(address)
@@ -51,8 +55,10 @@ def connect(n_cpus: int) -> bool:
             )
     except Exception as error:  # of any type; the machine is at fault
         if address:
-            raise EnvironmentProblem(f"no Ray at RAY_ADDRESS={address}: {error}", hint="unset RAY_ADDRESS") from error
+            raise EnvironmentProblem(f"no Ray at RAY_ADDRESS={address}: {error}", hint=AWAY) from error
         raise EnvironmentProblem(f"Ray did not start: {error}", hint=HOME) from error
+    if on_sigterm is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray had put its own there, which aborts
     return True
 
 

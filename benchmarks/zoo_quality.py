@@ -1,0 +1,84 @@
+"""How good and how fast is each member of the embedded family alone? Writes the model card's table and picture.
+
+    uv run python benchmarks/zoo_quality.py
+
+FID-5K with the family's own extractor, 20 DDIM steps, guidance 1.5; step time at batch 64 on all cores; a picture with
+the same seeds for every member. Takes about ten minutes on 2 cores.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import load_study
+from tstitch_search.measurement import Calibrate, Chunk, MakeChunk, MakeImages, chunks_of
+from tstitch_search.quality.frechet import FrechetDistance
+from tstitch_search.quality.jackknife import jackknife
+from tstitch_search.quality.reference import load_reference
+from tstitch_search.run.folder import environment
+from tstitch_search.run.images import save_grid
+from tstitch_search.run.pool import open_pool
+from tstitch_search.run.progress import Silent
+from tstitch_search.run.workbench import run_alone
+
+ROOT = Path(__file__).parent.parent
+CARD_FOLDER = ROOT / "tstitch_search" / "zoo" / "fashion"
+RESULT = ROOT / "benchmarks" / "results" / "zoo_quality.json"
+
+
+def main() -> None:
+    study = load_study(ROOT / "studies" / "fashion_members.yaml")
+    names, n_steps, n_images = study.space.names, study.space.n_steps, study.config.quality.n_images
+    distance = FrechetDistance(load_reference(study.config.quality.reference, study.study_path.parent))
+    singles = {name: Allocation.of([(name, n_steps)]) for name in names}
+    pool = open_pool(study)
+    try:
+        pool.start()
+        calibration = run_alone(pool, Calibrate(names, n_steps, study.config.latency.n_repeats), Silent())
+        features = sample_features(pool, singles, n_images, study.config.proxy_set.chunk_size)
+        rows = [(name, run_alone(pool, MakeImages(a, Chunk("search", 0, 20)), Silent())) for name, a in singles.items()]
+    finally:
+        pool.close()
+    fids = {name: jackknife(distance, features[name]) for name in names}
+    members = {
+        name: {"step_ms": 1e3 * calibration.step_s[name], "fid_5k": fids[name][0], "fid_5k_se": fids[name][1]}
+        for name in names
+    }
+    save_grid(rows, CARD_FOLDER / "samples.png")
+    result = {
+        "n_images": n_images,
+        "n_steps": n_steps,
+        "guidance_scale": study.config.guidance_scale,
+        "batch_size": calibration.batch_size,
+        "device": calibration.device,
+        "fixed_ms": 1e3 * calibration.fixed_s,
+        "members": members,
+        "environment": environment(),
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    for name, row in members.items():
+        print(f"{name:8s} {row['step_ms']:8.1f} ms per step   FID-5K {row['fid_5k']:.3f} +- {row['fid_5k_se']:.3f}")
+
+
+def sample_features(pool, singles, n_images, chunk_size) -> dict[str, np.ndarray]:
+    """Features (n_images, d) of every single denoiser, chunks spread over the workers."""
+    for allocation in singles.values():
+        for chunk in chunks_of("search", n_images, chunk_size):
+            pool.submit(MakeChunk(allocation, chunk))
+    made = {}
+    while pool.n_in_flight:
+        for finished in pool.wait(1.0):
+            assert finished.answer is not None, finished.error
+            made[finished.job.allocation, finished.job.chunk] = finished.answer.features
+            print(
+                f"{finished.job.allocation} images {finished.job.chunk.first} to {finished.job.chunk.last - 1}",
+                flush=True,
+            )
+    chunks = chunks_of("search", n_images, chunk_size)
+    return {name: np.concatenate([made[a, chunk] for chunk in chunks]) for name, a in singles.items()}
+
+
+if __name__ == "__main__":
+    main()
