@@ -58,8 +58,36 @@ def main() -> None:
         "environment": environment(),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    (CARD_FOLDER / "README.md").write_text(model_card(result))
     for name, row in members.items():
         print(f"{name:8s} {row['step_ms']:8.1f} ms per step   FID-5K {row['fid_5k']:.3f} +- {row['fid_5k_se']:.3f}")
+
+
+def model_card(result: dict) -> str:
+    """The model card in Markdown, from the benchmark's result and the records the training left."""
+    records = {p.stem: json.loads(p.read_text()) for p in sorted((CARD_FOLDER / "training").glob("*.json"))}
+    fastest = result["members"]["S"]["step_ms"]
+    quality = [
+        f"| {name} | {m['step_ms']:.1f} ms | {m['step_ms'] / fastest:.1f} | {m['fid_5k']:.3f} ± {m['fid_5k_se']:.3f} |"
+        for name, m in result["members"].items()
+    ]
+    training = [
+        f"| {name} | {r['n_parameters'] / 1e6:.2f} M | {r['n_steps']} x {r['batch_size']} | {r['learning_rate']:g} "
+        f"| {r['losses_every_100'][0]:.3f} → {np.mean(r['losses_every_100'][-5:]):.3f} | {r['seconds'] / 60:.0f} min |"
+        for name, r in records.items()
+    ]
+    packages = result["environment"]["packages"]
+    return (
+        (ROOT / "benchmarks" / "model_card.md")
+        .read_text()
+        .format(
+            quality="\n".join(quality),
+            training="\n".join(training),
+            accuracy=100 * records["features"]["test_accuracy"],
+            torch=packages["torch"],
+            **result,
+        )
+    )
 
 
 def sample_features(pool, singles, n_images, chunk_size) -> dict[str, np.ndarray]:

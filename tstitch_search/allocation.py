@@ -124,7 +124,8 @@ def steps_from_fractions(fractions: Mapping[str, float], n_steps: int) -> dict[s
         raise ConfigError(f"fractions must lie in [0, 1] and sum to 1, got {dict(fractions)}")
     exact = {name: round(r * n_steps, 9) for name, r in fractions.items()}
     steps = {name: floor(x) for name, x in exact.items()}
-    by_remainder = sorted(exact, key=lambda name: steps[name] - exact[name])  # stable: ties stay in noise-end order
+    remainders = {name: round(x - steps[name], 9) for name, x in exact.items()}  # rounded: 5/3 - 1 is 17/3 - 5
+    by_remainder = sorted(remainders, key=lambda name: -remainders[name])  # stable: ties stay in noise-end order
     for name in by_remainder[: n_steps - sum(steps.values())]:
         steps[name] += 1
     return steps

@@ -94,7 +94,13 @@ def test_folder_that_is_a_file_is_refused(family: Path):
 
 
 def test_folder_of_another_study_is_refused_naming_what_differs(family: Path, tmp_path: Path):
-    opened = {"event": "opened", "at": "2026-01-01T00:00:00+00:00", "ledger_version": 1, "study": "x", "key": {"dtype": "float16"}}
+    opened = {
+        "event": "opened",
+        "at": "2026-01-01T00:00:00+00:00",
+        "ledger_version": 1,
+        "study": "x",
+        "key": {"dtype": "float16"},
+    }
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "ledger.jsonl").write_text(json.dumps(opened) + "\n")
     error = plan(family / "study.yaml", "-o", str(tmp_path / "run"))

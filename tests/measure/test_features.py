@@ -1,8 +1,7 @@
 """Images to features: rounding, torch-fidelity's own numbers, and weights that cannot be had."""
 
-import os
-import subprocess
-import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,23 +108,23 @@ def test_a_given_weights_file_must_be_there_and_be_readable(tmp_path: Path, name
         load_extractor(name, tmp_path / "weights.pth", CPU)
 
 
-def test_inception_weights_that_cannot_be_downloaded_are_named_with_their_place(tmp_path: Path) -> None:
-    program = """
-import torch
-from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.measure.features import load_extractor
-try:
-    load_extractor("inception-v3-compat", None, torch.device("cpu"))
-except EnvironmentProblem as error:
-    print(error)
-"""
-    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # a port nobody listens on
-    environment = {**os.environ, **nowhere, "TORCH_HOME": str(tmp_path)}
-    command = [sys.executable, "-c", program]
-    message = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert f"'inception-v3-compat' are not in {tmp_path}/hub/checkpoints and could not be downloaded" in message
-    assert "weights-inception-2015-12-05-6726825d.pth" in message
-    assert "quality.extractor_weights" in message
+@pytest.fixture
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty TORCH_HOME, and a proxy at a port where nobody listens, so that no download can succeed."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    urllib.request.install_opener(None)  # the next request reads the environment anew
+    yield tmp_path
+    urllib.request.install_opener(None)
+
+
+def test_inception_weights_that_cannot_be_downloaded_are_named_with_their_place(no_network: Path) -> None:
+    with pytest.raises(EnvironmentProblem) as caught:
+        load_extractor("inception-v3-compat", None, CPU)
+    assert f"'inception-v3-compat' are not in {no_network}/hub/checkpoints and could not be" in caught.value.message
+    assert "weights-inception-2015-12-05-6726825d.pth" in caught.value.hint
+    assert "quality.extractor_weights" in caught.value.hint
 
 
 def test_a_reference_of_another_extractor_is_refused(tiny_family: Path) -> None:

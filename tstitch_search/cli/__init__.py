@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 a bug of ours, 2 usage or configuration, 3 the machine lac
 allocations, 5 nothing satisfies the asked budget or quality, 130 interrupted.
 """
 
+import signal
 import sys
+from typing import NoReturn
 
 from tstitch_search.cli.commands import app
 from tstitch_search.errors import TStitchError
@@ -12,8 +14,14 @@ from tstitch_search.errors import TStitchError
 
 def main() -> None:
     """Run the command line; a problem the user can mend is printed without a traceback."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except TStitchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """Leave in order on SIGTERM, so that workers are stopped and devices freed."""
+    sys.exit(128 + number)

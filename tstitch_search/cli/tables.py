@@ -24,7 +24,9 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
     if outcome.n_new == 0:
         console.print("Nothing new was measured: everything was in the ledger already.")
     if outcome.n_failed:
-        console.print(f"{outcome.n_failed} allocations could not be measured; see `failed` in {outcome.folder}/ledger.jsonl.")
+        console.print(
+            f"{outcome.n_failed} allocations could not be measured; see `failed` in {outcome.folder}/ledger.jsonl."
+        )
     for path in (outcome.folder / "lookup.json", outcome.report):
         console.print(str(path), markup=False, soft_wrap=True)
 

@@ -29,7 +29,7 @@ def load_members(
 
 
 def load_model(loader: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The model in a local diffusers folder: safetensors only, evaluation mode, no gradients, in `dtype` on `device`.
+    """The model in a local diffusers folder: safetensors only, no gradients, in `dtype` on `device`.
 
     Raises EnvironmentProblem when the weights are missing or do not fit the folder's config.json.
     """
@@ -40,7 +40,7 @@ def load_model(loader: Any, folder: Path, device: torch.device, dtype: torch.dty
             f"cannot load the model in {folder}: {str(error).splitlines()[0]}",
             hint="check that its config.json and safetensors files belong together, or fetch them again",
         ) from error
-    return model.requires_grad_(False).eval().to(device)
+    return model.requires_grad_(False).to(device)
 
 
 def load_scheduler(folder: Path, solver: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 from tstitch_search.config import Study
@@ -31,8 +32,13 @@ def open_pool(study: Study) -> WorkerPool:
         return InlinePool(partial(build_measurer, study, n_cores))
     from tstitch_search.workers.ray_pool import RayPool
 
-    gpus_per_worker = n_gpus / n_workers if on_gpu else 0
-    return RayPool(partial(build_measurer, study, threads), n_workers, threads, gpus_per_worker)
+    gpus = share_of_gpus(n_gpus, n_workers) if on_gpu else 0
+    return RayPool(partial(build_measurer, study, threads), n_workers, threads, gpus)
+
+
+def share_of_gpus(n_gpus: int, n_workers: int) -> float:
+    """What each worker gets so that all fit: whole GPUs, or an equal part of one (Ray gives out nothing else)."""
+    return n_gpus // n_workers if n_workers <= n_gpus else 1 / ceil(n_workers / n_gpus)
 
 
 def build_measurer(study: Study, threads: int) -> Measurer:

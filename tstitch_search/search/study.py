@@ -98,12 +98,14 @@ class AllocationStudy:
         unseen = [a for a in self._order if a not in asked]
         if not unseen:
             return None
+        question = len(self._proposed())
         if unseen[0] not in self._baselines and self._rule.sampler != "enumerate":
             for _ in range(MAX_REPEATS):
-                trial = self._propose(self._sampler())
+                trial = self._propose(self._sampler(question))
                 if self._accept(trial, asked):
                     return trial
-        trial = self._propose(GivenSampler(self._encoding.encode(unseen[0]), self._sampler()))
+                question += 1
+        trial = self._propose(GivenSampler(self._encoding.encode(unseen[0]), self._sampler(question)))
         self._accept(trial, asked)
         return trial
 
@@ -155,9 +157,9 @@ class AllocationStudy:
         names = self._encoding.distributions.keys()
         return [t for t in self._study.get_trials(deepcopy=False) if t.params.keys() == names]
 
-    def _sampler(self) -> BaseSampler:
-        """The sampler of the next question, made anew."""
-        seed = (self._rule.seed * 1_000_003 + len(self._proposed())) % 2**32
+    def _sampler(self, question: int) -> BaseSampler:
+        """The sampler of one question, made anew."""
+        seed = (self._rule.seed * 1_000_003 + question) % 2**32
         match self._rule.sampler:
             case "enumerate" | "random":
                 return RandomSampler(seed=seed)

@@ -47,9 +47,9 @@ class WorkerPool(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> list[Finished]:
-        """Whatever is finished, after at most `timeout_s` seconds; empty when nothing is, at once with no job in flight.
+        """Whatever is finished, after at most `timeout_s` seconds; empty when nothing is.
 
-        Raises EnvironmentProblem when no worker is left to do the jobs.
+        Returns at once when no job is in flight. Raises EnvironmentProblem when no worker is left to do the jobs.
         """
         ...
 

@@ -4,6 +4,7 @@ Import `ray` from here: its settings are then in place before it reads them.
 """
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -70,9 +71,17 @@ def _knock(address: str) -> None:
 
 
 def check_room(n_workers: int, cpus_per_worker: int, gpus_per_worker: float) -> None:
-    """Raise EnvironmentProblem when Ray does not have what the workers need; it would wait for it without end."""
+    """Raise EnvironmentProblem when the workers do not fit into what Ray has; it would wait for room without end."""
     have = ray.cluster_resources()
     for unit, each in (("CPU", cpus_per_worker), ("GPU", gpus_per_worker)):
-        if n_workers * each > have.get(unit, 0):
-            wanted = f"{n_workers} worker(s) with {each:g} {unit} each"
-            raise EnvironmentProblem(f"{wanted} do not fit: Ray has {have.get(unit, 0):g} {unit}", hint=FEWER)
+        n_units = int(have.get(unit, 0))
+        if n_workers > _n_that_fit(n_units, each):
+            wanted = f"{n_workers} worker(s) with {round(each, 2):g} {unit} each"
+            raise EnvironmentProblem(f"{wanted} do not fit: Ray has {n_units} {unit}", hint=FEWER)
+
+
+def _n_that_fit(n_units: int, each: float) -> float:
+    """How many workers find room on `n_units` GPUs or cores; a share below 1 never spans two."""
+    if each == 0:
+        return math.inf
+    return n_units * int(1 / each + 1e-9) if each < 1 else n_units // each

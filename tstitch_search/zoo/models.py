@@ -10,7 +10,7 @@ LATENT_SIZE = RESOLUTION // 4
 NULL_CLASS = N_CLASSES
 
 # name -> (width, layers, heads); the UNet member is listed apart because it has another shape.
-DIT_SIZES = {"S": (64, 3, 2), "B": (128, 5, 4), "XL": (192, 9, 6)}
+DIT_SIZES = {"S": (32, 2, 1), "B": (64, 3, 2), "XL": (192, 9, 6)}
 MEMBERS = ("S", "B", "U", "XL")
 
 

@@ -45,10 +45,10 @@ class Recipe:
 RECIPES = {
     "vae": Recipe(3_500, 64, 2e-3, ema=0.99),
     "features": Recipe(3_300, 128, 2e-3, ema=0.99),
-    "S": Recipe(16_000, 64, 1.5e-3),
-    "B": Recipe(8_000, 64, 8e-4),
+    "S": Recipe(12_000, 64, 2e-3),
+    "B": Recipe(16_000, 64, 1.5e-3),
     "U": Recipe(5_000, 64, 6e-4),
-    "XL": Recipe(7_500, 64, 5e-4),
+    "XL": Recipe(9_500, 64, 5e-4),
 }
 
 # Losses take the network as Any: each calls its own methods (encode, decode, forward with labels).

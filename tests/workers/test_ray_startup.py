@@ -1,0 +1,69 @@
+"""How Ray comes up and goes away, each in an interpreter of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import parents, process_tree
+
+ENDLESS = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import measurers
+from tstitch_search.workers.ray_pool import RayPool, ray
+ray.cloudpickle.register_pickle_by_value(measurers)
+pool = RayPool(measurers.ArithmeticMeasurer, 1)
+pool.start()
+print("busy", flush=True)
+while True:
+    pool.submit(measurers.make_chunk("Slow*1"))
+    pool.wait(60)
+"""
+START = "from tstitch_search.workers.ray_pool import RayPool; RayPool(dict, 1).start()"
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The finished interpreter, with none of our own Ray settings but those given."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=inherited | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_unwritable_home_is_a_problem_with_a_way_out() -> None:
+    ended = run_python(START, HOME=os.devnull)
+    assert "EnvironmentProblem: Ray did not start: " in ended.stderr
+    assert "writable HOME" in ended.stderr.splitlines()[-1]
+    assert "workers.pool=inline" in ended.stderr.splitlines()[-1]
+
+
+def test_a_ray_address_where_nobody_listens_is_said_at_once() -> None:
+    ended = run_python(START, RAY_ADDRESS="127.0.0.1:1")
+    assert "EnvironmentProblem: no Ray at RAY_ADDRESS=127.0.0.1:1: " in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("  try: unset RAY_ADDRESS")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's table of processes")
+def test_an_interrupted_driver_leaves_no_process_behind() -> None:
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == b"busy\n"
+        tree = process_tree(driver.pid)
+        assert len(tree) > 3  # Ray's own and the worker
+        driver.send_signal(signal.SIGINT)
+        driver.wait(timeout=60)
+    for _ in range(100):
+        if not tree & parents().keys():
+            break
+        time.sleep(0.1)
+    assert not tree & parents().keys()
+
+
+def test_without_ray_workers_ray_is_not_imported() -> None:
+    code = "import sys; import tstitch_search.workers.inline; sys.exit('ray' in sys.modules)"
+    assert run_python(code).returncode == 0
