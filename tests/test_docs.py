@@ -61,7 +61,8 @@ def test_planning_and_picking_import_no_heavy_package():
         "from typer.testing import CliRunner\n"
         "from tstitch_search.cli.commands import app\n"
         "import tstitch_search.run\n"
-        f"assert CliRunner().invoke(app, ['plan', r'{ROOT / 'studies' / 'quickstart.yaml'}', '--json']).exit_code == 0\n"
+        f"study = r'{ROOT / 'studies' / 'quickstart.yaml'}'\n"
+        "assert CliRunner().invoke(app, ['plan', study, '--json']).exit_code == 0\n"
         "print([m for m in ('torch', 'diffusers', 'ray', 'torch_fidelity') if m in sys.modules])\n"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
