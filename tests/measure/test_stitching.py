@@ -174,6 +174,13 @@ def test_a_pipeline_called_again_and_again_starts_each_trajectory_from_the_noise
         assert torch.equal(call(pipeline), expected)
 
 
+def test_an_allocation_set_on_the_way_counts_from_the_next_trajectory(vae: AutoencoderKL) -> None:
+    members = {"S": new_dit(1, 8), "L": new_dit(2, 16)}
+    denoiser = stitched(members, "S*6")
+    denoiser.on_step = lambda done: denoiser.set_allocation(Allocation.parse("L*6"))
+    assert torch.equal(run(denoiser, vae), run(members["S"], vae))
+
+
 def test_a_trajectory_that_broke_off_does_not_shift_the_next(vae: AutoencoderKL) -> None:
     class Stop(Exception):
         pass

@@ -15,8 +15,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.measurement import Chunk
 from tstitch_search.run.progress import Progress
 
-# Without a terminal a line comes at most this often.
-LINE_EVERY_S = 10.0
+# Without a terminal a line comes at most this often, and one that says the same again at most that often.
+LINE_EVERY_S, SAME_LINE_EVERY_S = 10.0, 60.0
 STAGES = {
     "calibrate": "timing each denoiser",
     "search": "searching",
@@ -71,7 +71,7 @@ class Display(Progress):
     def __init__(self, console: Console, live: Live | None):
         self._console, self._live = console, live
         self._estimate, self._stage, self._latest = Estimate(), "", ""
-        self._n_made, self._last_line = 0, 0.0
+        self._n_made, self._line, self._line_at = 0, "", 0.0
 
     def expect(self, work_s: Mapping[str, float], seconds_of: Callable[[Allocation, int], float]) -> None:
         self._estimate.expect(work_s, seconds_of)
@@ -94,7 +94,7 @@ class Display(Progress):
         self._show()
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, at_once: bool = False) -> None:
         text = f"{self._stage}: {self._latest}" if self._latest else self._stage
@@ -105,8 +105,8 @@ class Display(Progress):
             grid.add_row(text)
             grid.add_row(row)
             self._live.update(grid)
-        elif at_once or time.monotonic() - self._last_line > LINE_EVERY_S:
-            self._last_line = time.monotonic()
+        elif at_once or time.monotonic() - self._line_at > (LINE_EVERY_S if text != self._line else SAME_LINE_EVERY_S):
+            self._line, self._line_at = text, time.monotonic()
             self.note(f"{text} [{self._estimate}]")
 
 

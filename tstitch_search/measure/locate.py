@@ -29,7 +29,7 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
         return Path(snapshot_download(text, revision=revision, allow_patterns=list(files)))
     except (OSError, ValueError) as error:  # huggingface_hub: not found, gated, no network; ValueError: no valid id
         raise EnvironmentProblem(
-            f"{owner}: {text!r} is neither the folder {near / text} nor to be had from the hub: {_first_line(error)}",
+            f"{owner}: {text!r} is neither the folder {near / text} nor to be had from the hub: {first_line(error)}",
             hint="correct the path or hub id, or download the weights once while online",
         ) from error
 
@@ -44,7 +44,8 @@ def _embedded(text: str, owner: str) -> Path:
     return folder
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of the error's message, or its type when it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -17,6 +17,7 @@ from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import family_of
 from tstitch_search.measure.features import check_dimensions, extract, load_extractor, published_fid, to_uint8
 from tstitch_search.measure.latency import calibrate, time_allocations
+from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.members import load_members
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measurement import (
@@ -86,7 +87,7 @@ class StudyMeasurer:
                     return self._time(job)
         except torch.OutOfMemoryError as error:
             raise MeasurementError(
-                f"the device ran out of memory: {str(error).splitlines()[0]}",
+                f"the device ran out of memory: {first_line(error)}",
                 hint="lower workers.device_batch_size or latency.batch_size",
             ) from error
 

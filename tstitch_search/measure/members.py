@@ -12,7 +12,7 @@ from torch import nn
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.facts import MemberFacts
-from tstitch_search.measure.locate import read_json
+from tstitch_search.measure.locate import first_line, read_json
 
 
 def load_members(
@@ -37,7 +37,7 @@ def load_model(loader: Any, folder: Path, device: torch.device, dtype: torch.dty
         model: nn.Module = loader.from_pretrained(str(folder), torch_dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, AttributeError) as error:  # what diffusers raises for a damaged folder
         raise EnvironmentProblem(
-            f"cannot load the model in {folder}: {str(error).splitlines()[0]}",
+            f"cannot load the model in {folder}: {first_line(error)}",
             hint="check that its config.json and safetensors files belong together, or fetch them again",
         ) from error
     return model.requires_grad_(False).to(device)

@@ -35,6 +35,7 @@ class StitchedDenoiser(nn.Module):
         self.on_step: Callable[[int], None] | None = None
         self._ask = ask
         self._allocation: Allocation | None = None
+        self._by_step: tuple[str, ...] = ()
         self._step_of_entry: list[int] = []
         self._entry = 0
 
@@ -55,12 +56,10 @@ class StitchedDenoiser(nn.Module):
 
     def forward(self, *inputs: Any, **named_inputs: Any) -> Any:
         """The answer of the current step's member to whatever the pipeline asks."""
-        return self._ask(self.members[self._member_index()], *inputs, **named_inputs)
-
-    def _member_index(self) -> int:
-        if self._allocation is None or self._entry >= len(self._step_of_entry):
+        if self._entry >= len(self._step_of_entry):
             raise ConfigError("no trajectory is under way: expected set_allocation, then the pipeline's own loop")
-        return self.names.index(self._allocation.by_step[self._step_of_entry[self._entry]])
+        name = self._by_step[self._step_of_entry[self._entry]]
+        return self._ask(self.members[self.names.index(name)], *inputs, **named_inputs)
 
     def watch(self, scheduler: Any) -> None:
         """Follow this diffusers scheduler from now on: its timesteps start a trajectory, its steps move it on."""
@@ -88,6 +87,7 @@ class StitchedDenoiser(nn.Module):
                 f"{self._allocation} has {self._allocation.n_steps} steps, but the pipeline runs {n_steps} steps",
                 hint="give the allocation and the pipeline the same n_steps",
             )
+        self._by_step = self._allocation.by_step
         self._step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
         self._entry = 0
         self._report(0)
