@@ -1,5 +1,6 @@
 """What several tests share: a whole model family on disk, small enough to sample in milliseconds."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,12 @@ confirm: {n_images: 40, max_entries: 4}
 latency: {batch_size: 2, n_repeats: 3, threads: 1}
 workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Calibrations measured by tests stay out of the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,7 @@ def test_the_same_job_gives_the_same_answer_after_any_other(measurer: StudyMeasu
     chunk = Chunk("search", 0, 4)
     first = images(measurer, MIXED, chunk)
     measurer.do(Calibrate(("S", "XL"), 4, 3))
+    assert measurer._denoiser.on_step is None
     images(measurer, Allocation.parse("B*4"), chunk)
     assert np.array_equal(images(measurer, MIXED, chunk), first)
 

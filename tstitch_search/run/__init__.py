@@ -11,6 +11,7 @@ from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.report import write_report
+from tstitch_search.run.calibrations import remember
 from tstitch_search.run.folder import RunFolder
 from tstitch_search.run.key import resolve_facts
 from tstitch_search.run.prices import price, seconds_of
@@ -55,6 +56,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
     store = FeatureStore(folder.features, facts.recipe)
     with folder.ledger, Workbench(pool, folder.ledger, store, progress) as bench:
         latency = calibrate(bench, study)
+        remember(study, facts.key, latency.calibration)
         if warning := latency.order_warning(space.denoisers):
             progress.note(warning)
         candidates = candidates_in_focus(study, space, latency)

@@ -5,10 +5,12 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from tstitch_search.config import Study
+from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.files import make_folder, write_whole
 from tstitch_search.measurement import Calibration
 
@@ -17,10 +19,11 @@ TIMED_BY = ("space.n_steps", "space.solver", "weights.", "guidance_scale", "dtyp
 
 
 def remember(study: Study, key: Mapping[str, str], calibration: Calibration) -> None:
-    """Keep the calibration for later plans on this machine."""
+    """Keep the calibration for later plans on this machine; one that cannot be kept is no loss."""
     path = _path(study, key)
-    make_folder(path.parent)
-    write_whole(path, json.dumps(asdict(calibration)).encode())
+    with suppress(EnvironmentProblem):
+        make_folder(path.parent)
+        write_whole(path, json.dumps(asdict(calibration)).encode())
 
 
 def recall(study: Study, key: Mapping[str, str]) -> Calibration | None:
