@@ -1,8 +1,10 @@
 """Results as tables for people or JSON for programs, on stdout."""
 
 import json
+import sys
 from dataclasses import asdict
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -12,13 +14,16 @@ from tstitch_search.run import Outcome
 from tstitch_search.run.headline import speed_up
 from tstitch_search.run.plan import Plan
 
+# Columns of text when stdout is no terminal and has no width of its own.
+PIPE_WIDTH = 120
+
 
 def print_outcome(outcome: Outcome, as_json: bool) -> None:
     """The front and one sentence to act on."""
     if as_json:
         print(json.dumps({**outcome.table.to_json(), "folder": str(outcome.folder), "n_new": outcome.n_new}, indent=2))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     console.print(front_table(outcome.table))
     console.print(outcome.table.provenance["headline"], markup=False)
     if outcome.n_new == 0:
@@ -35,11 +40,11 @@ def front_table(table: LookupTable) -> Table:
     """The confirmed front, fastest first."""
     batch_size, n_images = table.operating_points[0].batch_size, table.entries[0].n_images
     title = f"Pareto front of {table.study}: {fid_name(n_images)}, seconds for a batch of {batch_size}"
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     shown.add_column("allocation", no_wrap=True)
-    shown.add_column("fractions")
+    shown.add_column("fractions", no_wrap=True)
     for name in ("seconds", "speed-up", fid_name(n_images), f"above {table.provenance['largest']}", "lossless"):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
     for entry in table.entries:
         shown.add_row(*_cells(table, entry))
     return shown

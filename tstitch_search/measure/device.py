@@ -1,6 +1,5 @@
 """Which device the work is done on, what it is called, and how many CPU threads it may use."""
 
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 
 from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.machine import count_cores
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -35,8 +35,7 @@ def _cpu_name() -> str:
 
 def timing_threads(threads: int | None) -> int:
     """CPU threads while timing: as asked, or one per core that this process may use."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
-    return threads or n_cores or 1
+    return threads or count_cores()
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from tstitch_search import zoo
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.zoo import PREFIX, embedded_path
 
 WEIGHTS = "diffusion_pytorch_model"
 
@@ -21,7 +21,7 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
     Of a hub repository only `files` (patterns) are fetched, and nothing at all when HF_HUB_OFFLINE is set. Raises
     EnvironmentProblem saying whose files are missing and where they were looked for.
     """
-    if text.startswith("zoo:"):
+    if text.startswith(PREFIX):
         return _embedded(text, owner)
     if (near / text).is_dir():
         return near / text
@@ -35,7 +35,7 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
 
 
 def _embedded(text: str, owner: str) -> Path:
-    folder = Path(zoo.__file__).parent / text.removeprefix("zoo:")
+    folder = embedded_path(text)
     if not folder.is_dir():
         raise EnvironmentProblem(
             f"{owner}: the embedded {text} is not at {folder}",

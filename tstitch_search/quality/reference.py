@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tstitch_search import zoo
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.zoo import PREFIX, embedded_path
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def load_reference(text: str, near: Path) -> Reference:
     cannot be read, ConfigError when it does not hold a reference.
     """
     path = near / text
-    if text.startswith("zoo:"):
-        path = Path(zoo.__file__).parent / text.removeprefix("zoo:") / "reference.npz"
+    if text.startswith(PREFIX):
+        path = embedded_path(text) / "reference.npz"
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from tstitch_search.config import Study
+from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.measure.facts import MemberFacts, check_space, pipeline_folder, read_member_facts
 from tstitch_search.measure.locate import read_json
 from tstitch_search.quality.reference import load_reference
+from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,32 @@ def resolve_facts(study: Study) -> StudyFacts:
         "dtype": config.workers.dtype,
         "proxy_set": f"{config.proxy_set.labels} seed {config.proxy_set.seed} chunks of {config.proxy_set.chunk_size}",
         "quality.extractor": config.quality.extractor,
+        "quality.extractor_weights": _extractor_hash(study),
         "quality.reference": load_reference(config.quality.reference, study.study_path.parent).sha256,
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
     }
-    resolution = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")["sample_size"]
-    return StudyFacts(members, key, resolution)
+    vae = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")
+    shrink = 2 ** (len(vae["block_out_channels"]) - 1)
+    return StudyFacts(members, key, members[space.names[-1]].sample_size * shrink)
+
+
+def _extractor_hash(study: Study) -> str:
+    """Hash of the extractor's weights where we hold them; torch-fidelity's own are fixed by its version."""
+    quality = study.config.quality
+    if quality.extractor_weights:
+        path = study.study_path.parent / quality.extractor_weights
+    elif quality.extractor == FASHION_EXTRACTOR:
+        path = embedded_path("zoo:fashion/features.safetensors")
+    else:
+        return f"torch-fidelity {version('torch-fidelity')}"
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot read the weights of the extractor {quality.extractor!r} at {path}: {error.strerror}",
+            hint="correct quality.extractor_weights",
+        ) from error
 
 
 def _hash_folders(*folders: Path) -> str:

@@ -1,6 +1,5 @@
 """What a study would do and take, without doing it: everything is resolved and checked, nothing is sampled."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
+from tstitch_search.machine import count_cores, count_gpus
 from tstitch_search.measurement import Calibrate, Calibration
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.run.calibrations import recall, remember
 from tstitch_search.run.folder import require_same_key
 from tstitch_search.run.key import StudyFacts, resolve_facts
-from tstitch_search.run.pool import count_gpus
 from tstitch_search.run.prices import price
 from tstitch_search.run.progress import Progress
 from tstitch_search.run.stages import candidates_in_focus
@@ -133,7 +132,7 @@ def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
     """Step times from FLOPs: two per parameter, image and latent patch of 2x2, twice with guidance."""
     batch_size, guided = study.config.latency.batch_size, 1 + (study.config.guidance_scale > 1)
     gpu = study.config.workers.device != "cpu" and count_gpus() > 0
-    flops_per_s = FLOPS_PER_GPU if gpu else FLOPS_PER_CORE * len(os.sched_getaffinity(0))
+    flops_per_s = FLOPS_PER_GPU if gpu else FLOPS_PER_CORE * count_cores()
     step_s = {
         name: 2 * (m.n_parameters or 0) * (m.sample_size / 2) ** 2 * batch_size * guided / flops_per_s
         for name, m in facts.members.items()

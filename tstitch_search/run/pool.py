@@ -1,12 +1,11 @@
 """Who works on a study: as many workers as there are GPUs, or cores; torch is loaded in them, not here."""
 
-import os
 from functools import partial
 from math import ceil
-from pathlib import Path
 
 from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.machine import count_cores, count_gpus
 from tstitch_search.workers.protocol import Measurer, WorkerPool
 
 
@@ -23,7 +22,7 @@ def open_pool(study: Study) -> WorkerPool:
             hint="use --device cpu, or run where the GPU is",
         )
     on_gpu = workers.device != "cpu" and n_gpus > 0
-    n_cores = len(os.sched_getaffinity(0))
+    n_cores = count_cores()
     n_workers = workers.n_workers or (n_gpus if on_gpu else n_cores)
     threads = max(1, n_cores // n_workers)
     if workers.pool == "inline":
@@ -46,11 +45,3 @@ def build_measurer(study: Study, threads: int) -> Measurer:
     from tstitch_search.measure.measurer import StudyMeasurer
 
     return StudyMeasurer(study, threads)
-
-
-def count_gpus() -> int:
-    """NVIDIA GPUs this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([d for d in visible.split(",") if d.strip() not in ("", "-1")])
-    return len([p for p in Path("/dev").glob("nvidia*") if p.name.removeprefix("nvidia").isdigit()])

@@ -20,11 +20,11 @@ def select_for_confirmation(
 ) -> list[Allocation]:
     """The single denoisers and, up to `max_entries`, the front of (predicted time, FID), spread over log time.
 
-    The anchor is always among them: every other entry is held against it.
+    The anchor, which `estimates` must hold, is always among them: every other entry is held against it.
     """
     in_focus = [a for a in estimates if focus.max_fid_loss is None or _loss(estimates[a]) <= focus.max_fid_loss]
     front = [in_focus[i] for i in pareto_front([(latency.latency_s(a), estimates[a].fid) for a in in_focus])]
-    singles = [a for a in map(space.single, reversed(space.denoisers)) if a in in_focus or a == space.anchor]
+    singles = [a for a in map(space.single, reversed(space.denoisers)) if a in in_focus]
     chosen = singles[: confirm.max_entries]
     rest = [a for a in front if a not in chosen]
     while rest and len(chosen) < confirm.max_entries:

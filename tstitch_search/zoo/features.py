@@ -9,9 +9,10 @@ from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.zoo import FASHION_EXTRACTOR
 from tstitch_search.zoo.data import N_CLASSES, RESOLUTION
 
-NAME = "fashion-cnn"
+NAME = FASHION_EXTRACTOR
 FEATURE_DIM = 64
 WEIGHTS = Path(__file__).parent / "fashion" / "features.safetensors"
 
