@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tstitch_search.lookup import LookupEntry, LookupTable
-from tstitch_search.report.wording import fid_name, fractions_text, plus_minus
+from tstitch_search.report.wording import fid_name, plus_minus
 from tstitch_search.run import Outcome
 from tstitch_search.run.headline import speed_up
 from tstitch_search.run.plan import Plan
@@ -42,7 +42,7 @@ def front_table(table: LookupTable) -> Table:
     title = f"Pareto front of {table.study}: {fid_name(n_images)}, seconds for a batch of {batch_size}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     shown.add_column("allocation", no_wrap=True)
-    shown.add_column("fractions", no_wrap=True)
+    shown.add_column("/".join(_names(table)), no_wrap=True)
     for name in ("seconds", "speed-up", fid_name(n_images), f"above {table.provenance['largest']}", "lossless"):
         shown.add_column(name, justify="right", no_wrap=True)
     for entry in table.entries:
@@ -53,13 +53,24 @@ def front_table(table: LookupTable) -> Table:
 def _cells(table: LookupTable, entry: LookupEntry) -> list[str]:
     return [
         str(entry.allocation),
-        fractions_text(entry.allocation),
+        "/".join(f"{100 * entry.allocation.fractions.get(name, 0):.0f}" for name in _names(table)) + " %",
         plus_minus(entry.latency_s, entry.latency_s_se),
         f"{speed_up(table, entry):.2f}x",
         plus_minus(entry.fid, entry.fid_se),
         plus_minus(entry.fid_difference or 0.0, entry.fid_difference_se or 0.0, sign=True),
-        "yes" if entry.lossless else f"not shown at n = {entry.n_images}",
+        _lossless(table, entry),
     ]
+
+
+def _lossless(table: LookupTable, entry: LookupEntry) -> str:
+    if list(entry.allocation.steps) == [table.provenance["largest"]]:
+        return "-"
+    return "yes" if entry.lossless else f"not shown at n = {entry.n_images}"
+
+
+def _names(table: LookupTable) -> list[str]:
+    """The denoisers from the noise end."""
+    return [denoiser["name"] for denoiser in table.provenance["denoisers"]]
 
 
 def print_plan(plan: Plan, as_json: bool) -> None:

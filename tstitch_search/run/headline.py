@@ -1,27 +1,45 @@
-"""One sentence a person can act on. "Lossless" is said only where it was shown."""
+"""What to do, in one or two sentences. "Lossless" is said only where it was shown."""
 
 from tstitch_search.lookup import LookupEntry, LookupTable
+from tstitch_search.pareto import knee
 
 
 def headline(table: LookupTable) -> str:
-    """Which allocation to deploy, how much faster it is, and what is known about its loss."""
-    largest, margin = table.provenance["largest"], table.provenance["lossless_margin"]
-    n = table.entries[0].n_images
-    gains = [e for e in table.entries if len(e.allocation.segments) > 1 or largest not in e.allocation.steps]
-    lossless = [e for e in gains if e.lossless]
-    if lossless:
-        best = lossless[0]
-        return (
-            f"Deploy {best.allocation}: {speed_up(table, best):.2f} times as fast as {largest} alone, and a loss of "
-            f"more than {margin:.0%} of its FID is ruled out (one-sided 95 %, n = {n})."
-        )
-    if not gains:
+    """Which allocation to deploy, how much faster it is, what is known about its loss, and where the front bends."""
+    largest = table.provenance["largest"]
+    faster = [e for e in table.entries if list(e.allocation.steps) != [largest]]
+    if not faster:
         return f"No allocation on the front is faster than {largest} alone; deploy {largest}."
-    best = min(gains, key=lambda e: (e.fid_difference or 0.0) + (e.fid_difference_se or 0.0))
+    return f"{_on_loss(table, faster)} {_on_bend(table)}".strip()
+
+
+def _on_loss(table: LookupTable, faster: list[LookupEntry]) -> str:
+    largest, margin, n = table.provenance["largest"], table.provenance["lossless_margin"], table.entries[0].n_images
+    lossless = [e for e in faster if e.lossless]
+    if lossless:
+        return (
+            f"Deploy {lossless[0].allocation}: {speed_up(table, lossless[0]):.2f} times as fast as {largest} alone, "
+            f"and a loss of more than {margin:.0%} of its FID is ruled out (one-sided 95 %, n = {n})."
+        )
+    closest = min(faster, key=lambda e: (e.fid_difference or 0.0) + (e.fid_difference_se or 0.0))
     return (
-        f"No speed-up is shown to be lossless at n = {n} (margin {margin:.0%}); the closest is {best.allocation}, "
-        f"{speed_up(table, best):.2f} times as fast as {largest} alone with an FID difference of "
-        f"{best.fid_difference or 0:+.3g} ± {best.fid_difference_se or 0:.2g}. More images (confirm.n_images) may tell."
+        f"No speed-up is shown to be lossless at n = {n} (margin {margin:.0%}); the closest is {closest.allocation}, "
+        f"{_trade(table, closest)}. More images (confirm.n_images) may tell."
+    )
+
+
+def _on_bend(table: LookupTable) -> str:
+    """The entry with the best trade, if the front has a bend."""
+    bend = knee([(e.latency_s, e.fid) for e in table.entries])
+    if bend is None:
+        return ""
+    return f"The front bends at {table.entries[bend].allocation}, {_trade(table, table.entries[bend])}."
+
+
+def _trade(table: LookupTable, entry: LookupEntry) -> str:
+    return (
+        f"{speed_up(table, entry):.2f} times as fast as {table.provenance['largest']} alone with an FID difference of "
+        f"{entry.fid_difference or 0:+.2g} ± {entry.fid_difference_se or 0:.2g}"
     )
 
 

@@ -1,0 +1,55 @@
+"""The sentence a person acts on claims no more than was shown."""
+
+from dataclasses import replace
+
+import pytest
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.lookup import LookupEntry, LookupTable, OperatingPoint
+from tstitch_search.run.headline import headline
+
+
+def entry(text: str, latency_s: float, fid: float, lossless: bool) -> LookupEntry:
+    return LookupEntry(
+        allocation=Allocation.parse(text),
+        latency_s=latency_s,
+        latency_s_se=0.01,
+        latency_s_predicted=latency_s,
+        fid=fid,
+        fid_se=0.1,
+        n_images=500,
+        peak_memory_mb=None,
+        fid_difference=fid - 10,
+        fid_difference_se=0.05,
+        lossless=lossless,
+    )
+
+
+@pytest.fixture
+def table() -> LookupTable:
+    entries = (
+        entry("S*20", 1.0, 30.0, lossless=False),
+        entry("S*8-XL*12", 4.0, 10.1, lossless=True),
+        entry("S*4-XL*16", 6.0, 10.05, lossless=True),
+        entry("XL*20", 8.0, 10.0, lossless=True),
+    )
+    provenance = {"largest": "XL", "lossless_margin": 0.02, "largest_latency_s": 8.0}
+    return LookupTable("s", (OperatingPoint("default", "cpu", 8),), entries, (), provenance)
+
+
+def test_the_fastest_lossless_entry_is_the_one_to_deploy(table):
+    said = headline(table)
+    assert said.startswith("Deploy S*8-XL*12: 2.00 times as fast as XL alone")
+    assert "more than 2% of its FID is ruled out (one-sided 95 %, n = 500)" in said
+    assert "The front bends at S*8-XL*12" in said
+
+
+def test_what_was_not_shown_is_not_called_lossless(table):
+    unsure = tuple(replace(e, lossless=e.allocation.steps.keys() == {"XL"}) for e in table.entries)
+    said = headline(replace(table, entries=unsure))
+    assert said.startswith("No speed-up is shown to be lossless at n = 500 (margin 2%); the closest is S*4-XL*16")
+    assert "Deploy" not in said
+
+
+def test_a_front_of_the_largest_alone_says_to_deploy_it(table):
+    assert headline(replace(table, entries=table.entries[-1:])).endswith("deploy XL.")
