@@ -2,7 +2,8 @@
 
 One process writes it; optuna-dashboard may read it at any time. It is not the truth (the ledger is): after a crash
 `reopen` brings it back in line. Each question is answered by a sampler made anew from (seed, number of the question),
-so that the answer depends on the seed and on what was told, in that order, and on nothing else.
+so that the answer depends on the seed and on what was told, in that order, and on nothing else. In particular it does
+not depend on whether the process was killed and started again in between.
 """
 
 import sqlite3
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -94,20 +96,14 @@ class AllocationStudy:
         Baselines come first, then the sampler's proposals; "enumerate" takes the candidates in an order drawn from the
         seed, and so does any other sampler that only repeats itself.
         """
-        asked = self._asked()
-        unseen = [a for a in self._order if a not in asked]
-        if not unseen:
-            return None
-        question = len(self._proposed())
-        if unseen[0] not in self._baselines and self._rule.sampler != "enumerate":
-            for _ in range(MAX_REPEATS):
-                trial = self._propose(self._sampler(question))
-                if self._accept(trial, asked):
-                    return trial
-                question += 1
-        trial = self._propose(GivenSampler(self._encoding.encode(unseen[0]), self._sampler(question)))
-        self._accept(trial, asked)
-        return trial
+        while True:
+            asked = self._asked()
+            unseen = next((a for a in self._order if a not in asked), None)
+            if unseen is None:
+                return None
+            trial = self._propose(unseen)
+            if self._accept(trial, asked):
+                return trial
 
     def tell(self, trial: Trial, latency_s: float, fid: float, fid_se: float, n_images: int) -> None:
         """Answer a trial: COMPLETE with both objectives (seconds, FID), the FID's standard error and its n beside."""
@@ -119,7 +115,14 @@ class AllocationStudy:
         self._describe(trial, reason=reason)
         self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _propose(self, sampler: BaseSampler) -> Trial:
+    def _propose(self, unseen: Allocation) -> Trial:
+        """What the sampler says next, or `unseen` when it is not for the sampler to say."""
+        before = self._proposed()
+        repeats = takewhile(lambda t: "dismissed" in t.user_attrs, reversed(before))
+        own_choice = self._rule.sampler != "enumerate" and unseen not in self._baselines
+        sampler = self._sampler(question=len(before))
+        if not own_choice or len(list(repeats)) >= MAX_REPEATS:
+            sampler = GivenSampler(self._encoding.encode(unseen), sampler)
         self._study.sampler = sampler
         proposed = self._study.ask(self._encoding.distributions)
         return Trial(proposed.number, self._encoding.decode(proposed.params))
