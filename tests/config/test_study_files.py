@@ -1,6 +1,5 @@
-"""What the files that ship mean, and what comes back from `load_study`, `resolve_path` and `json_schema`."""
+"""What the files that ship mean, and what comes back from `load_study` and `json_schema`."""
 
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tstitch_search.config.load import json_schema, load_space, load_study, resolve_path
+from tstitch_search.config.load import json_schema, load_space, load_study
 from tstitch_search.config.models import Study
 from tstitch_search.errors import ConfigError
 
@@ -75,22 +74,6 @@ def test_a_problem_in_the_space_names_the_space_file_and_its_line(tmp_path: Path
     with pytest.raises(ConfigError, match=rf"space\.yaml:{line}: n_steps: got 0, expected at least 1") as caught:
         load_study(path)
     assert "study.yaml" not in caught.value.message
-
-
-def test_what_looks_local_becomes_absolute_and_hub_ids_stay(tmp_path: Path) -> None:
-    (tmp_path / "weights").mkdir()
-    assert resolve_path("weights", tmp_path) == str(tmp_path / "weights")
-    assert resolve_path("./missing", tmp_path) == str(tmp_path / "missing")
-    assert resolve_path("../missing", tmp_path / "weights") == str(tmp_path / "missing")
-    assert resolve_path("/missing", tmp_path) == "/missing"
-    assert resolve_path("owner/name", tmp_path) == "owner/name"
-    assert resolve_path("zoo:fashion/S", tmp_path) == "zoo:fashion/S"
-
-
-def test_a_relative_base_counts_from_the_working_folder(tmp_path: Path) -> None:
-    (tmp_path / "weights").mkdir()
-    with chdir(tmp_path):
-        assert resolve_path("weights", Path()) == str(tmp_path / "weights")
 
 
 @pytest.mark.parametrize("path", [*STUDIES, *SPACES], ids=lambda path: path.stem)

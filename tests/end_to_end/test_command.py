@@ -43,7 +43,7 @@ def test_run_ends_well_and_leaves_every_promised_file(finished):
     assert said.returncode == 0, said.stderr
     for name in ("study.resolved.yaml", "environment.json", "ledger.jsonl", "study.db", "lookup.json", "report.html"):
         assert (folder / name).stat().st_size > 0
-    assert "XL*4" in said.stdout
+    assert "Pareto front of tiny" in said.stdout
     assert "searching" in said.stderr
 
 

@@ -1,6 +1,6 @@
 """Study and search space files: YAML in, frozen and checked objects out."""
 
-from tstitch_search.config.load import json_schema, load_space, load_study, resolve_path, study_as_yaml
+from tstitch_search.config.load import json_schema, load_space, load_study, study_as_yaml
 from tstitch_search.config.models import SpaceConfig, Study, StudyConfig
 
 __all__ = [
@@ -10,6 +10,5 @@ __all__ = [
     "json_schema",
     "load_space",
     "load_study",
-    "resolve_path",
     "study_as_yaml",
 ]

@@ -45,16 +45,6 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> SpaceConfig:
     return validated(SpaceConfig, document, overrides, "space")
 
 
-def resolve_path(text: str, base: Path) -> str:
-    """The absolute path for what looks like one (it exists below `base`, or starts with ./ ../ or /), else `text`.
-
-    Hub ids (`owner/name`) and `zoo:FAMILY/MEMBER` come back unchanged.
-    """
-    path = base / text
-    looks_local = text.startswith(("./", "../", "/")) or os.path.exists(path)
-    return os.path.abspath(path) if looks_local else text
-
-
 def study_as_yaml(study: Study) -> str:
     """The resolved study as YAML: its keys, then `space:` with the whole search space, then `overrides:` as given."""
     document = {
