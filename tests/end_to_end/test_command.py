@@ -126,6 +126,19 @@ def test_killed_run_goes_on_with_what_it_had(tiny_family, tmp_path):
     assert not [t for t in study.trials if t.state == optuna.trial.TrialState.RUNNING]
 
 
+def test_interrupted_run_says_how_to_go_on(tiny_family, tmp_path):
+    folder = tmp_path / "interrupted"
+    arguments = [sys.executable, "-m", "tstitch_search", "run", tiny_family / "study.yaml", *SMALL, "-o", folder]
+    process = subprocess.Popen(list(map(str, arguments)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while process.poll() is None and not _has_chunks(folder, 1):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+
+
 def _has_chunks(folder: Path, n: int) -> bool:
     ledger = folder / "ledger.jsonl"
     return ledger.exists() and ledger.read_text().count('"chunk"') >= n

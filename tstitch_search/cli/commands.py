@@ -64,8 +64,12 @@ def run(
     from tstitch_search.run.pool import open_pool
 
     loaded = load_study(study, _overrides(settings, budget, workers, device))
-    with show_progress() as progress:
-        outcome = run_study(loaded, _folder(output, loaded.config.name), open_pool, progress)
+    try:
+        with show_progress() as progress:
+            outcome = run_study(loaded, _folder(output, loaded.config.name), open_pool, progress)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
     print_outcome(outcome, as_json)
     if outcome.n_failed:
         raise typer.Exit(4)
