@@ -55,12 +55,6 @@ def test_segments_are_merged_and_never_empty(allocation):
 
 @patient
 @given(allocations)
-def test_switches_are_the_changes_along_the_trajectory(allocation):
-    assert allocation.n_switches == sum(a != b for a, b in pairwise(allocation.by_step))
-
-
-@patient
-@given(allocations)
 def test_fractions_are_shares_of_the_steps_and_sum_to_one(allocation):
     assert sum(allocation.fractions.values()) == pytest.approx(1, abs=1e-12)
     assert list(allocation.fractions) == list(allocation.steps) == list(dict.fromkeys(allocation.by_step))

@@ -97,11 +97,6 @@ class Allocation:
         return tuple(s.denoiser for s in self.segments for _ in range(s.n_steps))
 
     @property
-    def n_switches(self) -> int:
-        """How often the denoiser changes along the trajectory."""
-        return len(self.segments) - 1
-
-    @property
     def steps(self) -> dict[str, int]:
         """Steps per denoiser, in order of first appearance."""
         counts: dict[str, int] = {}

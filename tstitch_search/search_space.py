@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
-from math import comb
 
 from tstitch_search.allocation import Allocation, steps_from_fractions
 from tstitch_search.config import SpaceConfig
@@ -105,8 +104,3 @@ def compositions(total: int, n_parts: int) -> Iterator[Sequence[int]]:
     for first in range(total + 1):
         for rest in compositions(total - first, n_parts - 1):
             yield (first, *rest)
-
-
-def n_compositions(total: int, n_parts: int) -> int:
-    """How many `compositions` there are: C(total + n_parts - 1, n_parts - 1)."""
-    return comb(total + n_parts - 1, n_parts - 1)

@@ -124,16 +124,16 @@ def _answer(
     latency: LatencyModel,
     distance: FrechetDistance,
 ) -> None:
+    """Tell a trial what was measured; the ledger first, so that the decision record never knows more."""
     try:
         features = bench.features(trial.allocation, chunks)
     except MeasurementError as error:
-        trials.fail(trial, error.message)
         bench.ledger.append("trial", number=trial.number, allocation=str(trial.allocation), state="FAIL")
+        trials.fail(trial, error.message)
         bench.progress.note(error.message)
         return
     fid, fid_se = jackknife(distance, features)
     latency_s, n_images = latency.latency_s(trial.allocation), len(features)
-    trials.tell(trial, latency_s, fid, fid_se, n_images)
     bench.ledger.append(
         "trial",
         number=trial.number,
@@ -144,6 +144,7 @@ def _answer(
         fid_se=fid_se,
         n_images=n_images,
     )
+    trials.tell(trial, latency_s, fid, fid_se, n_images)
 
 
 def estimates_of(
