@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError, EnvironmentProblem, QualityGateError
-from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, OperatingPoint, build_table
+from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, Objective, OperatingPoint, build_table
 
 GOLDEN = Path(__file__).parent / "golden" / "lookup_v1.json"
 CPU = OperatingPoint("cpu-16", "2 cores", 16)
@@ -23,15 +23,15 @@ def entry(allocation: str, latency_s: float, fid: float, n_images: int = 500) ->
         latency_s=latency_s,
         latency_s_predicted=latency_s,
         latency_s_se=0.01,
-        fid=fid,
-        fid_se=0.5,
+        quality=fid,
+        quality_se=0.5,
         n_images=n_images,
         peak_memory_mb=None,
     )
 
 
 def table(*entries: LookupEntry) -> LookupTable:
-    return build_table("study", CPU, entries, [], {})
+    return build_table("study", [CPU], entries, [], {})
 
 
 patient = settings(deadline=None)  # other work on the machine must not fail a test
@@ -43,12 +43,12 @@ allocations = st.lists(st.tuples(st.sampled_from(["S", "B", "XL+deepcache3"]), s
 measurements = {
     "allocation": allocations,
     "latency_s_predicted": positive,
-    "fid": numbers,
-    "fid_se": positive,
+    "quality": numbers,
+    "quality_se": positive,
     "n_images": st.integers(1, 10**9),
     "peak_memory_mb": st.none() | positive,
-    "fid_difference": st.none() | numbers,
-    "fid_difference_se": st.none() | positive,
+    "quality_difference": st.none() | numbers,
+    "quality_difference_se": st.none() | positive,
     "lossless": st.booleans(),
 }
 entries = st.builds(LookupEntry, latency_s=positive, latency_s_se=positive, **measurements)
@@ -58,10 +58,14 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
+points = st.builds(OperatingPoint, st.text(), st.text(), st.integers(1, 512))
 tables = st.builds(
     build_table,
     study=st.text(),
-    operating_point=st.builds(OperatingPoint, st.text(), st.text(), st.integers(1, 512)),
+    operating_points=st.lists(
+        st.builds(OperatingPoint, st.text(), st.text(), st.integers(1, 512)), min_size=1, max_size=2
+    ),
+    objective=st.builds(Objective, st.sampled_from(["fid", "clip_score"]), st.text(), st.booleans()),
     confirmed=st.lists(entries, min_size=1, max_size=6),
     others=st.lists(candidates, max_size=4),
     provenance=st.dictionaries(st.text(), json_values, max_size=3),
@@ -79,20 +83,28 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
 
 @patient
 @given(tables, st.floats(0, 1e6), st.floats(0, 1e6))
-def test_a_larger_budget_never_gives_a_worse_fid(table: LookupTable, one: float, other: float) -> None:
+def test_a_larger_budget_never_gives_a_worse_entry(table: LookupTable, one: float, other: float) -> None:
     least = table.entries[0].latency_s
-    small, large = sorted((max(one, least), max(other, least)))
-    assert table.pick(budget_s=large).fid <= table.pick(budget_s=small).fid
-    assert table.pick(budget_s=small).latency_s <= small
+    small, large = (table.pick(budget_s=s) for s in sorted((max(one, least), max(other, least))))
+    assert table.objective.loss(large.quality) <= table.objective.loss(small.quality)
+    assert small.latency_s <= max(min(one, other), least)
 
 
 @patient
 @given(tables, numbers, numbers)
-def test_a_stricter_fid_is_never_faster(table: LookupTable, one: float, other: float) -> None:
-    best = table.entries[-1].fid
-    strict, loose = sorted((max(one, best), max(other, best)))
-    assert table.pick(max_fid=strict).latency_s >= table.pick(max_fid=loose).latency_s
-    assert table.pick(max_fid=strict).fid <= strict
+def test_a_stricter_limit_is_never_faster(table: LookupTable, one: float, other: float) -> None:
+    loss, best = table.objective.loss, table.entries[-1].quality
+    strict, loose = sorted((max((one, best), key=loss), max((other, best), key=loss)), key=loss)
+    assert table.pick(limit=strict).latency_s >= table.pick(limit=loose).latency_s
+    assert loss(table.pick(limit=strict).quality) <= loss(strict)
+
+
+def test_max_fid_of_a_table_about_something_else_is_refused() -> None:
+    about_clip = LookupTable("s", (CPU,), THREE.entries[:1], (), {}, Objective("clip_score", "CLIP score", True))
+    with pytest.raises(ConfigError, match="this table is about CLIP score, not FID"):
+        about_clip.pick(max_fid=3)
+    with pytest.raises(QualityGateError, match="no entry has CLIP score at least 31; the best is"):
+        about_clip.pick(limit=31)
 
 
 THREE = table(entry("S*20", 0.1, 30), entry("S*10-XL*10", 0.5, 20), entry("XL*20", 0.9, 10))
@@ -134,7 +146,7 @@ def test_two_limits_that_exclude_each_other_name_the_nearest_on_both_sides() -> 
 @given(entries)
 def test_the_number_in_a_refusal_is_enough(only: LookupEntry) -> None:
     with pytest.raises(QualityGateError) as refused:
-        table(only).pick(max_fid=only.fid - 1)
+        table(only).pick(max_fid=only.quality - 1)
     assert table(only).pick(max_fid=float(refused.value.hint.rpartition(" ")[2])) == only
 
 
@@ -162,15 +174,21 @@ def test_the_golden_file_reads_and_is_written_byte_for_byte(tmp_path: Path) -> N
     assert golden.candidates[0].latency_s is None
 
 
+def test_the_oldest_table_of_this_version_still_reads() -> None:
+    oldest = LookupTable.read(GOLDEN.with_name("lookup_v1_first.json"))
+    assert [str(e.allocation) for e in oldest.entries] == ["S*20", "S*8-XL*12", "XL*20"]
+    assert oldest.objective == Objective("fid", "FID", higher_is_better=False)
+
+
 def test_a_table_with_only_the_fields_other_tools_rely_on_is_readable(tmp_path: Path) -> None:
     data = json.loads(GOLDEN.read_bytes())
     for measured in data["entries"] + data["candidates"]:
-        for later in ("fid_difference", "fid_difference_se", "lossless"):
+        for later in ("fid_difference", "fid_difference_se", "lossless", "guard_lost", "metrics"):
             del measured[later]
         measured["unknown to this version"] = 1
     path = tmp_path / "lookup.json"
     path.write_text(json.dumps(data))
-    assert LookupTable.read(path).pick().fid_difference is None
+    assert LookupTable.read(path).pick().quality_difference is None
 
 
 def test_a_missing_file_and_an_unwritable_folder_are_named(tmp_path: Path) -> None:

@@ -44,6 +44,25 @@ def get_list(data: Any, field: str, parse: Callable[[Any], T]) -> tuple[T, ...]:
     return tuple(parsed)
 
 
+def get_mapping(data: Any, field: str, parse: Callable[[Any], T]) -> dict[str, T]:
+    """The parsed values of the object `field`, none when it is absent; a refusal of one names it."""
+    if not isinstance(items := data.get(field, {}), dict):
+        refuse(field, "an object", items)
+    parsed = {}
+    for key, item in items.items():
+        try:
+            parsed[key] = parse(item)
+        except ConfigError as error:
+            raise ConfigError(f"{field}.{key:.60}.{error.message}", error.hint) from error
+    return parsed
+
+
+def check_flag(field: str, value: Any) -> None:
+    """Refuse what is neither true nor false."""
+    if not isinstance(value, bool):
+        refuse(field, "true or false", value)
+
+
 def check_text(field: str, value: Any) -> None:
     """Refuse what is not text."""
     if not isinstance(value, str):

@@ -4,6 +4,7 @@ A worker does one `Job` at a time. Images are made in chunks of a proxy set (`Ma
 (`Calibrate`, `TimeAllocations`). Everything here can be pickled and imports neither torch nor ray.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -43,9 +44,13 @@ class MakeChunk:
 
 @dataclass(frozen=True)
 class ChunkFeatures:
-    """Features (n_images, d) float32 of the chunk's images, in index order, and what making them took."""
+    """What is kept of a chunk's images, in index order, and the seconds that making them took.
 
-    features: np.ndarray
+    `arrays`: "features" (n_images, d), and where a metric needs them "logits" (n_images, c) or "clip_score"
+    (n_images,), all float32.
+    """
+
+    arrays: Mapping[str, np.ndarray]
     seconds: float
 
 
@@ -112,15 +117,21 @@ class MakeImages:
 
 
 @dataclass(frozen=True)
-class PublishFid:
-    """torch-fidelity's own FID of features with mean `mu` (d,) and covariance `sigma` (d, d); answers a float."""
+class Publish:
+    """torch-fidelity's own value of a metric for a stored array (n, ...); answers a float.
 
-    allocation: Allocation
-    mu: np.ndarray
-    sigma: np.ndarray
+    Of the real images it is given what the metric needs: `mu` (d,) and `sigma` (d, d), or some of their `features`
+    (m, d).
+    """
+
+    metric: str
+    array: np.ndarray
+    mu: np.ndarray | None = None
+    sigma: np.ndarray | None = None
+    features: np.ndarray | None = None
 
 
-Job: TypeAlias = MakeChunk | Calibrate | TimeAllocations | MakeImages | PublishFid
+Job: TypeAlias = MakeChunk | Calibrate | TimeAllocations | MakeImages | Publish
 Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float
 
 

@@ -1,18 +1,21 @@
 """`study_as_yaml` loses nothing: what it writes loads as the same study."""
 
 from pathlib import Path
+from typing import get_args
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tstitch_search.config.document import Place, parse_document
 from tstitch_search.config.load import load_study, study_as_yaml
 from tstitch_search.config.models import (
     ConfirmConfig,
     DenoiserConfig,
     FocusConfig,
+    GuardConfig,
     LatencyConfig,
+    MetricName,
     ProxySetConfig,
     QualityConfig,
     SearchConfig,
@@ -21,6 +24,7 @@ from tstitch_search.config.models import (
     StudyConfig,
     WorkersConfig,
 )
+from tstitch_search.errors import ConfigError
 
 QUICKSTART = Path(__file__).parents[2] / "studies" / "quickstart.yaml"
 
@@ -29,6 +33,7 @@ names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.+]{0,9}", fullmatch=True)
 file_names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}", fullmatch=True)
 whole = st.integers(3, 2**53)
 images = st.integers(20, 1_000_000)
+metric_names = st.sampled_from(get_args(MetricName))
 shares = st.floats(0, 1)
 seconds = st.floats(0, exclude_min=True, allow_infinity=False)
 
@@ -69,7 +74,15 @@ configs = st.builds(
     ),
     proxy_set=st.builds(ProxySetConfig, labels=st.sampled_from(["balanced", "random"]), seed=whole, chunk_size=whole),
     quality=st.builds(
-        QualityConfig, extractor=text, extractor_weights=st.none() | text, reference=text, n_images=images
+        QualityConfig,
+        objective=metric_names,
+        metrics=st.lists(metric_names, max_size=2).map(tuple),
+        guard=st.none() | st.builds(GuardConfig, metric=metric_names, tolerance=shares),
+        features_dtype=st.sampled_from(["float32", "float16"]),
+        extractor=text,
+        extractor_weights=st.none() | text,
+        reference=text,
+        n_images=images,
     ),
     search=st.builds(
         SearchConfig,
@@ -99,36 +112,51 @@ studies = st.builds(
 )
 
 
-def read_back(written: str, like: Study) -> Study:
-    """The study in a resolved document, with the paths of `like`."""
-    document = parse_document(written, lambda line: Place(line, f"study.resolved.yaml:{line}")).value
-    space, overrides = SpaceConfig.model_validate(document.pop("space")), tuple(document.pop("overrides"))
-    config = StudyConfig.model_validate(document)
-    return like.model_copy(update={"config": config, "space": space, "overrides": overrides})
+def without_space(study: Study) -> StudyConfig:
+    """The study's own settings; the search space is in one file with it or in another."""
+    return study.config.model_copy(update={"search_space": "elsewhere"})
 
 
 @settings(deadline=None, max_examples=50)
 @given(studies)
-def test_resolve_then_load_is_the_identity(study: Study) -> None:
-    assert read_back(study_as_yaml(study).encode().decode(), like=study) == study
-
-
-def test_the_resolved_quickstart_has_every_default_and_the_overrides_written_out() -> None:
-    study = load_study(QUICKSTART, ["focus.max_fid_loss=5%"])
-    document = yaml.safe_load(study_as_yaml(study))
-    assert document["focus"] == {"latency_s": None, "max_fid_loss": 0.05}
-    assert document["workers"]["device_batch_size"] == study.config.workers.device_batch_size
-    assert document["space"]["n_steps"] == 20
-    assert document["overrides"] == ["focus.max_fid_loss=5%"]
-    assert set(document) == {*StudyConfig.model_fields, "space", "overrides"}
-
-
-def test_the_resolved_study_and_space_load_as_files_too(tmp_path: Path) -> None:
-    study = load_study(QUICKSTART, ["space.n_steps=40"])
-    document = yaml.safe_load(study_as_yaml(study))
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(document.pop("space")))
-    document.pop("overrides")
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(document))
-    again = load_study(tmp_path / "study.yaml", ["search_space=space.yaml"])
+def test_resolve_then_load_is_the_identity(tmp_path_factory: pytest.TempPathFactory, study: Study) -> None:
+    path = tmp_path_factory.mktemp("resolved") / "study.resolved.yaml"
+    path.write_bytes(study_as_yaml(study, path.parent).encode())
+    again = load_study(path)
     assert again.space == study.space
-    assert again.config.model_copy(update={"search_space": study.config.search_space}) == study.config
+    assert without_space(again) == without_space(study)
+
+
+def test_the_resolved_quickstart_has_every_default_and_the_overrides_written_out(tmp_path: Path) -> None:
+    written = study_as_yaml(load_study(QUICKSTART, ["focus.max_fid_loss=5%"]), tmp_path)
+    document = yaml.safe_load(written)
+    assert document["focus"] == {"latency_s": None, "max_fid_loss": 0.05}
+    assert document["workers"]["device_batch_size"] == 64
+    assert document["search_space"]["n_steps"] == 20
+    assert '# with --set "focus.max_fid_loss=5%"' in written
+    assert set(document) == set(StudyConfig.model_fields)
+
+
+def test_paths_of_the_resolved_study_lead_to_the_same_files(tiny_family: Path, tmp_path: Path) -> None:
+    study = load_study(tiny_family / "study.yaml")
+    path = tmp_path / "deep" / "study.resolved.yaml"
+    path.parent.mkdir()
+    path.write_text(study_as_yaml(study, path.parent))
+    again = load_study(path)
+    weights = str(again.config.quality.extractor_weights)
+    assert (path.parent / weights).samefile(tiny_family / "features.safetensors")
+    for denoiser in again.space.denoisers:
+        assert (path.parent / denoiser.weights).samefile(tiny_family / denoiser.name)
+
+
+def test_a_study_may_hold_its_space_and_be_overridden_there(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(study_as_yaml(load_study(QUICKSTART), tmp_path))
+    assert load_study(path, ["space.n_steps=40"]).space.n_steps == 40
+
+
+def test_a_mistake_in_an_inline_space_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(study_as_yaml(load_study(QUICKSTART), tmp_path).replace("n_steps: 20", "n_steps: 0"))
+    with pytest.raises(ConfigError, match=r"study\.yaml:\d+: search_space\.n_steps: got 0, expected at least 1"):
+        load_study(path)

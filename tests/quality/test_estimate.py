@@ -5,13 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tstitch_search.quality.estimate import QualityEstimate, estimate_quality
+from tstitch_search.quality.estimate import QualityEstimate, level
+from tstitch_search.quality.estimate import estimate as estimate_from
 from tstitch_search.quality.frechet import FrechetDistance
+from tstitch_search.quality.jackknife import jackknifed
+from tstitch_search.quality.metrics.fid import FID
 from tstitch_search.quality.reference import Reference
 
 D, N = 8, 200
 DISTANCE = FrechetDistance(Reference(np.zeros(D), np.eye(D), None, None, ""))
 ANCHOR_FID = 10.0
+
+
+def estimate_quality(features: np.ndarray, anchor: np.ndarray) -> QualityEstimate:
+    return estimate_from(jackknifed(DISTANCE, features), jackknifed(DISTANCE, anchor), FID)
 
 
 def estimate(difference: float, difference_se: float) -> QualityEstimate:
@@ -38,7 +45,7 @@ def test_lossless_is_said_only_of_an_interval_wholly_below_the_margin(difference
 
 
 def test_margin_is_a_share_of_the_anchors_fid_not_of_the_entrys():
-    worse = QualityEstimate(fid=20.0, fid_se=0.5, n_images=500, difference=10.0, difference_se=0.1)
+    worse = QualityEstimate(value=20.0, se=0.5, n_images=500, difference=10.0, difference_se=0.1)
     assert not worse.is_lossless(margin=1.0)  # 10.16 is more than 100 % of the anchor's 10, though not of 20
     assert worse.is_lossless(margin=1.1)
 
@@ -52,7 +59,7 @@ def test_less_certainty_never_makes_an_entry_lossless(difference, se, more, marg
 
 def test_one_sided_interval_leaves_out_five_percent():
     normal = np.random.default_rng(0).normal(size=200_000)
-    assert np.mean(normal > estimate(0.0, 1.0).difference_upper_95) == pytest.approx(0.05, abs=0.002)
+    assert np.mean(normal > estimate(0.0, 1.0).loss_upper_95) == pytest.approx(0.05, abs=0.002)
 
 
 def test_loss_as_large_as_the_margin_is_called_lossless_about_once_in_twenty():
@@ -62,7 +69,7 @@ def test_loss_as_large_as_the_margin_is_called_lossless_about_once_in_twenty():
 
     def called_lossless(seed: int) -> bool:
         anchor = np.random.default_rng(seed).normal(size=(N, D))
-        return estimate_quality(DISTANCE, anchor + shift, anchor).is_lossless(margin)
+        return estimate_quality(anchor + shift, anchor).is_lossless(margin)
 
     assert 0.01 <= np.mean([called_lossless(seed) for seed in range(200)]) <= 0.10
 
@@ -71,16 +78,53 @@ def test_estimate_holds_the_fid_of_its_images_and_the_difference_to_the_anchors(
     rng = np.random.default_rng(0)
     anchor = rng.normal(size=(N, D))
     features = anchor + 0.3
-    quality = estimate_quality(DISTANCE, features, anchor)
-    assert quality.fid == DISTANCE(features)
+    quality = estimate_quality(features, anchor)
+    assert quality.value == DISTANCE(features)
     assert quality.difference == pytest.approx(DISTANCE(features) - DISTANCE(anchor))
     assert quality.n_images == N
-    assert quality.fid_se > 0
+    assert quality.se > 0
     assert quality.difference_se > 0
 
 
 def test_anchor_differs_from_itself_by_exactly_nothing():
     anchor = np.random.default_rng(0).normal(size=(N, D))
-    quality = estimate_quality(DISTANCE, anchor, anchor)
+    quality = estimate_quality(anchor, anchor)
     assert (quality.difference, quality.difference_se) == (0.0, 0.0)
     assert quality.is_lossless(margin=0.01)
+
+
+def test_a_gain_in_a_metric_where_higher_is_better_is_no_loss():
+    better = QualityEstimate(0.8, 0.01, 500, 0.1, 0.01, higher_is_better=True)
+    worse = QualityEstimate(0.6, 0.01, 500, -0.1, 0.01, higher_is_better=True)
+    assert better.loss == -0.1
+    assert better.is_lossless(margin=0.02)
+    assert not worse.is_lossless(margin=0.02)
+    assert worse.relative_loss == pytest.approx(1 / 7)
+
+
+def test_difference_smaller_than_its_interval_is_none():
+    assert not estimate(0.16, 0.1).differs
+    assert estimate(-0.17, 0.1).differs
+
+
+def test_level_carries_the_anchors_full_value_over_by_the_ratio_at_equal_n():
+    """y = log M_m(a) - log M_m(anchor) + log M_N(anchor): FID at few images is biased, the ratio much less."""
+    few, full = 40, 2000
+
+    def errors(seed: int) -> tuple[float, float]:
+        rng = np.random.default_rng(seed)
+        anchor = rng.normal(size=(full, D)) + 0.2
+        features = anchor + 0.1 * rng.normal(size=(full, D)) + 0.05
+        own, at_few, at_full = (jackknifed(DISTANCE, x) for x in (features[:few], anchor[:few], anchor))
+        value, _ = level(own, at_few, at_full, FID)
+        assert value == pytest.approx(own.value / at_few.value * at_full.value)
+        return value - DISTANCE(features), own.value - DISTANCE(features)
+
+    carried, plain = np.array([errors(seed) for seed in range(30)]).T
+    assert np.sqrt((carried**2).mean()) < np.sqrt((plain**2).mean()) / 4
+
+
+def test_level_at_full_n_is_the_value_itself():
+    anchor = np.random.default_rng(0).normal(size=(N, D))
+    own, full = jackknifed(DISTANCE, anchor + 0.3), jackknifed(DISTANCE, anchor)
+    assert level(own, full, full, FID)[0] == pytest.approx(own.value)

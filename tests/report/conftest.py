@@ -40,12 +40,12 @@ def confirmed(text: str, n_images: int = 500) -> LookupEntry:
         latency_s=predicted_s(allocation) * (1 + 0.004 * len(text) - 0.03),
         latency_s_predicted=predicted_s(allocation),
         latency_s_se=0.0031,
-        fid=fid(allocation, n_images),
-        fid_se=0.42,
+        quality=fid(allocation, n_images),
+        quality_se=0.42,
         n_images=n_images,
         peak_memory_mb=830.0,
-        fid_difference=difference,
-        fid_difference_se=0.12 if difference else 0.0,
+        quality_difference=difference,
+        quality_difference_se=0.12 if difference else 0.0,
         lossless=difference + 1.645 * 0.12 < 0.02 * fid(largest, n_images),
     )
 
@@ -57,8 +57,8 @@ def searched(text: str, n_images: int = 100) -> Candidate:
         latency_s=None,
         latency_s_predicted=predicted_s(allocation),
         latency_s_se=None,
-        fid=fid(allocation, n_images),
-        fid_se=1.9,
+        quality=fid(allocation, n_images),
+        quality_se=1.9,
         n_images=n_images,
         peak_memory_mb=None,
     )
@@ -119,7 +119,7 @@ def write_ledger(path: Path) -> None:
                 "state": "COMPLETE",
                 "latency_s": predicted_s(Allocation.parse(text)),
             }
-            ledger.append("trial", **trial, fid=fid(Allocation.parse(text), 100), fid_se=1.9, n_images=100)
+            ledger.append("trial", **trial, quality=fid(Allocation.parse(text), 100), quality_se=1.9, n_images=100)
         ledger.append(
             "failed", set="search", allocation="B*2-XL*18", first=0, last=50, error="worker died", worker="worker-1"
         )
@@ -160,7 +160,7 @@ def write_run(path: Path, study: str = "fixture") -> RunFolder:
     texts = CONFIRMED.split()
     others = [searched(text) for text in SEARCHED.split() if text not in texts]
     point = OperatingPoint("cpu-16", "cpu (2 threads)", 16)
-    table = build_table(study, point, [confirmed(text) for text in texts], others, PROVENANCE)
+    table = build_table(study, [point], [confirmed(text) for text in texts], others, PROVENANCE)
     table.write(path / "lookup.json")
     write_ledger(path / "ledger.jsonl")
     (path / "images").mkdir()

@@ -21,8 +21,8 @@ def test_the_plot_holds_every_search_measurement_and_the_whole_front(run_folder)
     search, front, *_ = pareto(read_record(run_folder.path)).data
     assert len(search.x) == 16
     assert list(front.x) == [e.latency_s for e in run_folder.entries]
-    assert list(front.y) == [e.fid for e in run_folder.entries]
-    assert front.error_y.array == pytest.approx([1.96 * e.fid_se for e in run_folder.entries])
+    assert list(front.y) == [e.quality for e in run_folder.entries]
+    assert front.error_y.array == pytest.approx([1.96 * e.quality_se for e in run_folder.entries])
     assert front.line.shape == "hv"  # the best within a budget; a slope would interpolate
 
 

@@ -15,7 +15,7 @@ from tstitch_search.lookup import LookupTable
 from tstitch_search.report import write_report
 from tstitch_search.report.record import read_record
 from tstitch_search.report.story import headline
-from tstitch_search.report.wording import fid_text, latency_text, segments_text
+from tstitch_search.report.wording import latency_text, quality_text, segments_text
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> & \" '"
@@ -70,7 +70,7 @@ def test_every_entry_is_told_with_time_fid_and_steps(page: Page, run_folder) -> 
     for entry in run_folder.entries:
         assert str(entry.allocation) in page.text
         assert latency_text(entry) in page.text
-        assert fid_text(entry) in page.text
+        assert quality_text(entry) in page.text
         assert segments_text(entry.allocation) in said
     assert len(run_folder.entries) == 7
 
@@ -126,7 +126,9 @@ def test_hostile_text_stays_text(page: Page, own_run: Path) -> None:
 
 def test_an_allocation_in_the_ledger_that_is_none_is_refused(own_run: Path) -> None:
     with Ledger(own_run / "ledger.jsonl") as ledger:
-        ledger.append("trial", number=1, allocation="<b>", state="COMPLETE", latency_s=1, fid=1, fid_se=1, n_images=9)
+        ledger.append(
+            "trial", number=1, allocation="<b>", state="COMPLETE", latency_s=1, quality=1, quality_se=1, n_images=9
+        )
     with pytest.raises(ConfigError, match=r"ledger\.jsonl: '<b>' is not an allocation"):
         write_report(own_run)
 

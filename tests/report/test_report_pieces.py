@@ -3,7 +3,7 @@
 from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.palette import ink_on
 from tstitch_search.report.samples import png_size
-from tstitch_search.report.wording import duration, fid_name, plus_minus
+from tstitch_search.report.wording import duration, named, plus_minus
 
 
 def test_text_is_escaped_unless_it_is_markup_already() -> None:
@@ -19,7 +19,7 @@ def test_digits_end_where_the_error_begins() -> None:
 
 
 def test_an_fid_is_named_with_its_n() -> None:
-    assert [fid_name(n) for n in (100, 5000, 50_000, 1234)] == ["FID-100", "FID-5K", "FID-50K", "FID-1234"]
+    assert [named("FID", n) for n in (100, 5000, 50_000, 1234)] == ["FID-100", "FID-5K", "FID-50K", "FID-1234"]
 
 
 def test_durations_are_spelt_as_people_say_them() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
-from tstitch_search.measure.features import published_fid
+from tstitch_search.measure.features import publish
 from tstitch_search.measurement import (
     AllocationTime,
     AllocationTimes,
@@ -17,7 +17,7 @@ from tstitch_search.measurement import (
     Job,
     MakeChunk,
     MakeImages,
-    PublishFid,
+    Publish,
     TimeAllocations,
 )
 from tstitch_search.quality.reference import Reference
@@ -57,8 +57,8 @@ class SyntheticMeasurer:
                 return self._make(job)
             case MakeImages(_, chunk):
                 return np.zeros((chunk.n_images, 32, 32, 3), dtype=np.uint8)
-            case PublishFid(_, mu, sigma):
-                return published_fid(mu, sigma, self.reference)
+            case Publish():
+                return publish(job)
             case Calibrate(n_repeats=n):
                 none = dict.fromkeys(STEP_S, 0.0)
                 return Calibration(dict(STEP_S), none, FIXED_S, 0.0, 0.0, 100.0, "synthetic", 2, n)
@@ -75,4 +75,4 @@ class SyntheticMeasurer:
         seeds = [(i, job.chunk.set_name == "confirm") for i in range(job.chunk.first, job.chunk.last)]
         noise = np.array([np.random.default_rng(seed).normal(size=d) for seed in seeds])
         values = self.reference.mu + noise * np.sqrt(np.diag(self.reference.sigma)) + shift(job.allocation)
-        return ChunkFeatures(values.astype(np.float32), seconds=latency_s(job.allocation))
+        return ChunkFeatures({"features": values.astype(np.float32)}, seconds=latency_s(job.allocation))

@@ -15,12 +15,12 @@ def entry(text: str, latency_s: float, fid: float, lossless: bool) -> LookupEntr
         latency_s=latency_s,
         latency_s_se=0.01,
         latency_s_predicted=latency_s,
-        fid=fid,
-        fid_se=0.1,
+        quality=fid,
+        quality_se=0.1,
         n_images=500,
         peak_memory_mb=None,
-        fid_difference=fid - 10,
-        fid_difference_se=0.05,
+        quality_difference=fid - 10,
+        quality_difference_se=0.05,
         lossless=lossless,
     )
 

@@ -50,7 +50,7 @@ def select(fid_of: dict[Allocation, float], max_entries: int, max_fid_loss: floa
 
 def front_of(fid_of: dict[Allocation, float]) -> set[Allocation]:
     among = list(estimates(fid_of).items())
-    return {among[i][0] for i in pareto_front([(LATENCY.latency_s(a), q.fid) for a, q in among])}
+    return {among[i][0] for i in pareto_front([(LATENCY.latency_s(a), q.value) for a, q in among])}
 
 
 @settings(deadline=None, max_examples=30)

@@ -39,7 +39,7 @@ def open_study(
 
 
 def answer(study: AllocationStudy, trial: Trial) -> None:
-    study.tell(trial, latency_s(trial.allocation), fid(trial.allocation), fid_se=0.5, n_images=100)
+    study.tell(trial, latency_s(trial.allocation), fid(trial.allocation), quality_se=0.5, n_images=100)
 
 
 def ask_all(study: AllocationStudy, at_most: int = 100) -> list[Allocation]:

@@ -136,6 +136,9 @@ def pick(
     table: TablePath,
     budget: Annotated[str | None, typer.Option(help="Time for one batch: 0.8s or 250ms.")] = None,
     max_fid: Annotated[float | None, typer.Option(help="The FID to stay below.")] = None,
+    limit: Annotated[
+        float | None, typer.Option(help="The worst value to accept, of a table about another metric.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The allocation to deploy: the best within a time budget, or the fastest within an FID.
@@ -144,13 +147,14 @@ def pick(
     """
     from tstitch_search.lookup import LookupTable
 
-    entry = LookupTable.read(table).pick(budget_s=_seconds(budget), max_fid=max_fid)
+    lookup = LookupTable.read(table)
+    entry = lookup.pick(budget_s=_seconds(budget), max_fid=max_fid, limit=limit)
     if as_json:
-        print(json.dumps(entry.to_json(), indent=2))
+        print(json.dumps(entry.to_json(lookup.objective), indent=2))
     else:
         print(
             f"{entry.allocation}  {entry.latency_s:.4g} s  "
-            f"FID {entry.fid:.4g} ± {entry.fid_se:.2g} (n = {entry.n_images})"
+            f"{lookup.objective.label} {entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
         )
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tstitch_search.lookup import LookupEntry, LookupTable
-from tstitch_search.report.wording import fid_name, plus_minus
+from tstitch_search.report.wording import named, plus_minus
 from tstitch_search.run import Outcome
 from tstitch_search.run.headline import speed_up
 from tstitch_search.run.plan import Plan
@@ -39,11 +39,12 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
 def front_table(table: LookupTable) -> Table:
     """The confirmed front, fastest first."""
     batch_size, n_images = table.operating_points[0].batch_size, table.entries[0].n_images
-    title = f"Pareto front of {table.study}: {fid_name(n_images)}, seconds for a batch of {batch_size}"
+    quality = named(table.objective.label, n_images)
+    title = f"Pareto front of {table.study}: {quality}, seconds for a batch of {batch_size}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     shown.add_column("allocation", no_wrap=True)
     shown.add_column("/".join(_names(table)), no_wrap=True)
-    for name in ("seconds", "speed-up", fid_name(n_images), f"above {table.provenance['largest']}", "lossless"):
+    for name in ("seconds", "speed-up", quality, f"above {table.provenance['largest']}", "lossless"):
         shown.add_column(name, justify="right", no_wrap=True)
     for entry in table.entries:
         shown.add_row(*_cells(table, entry))
@@ -56,8 +57,8 @@ def _cells(table: LookupTable, entry: LookupEntry) -> list[str]:
         "/".join(f"{100 * entry.allocation.fractions.get(name, 0):.0f}" for name in _names(table)) + " %",
         plus_minus(entry.latency_s, entry.latency_s_se),
         f"{speed_up(table, entry):.2f}x",
-        plus_minus(entry.fid, entry.fid_se),
-        plus_minus(entry.fid_difference or 0.0, entry.fid_difference_se or 0.0, sign=True),
+        plus_minus(entry.quality, entry.quality_se),
+        plus_minus(entry.quality_difference or 0.0, entry.quality_difference_se or 0.0, sign=True),
         _lossless(table, entry),
     ]
 

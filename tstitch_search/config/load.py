@@ -1,5 +1,6 @@
 """From files and `--set key=value` to a checked `Study`, and back to one file with every default written out."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,21 +23,22 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     """
     of_study, of_space = split_overrides(overrides)
     document = override(read_document(path), of_study)
+    if isinstance(document.value.get("search_space"), dict):
+        of_study = [*of_study, *(f"search_{text}" for text in of_space)]
+        document = override(document, of_study)
     config = validated(StudyConfig, document, of_study, "study")
-    space_path = path.parent / config.search_space
-    if not os.path.isfile(space_path):
-        raise ConfigError(
-            f"{document.place(('search_space',)).label}: search_space: got {config.search_space!r:.60}, "
-            f"expected a file, and {printable(os.path.normpath(space_path))!r} is none",
-            hint="search_space is relative to the folder of the study file",
-        )
-    return Study(
-        config=config,
-        space=load_space(space_path, of_space),
-        study_path=path,
-        space_path=space_path,
-        overrides=tuple(overrides),
-    )
+    if isinstance(config.search_space, SpaceConfig):
+        space, space_path = config.search_space, path
+    else:
+        space_path = path.parent / config.search_space
+        if not os.path.isfile(space_path):
+            raise ConfigError(
+                f"{document.place(('search_space',)).label}: search_space: got {config.search_space!r:.60}, "
+                f"expected a file, and {printable(os.path.normpath(space_path))!r} is none",
+                hint="search_space is relative to the folder of the study file",
+            )
+        space = load_space(space_path, of_space)
+    return Study(config=config, space=space, study_path=path, space_path=space_path, overrides=tuple(overrides))
 
 
 def load_space(path: Path, overrides: Sequence[str] = ()) -> SpaceConfig:
@@ -45,15 +47,30 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> SpaceConfig:
     return validated(SpaceConfig, document, overrides, "space")
 
 
-def study_as_yaml(study: Study) -> str:
-    """The resolved study as YAML: its keys, then `space:` with the whole search space, then `overrides:` as given."""
-    document = {
-        **study.config.model_dump(mode="json"),
-        "space": study.space.model_dump(mode="json"),
-        "overrides": list(study.overrides),
-    }
+def study_as_yaml(study: Study, folder: Path) -> str:
+    """The study as one file for `folder`: every default written out, the search space and the overrides included.
+
+    It loads as the same study; paths that lead to files are made relative to `folder`.
+    """
+    document, space = study.config.model_dump(mode="json"), study.space.model_dump(mode="json")
+    quality, near = document["quality"], study.study_path.parent
+    for key in ("reference", "extractor_weights"):
+        quality[key] = _moved(quality[key], near, folder)
+    for part, key in [(space, "pipeline"), *((denoiser, "weights") for denoiser in space["denoisers"])]:
+        part[key] = _moved(part[key], study.space_path.parent, folder)
+    document["search_space"] = space
+    given = "".join(f"# with --set {json.dumps(text)}\n" for text in study.overrides)
     header = "# The study as it ran: every default written out, the search space and the overrides included.\n"
-    return header + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
+    return header + given + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
+
+
+def _moved(text: str | None, near: Path, folder: Path) -> str | None:
+    """`text` for a file in `folder` where it is a path relative to `near`; hub ids and `zoo:...` stay."""
+    try:
+        is_path = text is not None and not os.path.isabs(text) and (near / text).exists()
+    except (OSError, ValueError):  # no path at all
+        is_path = False
+    return os.path.relpath(near / str(text), folder) if is_path else text
 
 
 def json_schema(kind: Literal["study", "space"]) -> dict[str, Any]:

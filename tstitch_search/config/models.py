@@ -5,7 +5,7 @@ JSON Schema that editors use (`tstitch-search schema study`).
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -129,9 +129,32 @@ class ProxySetConfig(Model):
     chunk_size: Whole = Field(100, description="Images per unit of work.", ge=2)
 
 
+MetricName: TypeAlias = Literal["fid", "kid", "inception_score", "precision", "recall", "clip_score"]
+
+
+class GuardConfig(Model):
+    """A second metric that an entry must not lose while it wins the objective."""
+
+    metric: MetricName = Field(description="Which metric guards.")
+    tolerance: Fraction = Field(
+        0.02, description="An entry whose guard is worse than the largest denoiser's by more than this is flagged."
+    )
+    reference: Literal["study", "anchor"] = Field(
+        "study",
+        description="study: quality.reference; anchor: the largest denoiser's own images of the other set, for a study "
+        "without real images.",
+    )
+
+
 class QualityConfig(Model):
     """How image quality is measured."""
 
+    objective: MetricName = Field("fid", description="The metric M of Eq. 6 that the search optimises.")
+    metrics: tuple[MetricName, ...] = Field((), description="Further metrics, reported for every entry.")
+    guard: GuardConfig | None = Field(None, description="A metric that must not be lost; for example inception_score.")
+    features_dtype: Literal["float32", "float16"] = Field(
+        "float32", description="How features are stored; float16 halves the disk (FID changes by about 1e-6)."
+    )
     extractor: Text = Field(
         "inception-v3-compat", description="torch-fidelity feature extractor; fashion-cnn is the zoo's own."
     )
@@ -140,6 +163,12 @@ class QualityConfig(Model):
     )
     reference: Text = Field(description=".npz with mu and sigma of the real images' features, or zoo:FAMILY.")
     n_images: Images = Field(1000, description="Images per allocation while searching.")
+
+    @property
+    def all_metrics(self) -> tuple[MetricName, ...]:
+        """The objective, the further metrics and the guard, each once."""
+        guard = (self.guard.metric,) if self.guard else ()
+        return tuple(dict.fromkeys((self.objective, *self.metrics, *guard)))
 
 
 class SearchConfig(Model):
@@ -199,7 +228,9 @@ class StudyConfig(Model):
     name: FileName = Field(
         description="Names the run folder reports/NAME: letters, digits, _ . - and no . or - in front."
     )
-    search_space: Text = Field(description="Path of the search space file, relative to this file.")
+    search_space: Text | SpaceConfig = Field(
+        description="Path of the search space file, relative to this file; or the search space itself."
+    )
     guidance_scale: Number = Field(1.5, description="Classifier-free guidance weight; 1 switches it off.", ge=1)
     sampler_seed: Whole = Field(0, description="Seed of the allocation sampler.", ge=0)
     focus: FocusConfig = FocusConfig()

@@ -13,6 +13,7 @@ from torch_fidelity.utils import create_feature_extractor
 
 import tstitch_search.zoo.features  # noqa: F401  (registers fashion-cnn)
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError, TStitchError
+from tstitch_search.measurement import Publish
 from tstitch_search.quality.reference import Reference
 
 
@@ -82,8 +83,9 @@ def check_dimensions(extractor: FeatureExtractorBase, reference: Reference) -> N
         )
 
 
-def published_fid(mu: np.ndarray, sigma: np.ndarray, reference: Reference) -> float:
+def publish(job: Publish) -> float:
     """torch-fidelity's own FID of features with mean (d,) and covariance (d, d) to the reference, in float64."""
-    ours = {"mu": np.asarray(mu, dtype=np.float64), "sigma": np.asarray(sigma, dtype=np.float64)}
-    real = {"mu": reference.mu, "sigma": reference.sigma}
+    exact = job.array.astype(np.float64)
+    ours = {"mu": exact.mean(axis=0), "sigma": np.cov(exact, rowvar=False)}
+    real = {"mu": job.mu, "sigma": job.sigma}
     return float(fid_statistics_to_metric(ours, real, verbose=False)[KEY_METRIC_FID])

@@ -15,7 +15,7 @@ from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import family_of
-from tstitch_search.measure.features import check_dimensions, extract, load_extractor, published_fid, to_uint8
+from tstitch_search.measure.features import check_dimensions, extract, load_extractor, publish, to_uint8
 from tstitch_search.measure.latency import calibrate, time_allocations
 from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.members import load_members
@@ -30,7 +30,7 @@ from tstitch_search.measurement import (
     Job,
     MakeChunk,
     MakeImages,
-    PublishFid,
+    Publish,
     TimeAllocations,
 )
 from tstitch_search.quality.reference import load_reference
@@ -81,8 +81,8 @@ class StudyMeasurer:
                     return self._make_chunk(allocation, chunk)
                 case MakeImages(allocation, chunk):
                     return self._make_images(allocation, chunk)
-                case PublishFid(_, mu, sigma):
-                    return published_fid(mu, sigma, self._reference)
+                case Publish():
+                    return publish(job)
                 case Calibrate() | TimeAllocations():
                     return self._time(job)
         except torch.OutOfMemoryError as error:
@@ -94,7 +94,7 @@ class StudyMeasurer:
     def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
         started = time.perf_counter()
         features = [extract(self._extractor, to_uint8(images)) for images in self._batches(allocation, chunk)]
-        return ChunkFeatures(np.concatenate(features), time.perf_counter() - started)
+        return ChunkFeatures({"features": np.concatenate(features)}, time.perf_counter() - started)
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
         batches = [to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for images in self._batches(allocation, chunk)]

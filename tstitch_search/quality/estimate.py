@@ -1,41 +1,77 @@
-"""From features to numbers with errors: an allocation's FID and its paired difference to the anchor."""
+"""From jackknifed values to numbers with errors: an allocation's quality and its paired difference to the anchor's."""
 
 from dataclasses import dataclass
+from math import exp, log
 
-import numpy as np
+from tstitch_search.quality.jackknife import Jackknifed
+from tstitch_search.quality.metrics.metric import Metric
 
-from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.jackknife import jackknife, jackknife_difference
-
-# One-sided 95 % quantile of the standard normal distribution.
+# Quantile of the standard normal distribution: one-sided 95 %, two-sided 90 %.
 Z_95 = 1.6449
 
 
 @dataclass(frozen=True)
 class QualityEstimate:
-    """FID of `n_images` images with its standard error, and the paired difference to the anchor's FID."""
+    """A metric's value on `n_images` images with its standard error, and its paired difference to the anchor's.
 
-    fid: float
-    fid_se: float
+    The anchor is the allocation that all others are compared with, usually the largest denoiser alone. `difference` is
+    value minus the anchor's value, in the metric's own direction.
+    """
+
+    value: float
+    se: float
     n_images: int
     difference: float
     difference_se: float
+    higher_is_better: bool = False
 
     @property
-    def difference_upper_95(self) -> float:
-        """Upper end of the one-sided 95 % interval of the paired difference."""
-        return self.difference + Z_95 * self.difference_se
+    def loss(self) -> float:
+        """How much worse than the anchor, in the metric's units; negative when better."""
+        return -self.difference if self.higher_is_better else self.difference
+
+    @property
+    def relative_loss(self) -> float:
+        """The loss as a share of the anchor's value (of its absolute value: KID may be negative)."""
+        return self.loss / abs(self.value - self.difference) if self.loss else 0.0
+
+    @property
+    def loss_upper_95(self) -> float:
+        """Upper end of the one-sided 95 % interval of the loss."""
+        return self.loss + Z_95 * self.difference_se
 
     def is_lossless(self, margin: float) -> bool:
-        """Whether the loss is shown to be below `margin` (a share of the anchor's FID).
+        """Whether the loss is shown to be below `margin` (a share of the anchor's value).
 
         Not detecting a difference is not a result: the whole one-sided interval must lie below the margin.
         """
-        return self.difference_upper_95 < margin * (self.fid - self.difference)
+        return self.loss_upper_95 < margin * abs(self.value - self.difference)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two-sided 90 % interval of the difference leaves out zero."""
+        return abs(self.difference) > Z_95 * self.difference_se
 
 
-def estimate_quality(distance: FrechetDistance, features: np.ndarray, anchor: np.ndarray) -> QualityEstimate:
-    """The estimate from `features` (n, d) and the anchor's features of the same images."""
-    fid, fid_se = jackknife(distance, features)
-    difference, difference_se = jackknife_difference(distance, features, anchor)
-    return QualityEstimate(fid, fid_se, len(features), difference, difference_se)
+def estimate(own: Jackknifed, anchor: Jackknifed, metric: Metric) -> QualityEstimate:
+    """The estimate from a metric's values on an allocation's images and on the anchor's images of the same seeds.
+
+    Raises ValueError when the numbers of images differ.
+    """
+    paired = own.minus(anchor)
+    return QualityEstimate(own.value, own.se, own.n_images, paired.value, paired.se, metric.higher_is_better)
+
+
+def level(own: Jackknifed, anchor: Jackknifed, anchor_at_full: Jackknifed, metric: Metric) -> tuple[float, float]:
+    """What the metric would be at the anchor's full number of images, judged from fewer, and its standard error.
+
+    For a relative metric such as FID: exp y, y = log M_m(a) - log M_m(anchor) + log M_N(anchor), where `own` and
+    `anchor` are at the same m images and `anchor_at_full` is at N; for others the plain difference is carried over.
+    The error leaves out that of M_N(anchor), which is common to all allocations and does not change their order.
+    """
+    if not metric.relative:
+        paired = own.minus(anchor)
+        return paired.value + anchor_at_full.value, paired.se
+    paired = own.map(log).minus(anchor.map(log))
+    value = exp(paired.value) * anchor_at_full.value
+    return value, value * paired.se

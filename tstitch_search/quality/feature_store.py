@@ -1,10 +1,11 @@
-"""Features on disk, one file per (allocation, chunk): written whole or not at all, readable without pickle."""
+"""What is kept of images, one file per (allocation, chunk): written whole or not at all, readable without pickle."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -14,39 +15,60 @@ from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.files import write_whole
 from tstitch_search.measurement import Chunk
 
+StoredDtype: TypeAlias = Literal["float32", "float16"]
+
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """The `features/` folder of a run. `recipe` names what the features depend on and is written into each file."""
+    """The `features/` folder of a run. `recipe` names what the arrays depend on and is written into each file."""
 
     folder: Path
-    recipe: dict[str, str]
+    recipe: Mapping[str, str]
+    dtype: StoredDtype = "float32"
 
-    def write(self, allocation: Allocation, chunk: Chunk, features: np.ndarray) -> tuple[str, str]:
-        """Store features (n, d) float32 and return (file relative to the folder, sha256 of its content).
+    def write(self, allocation: Allocation, chunk: Chunk, arrays: Mapping[str, np.ndarray]) -> tuple[str, str]:
+        """Store arrays of one row per image; returns (file relative to the folder, sha256 of its content).
 
-        Raises MeasurementError when a value is not finite (as float32) or the number of rows is not the chunk's.
+        Raises MeasurementError when a value is not finite as stored or the number of rows is not the chunk's.
         """
-        if features.ndim != 2 or len(features) != chunk.n_images:
-            raise MeasurementError(
-                f"{allocation}: expected {chunk.n_images} rows of features, got shape {features.shape}"
-            )
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
-            features = np.ascontiguousarray(features, dtype=np.float32)
-        if not np.isfinite(features).all():
-            raise MeasurementError(f"{allocation}: features of images {chunk.first} to {chunk.last - 1} are not finite")
-        made_from = {**self.recipe, "allocation": str(allocation), "set": chunk.set_name, "first": chunk.first}
+        stored = {name: self._checked(allocation, chunk, name, array) for name, array in arrays.items()}
+        made_from = {
+            **self.recipe,
+            "allocation": str(allocation),
+            "set": chunk.set_name,
+            "first": chunk.first,
+            "last": chunk.last,
+            "dtype": self.dtype,
+        }
         # One entry: several would be written in random order, and the same features would hash differently.
-        content = save({"features": features}, metadata={"made_from": json.dumps(made_from)})
+        content = save(stored, metadata={"made_from": json.dumps(made_from)})
         name = f"{chunk.set_name}/{allocation.file_name}/{chunk.first:06d}-{chunk.last:06d}.safetensors"
         write_whole(self.folder / name, content)
         return name, hashlib.sha256(content).hexdigest()
 
-    def read(self, files: Sequence[tuple[str, str]]) -> np.ndarray:
-        """The features (n, d) of several (file, sha256), one after another, each checked against its hash."""
-        return np.concatenate([self._read_one(name, sha256) for name, sha256 in files])
+    def _checked(self, allocation: Allocation, chunk: Chunk, name: str, array: np.ndarray) -> np.ndarray:
+        """The array as it is stored."""
+        if array.ndim > 2 or len(array) != chunk.n_images or (name == "features" and array.ndim != 2):
+            raise MeasurementError(f"{allocation}: expected {chunk.n_images} rows of {name}, got shape {array.shape}")
+        with np.errstate(over="ignore"):  # what the dtype cannot hold becomes infinite and is refused
+            stored = np.ascontiguousarray(array, dtype=self.dtype)
+        if not np.isfinite(stored).all():
+            fits = np.isfinite(array).all() and self.dtype == "float16"
+            raise MeasurementError(
+                f"{allocation}: {name} of images {chunk.first} to {chunk.last - 1} are not finite"
+                + (" as float16" if fits else ""),
+                hint="set quality.features_dtype: float32" if fits else "",
+            )
+        return stored
 
-    def _read_one(self, name: str, sha256: str) -> np.ndarray:
+    def read(self, files: Sequence[tuple[str, str]], array: str = "features") -> np.ndarray:
+        """The array (n, ...) float32 of several (file, sha256), one after another, each checked against its hash.
+
+        Raises EnvironmentProblem for a file that is missing, changed or does not hold the array.
+        """
+        return np.concatenate([self._read_one(name, sha256, array) for name, sha256 in files])
+
+    def _read_one(self, name: str, sha256: str, array: str) -> np.ndarray:
         path = self.folder / name
         try:
             content = path.read_bytes()
@@ -54,8 +76,14 @@ class FeatureStore:
             raise EnvironmentProblem(f"cannot read {path}: {error.strerror}", hint="restore the run folder") from error
         if hashlib.sha256(content).hexdigest() != sha256:
             raise EnvironmentProblem(f"{path} is not what the ledger recorded", hint="delete the file and run again")
-        features: np.ndarray = load(content)["features"]
-        return features
+        arrays = load(content)
+        if array not in arrays:
+            raise EnvironmentProblem(
+                f"{path} holds {', '.join(arrays)}, no {array}",
+                hint="add the metric to quality.metrics and run again: the chunks are then made with it",
+            )
+        values: np.ndarray = arrays[array].astype(np.float32)
+        return values
 
     def holds(self, name: str) -> bool:
         """Whether the file is there."""

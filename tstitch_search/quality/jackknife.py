@@ -6,6 +6,7 @@ certainty. The interval is for the expected value at this n with the reference f
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,32 +15,41 @@ N_GROUPS = 20
 Statistic = Callable[[np.ndarray], float]
 
 
-def jackknife(statistic: Statistic, features: np.ndarray, n_groups: int = N_GROUPS) -> tuple[float, float]:
-    """Value of `statistic` on `features` (n, d) and its standard error. Raises ValueError when n < `n_groups`."""
-    return statistic(features), _standard_error(_left_out(statistic, features, n_groups))
+@dataclass(frozen=True)
+class Jackknifed:
+    """The value of a statistic on n images, and its values with each block of consecutive images left out."""
+
+    value: float
+    left_out: np.ndarray
+    n_images: int
+
+    @property
+    def se(self) -> float:
+        """Standard error of `value`."""
+        k = len(self.left_out)
+        return float(np.sqrt((k - 1) / k * ((self.left_out - self.left_out.mean()) ** 2).sum()))
+
+    def minus(self, other: "Jackknifed") -> "Jackknifed":
+        """The difference of two statistics; block i of both holds the same image seeds, so errors they share cancel.
+
+        Raises ValueError when the numbers of images differ: an unpaired difference is another quantity.
+        """
+        if self.n_images != other.n_images:
+            raise ValueError(f"a paired difference needs the same images: {self.n_images} against {other.n_images}")
+        return Jackknifed(self.value - other.value, self.left_out - other.left_out, self.n_images)
+
+    def map(self, function: Callable[[float], float]) -> "Jackknifed":
+        """A function of the statistic, for example its logarithm."""
+        return Jackknifed(function(self.value), np.array([function(float(v)) for v in self.left_out]), self.n_images)
 
 
-def jackknife_difference(
-    statistic: Statistic, features: np.ndarray, anchor: np.ndarray, n_groups: int = N_GROUPS
-) -> tuple[float, float]:
-    """`statistic(features) - statistic(anchor)` and its standard error; row i of both is the same image seed.
+def jackknifed(statistic: Statistic, values: np.ndarray, n_groups: int = N_GROUPS) -> Jackknifed:
+    """`statistic` on the `values` (n, ...) of n images, with what its standard error needs.
 
-    Raises ValueError when the two differ in length (an unpaired difference is another quantity) or n < `n_groups`.
+    Raises ValueError when n < `n_groups`.
     """
-    if len(features) != len(anchor):
-        raise ValueError(f"a paired difference needs the same images: {len(features)} against {len(anchor)}")
-    left_out = _left_out(statistic, features, n_groups) - _left_out(statistic, anchor, n_groups)
-    return statistic(features) - statistic(anchor), _standard_error(left_out)
-
-
-def _left_out(statistic: Statistic, features: np.ndarray, n_groups: int) -> np.ndarray:
-    """The statistic without each block of consecutive images in turn: (n_groups,)."""
-    if len(features) < n_groups:
-        raise ValueError(f"{n_groups} groups need at least as many images, got {len(features)}")
-    blocks = np.array_split(np.arange(len(features)), n_groups)
-    return np.array([statistic(np.delete(features, block, axis=0)) for block in blocks])
-
-
-def _standard_error(left_out: np.ndarray) -> float:
-    n = len(left_out)
-    return float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
+    if len(values) < n_groups:
+        raise ValueError(f"{n_groups} groups need at least as many images, got {len(values)}")
+    blocks = np.array_split(np.arange(len(values)), n_groups)
+    left_out = np.array([statistic(np.delete(values, block, axis=0)) for block in blocks])
+    return Jackknifed(statistic(values), left_out, len(values))

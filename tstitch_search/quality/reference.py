@@ -36,6 +36,12 @@ class Reference:
         if self.features is not None and (self.features.ndim != 2 or self.features.shape[1] != d):
             raise ConfigError(f"expected features (m, {d}), got {self.features.shape}")
 
+    @classmethod
+    def of_features(cls, features: np.ndarray) -> "Reference":
+        """The reference made of images whose features (m, d) are at hand."""
+        exact = features.astype(np.float64)
+        return cls(exact.mean(axis=0), np.cov(exact, rowvar=False), len(features), features, sha256="")
+
 
 def load_reference(text: str, near: Path) -> Reference:
     """The reference `zoo:FAMILY`, or the .npz file at `text` relative to `near` with arrays mu and sigma.

@@ -10,7 +10,7 @@ from tstitch_search.lookup import Candidate
 from tstitch_search.report.markup import Html
 from tstitch_search.report.palette import FRONT, SEARCH, STAR, colours
 from tstitch_search.report.record import Record
-from tstitch_search.report.wording import Z_95, fid_name, fid_text, fractions_text, latency_text
+from tstitch_search.report.wording import Z_95, fractions_text, latency_text, named, quality_text
 
 PARETO_ID = "pareto"
 SEARCH_GROUP = "search"  # the script hides what carries this
@@ -25,9 +25,9 @@ def pareto_html(record: Record) -> Html:
 
 
 def pareto(record: Record) -> go.Figure:
-    """Time against FID: search measurements faint, the confirmed front with 95 % intervals, the landmarks named.
+    """Time against quality: search measurements faint, the confirmed front with 95 % intervals, the landmarks named.
 
-    FIDs at different n are drawn as different groups, since they do not compare.
+    Values at different n are drawn as different groups, since they do not compare.
     """
     figure = go.Figure([*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)])
     figure.update_layout(
@@ -41,17 +41,20 @@ def pareto(record: Record) -> go.Figure:
         hovermode="closest",
     )
     point = record.table.operating_points[0]
+    better = "higher" if record.table.objective.higher_is_better else "lower"
     figure.update_xaxes(
         title={"text": f"seconds for a batch of {point.batch_size}"}, rangemode="tozero", zeroline=False
     )
     figure.update_yaxes(
-        title="FID (lower is better)", type="log" if _spans_a_decade(record) else "linear", zeroline=False
+        title=f"{record.label} ({better} is better)",
+        type="log" if _spans_a_decade(record) else "linear",
+        zeroline=False,
     )
     return figure
 
 
 def _spans_a_decade(record: Record) -> bool:
-    values = [c.fid for c in (*record.confirmed, *record.trials)]
+    values = [c.quality for c in (*record.confirmed, *record.trials)]
     return min(values) > 0 and max(values) > 5 * min(values)
 
 
@@ -60,12 +63,15 @@ def _search(record: Record) -> list[go.Scatter]:
     groups: dict[int, list[Candidate]] = {}
     for trial in record.trials:
         groups.setdefault(trial.n_images, []).append(trial)
-    return [_points(trials, {"color": SEARCH, "size": 8, "opacity": 0.6}, SEARCH_GROUP) for trials in groups.values()]
+    return [
+        _points(record, trials, {"color": SEARCH, "size": 8, "opacity": 0.6}, SEARCH_GROUP)
+        for trials in groups.values()
+    ]
 
 
 def _front(record: Record) -> go.Scatter:
-    """The entries, joined by the lowest FID within each budget: steps, since nothing is interpolated."""
-    trace = _points(record.table.entries, {"color": FRONT, "size": 9})
+    """The entries, joined by the best quality within each budget: steps, since nothing is interpolated."""
+    trace = _points(record, record.table.entries, {"color": FRONT, "size": 9})
     line = {"color": FRONT, "width": 2, "shape": "hv"}
     return trace.update(mode="lines+markers", line=line, **_intervals(record.table.entries))
 
@@ -73,7 +79,7 @@ def _front(record: Record) -> go.Scatter:
 def _beaten(record: Record) -> list[go.Scatter]:
     """What was confirmed and turned out dominated."""
     marker = {"color": FRONT, "size": 8, "symbol": "circle-open", "line": {"width": 2}}
-    return [_points(record.beaten, marker).update(**_intervals(record.beaten))] if record.beaten else []
+    return [_points(record, record.beaten, marker).update(**_intervals(record.beaten))] if record.beaten else []
 
 
 def _intervals(measured: Sequence[Candidate]) -> dict[str, dict[str, object]]:
@@ -81,7 +87,7 @@ def _intervals(measured: Sequence[Candidate]) -> dict[str, dict[str, object]]:
     style = {"type": "data", "thickness": 1.2, "width": 3}
     return {
         "error_x": {**style, "array": [Z_95 * (c.latency_s_se or 0) for c in measured]},
-        "error_y": {**style, "array": [Z_95 * c.fid_se for c in measured]},
+        "error_y": {**style, "array": [Z_95 * c.quality_se for c in measured]},
     }
 
 
@@ -104,24 +110,24 @@ def _landmark(record: Record, measured: Candidate, text: str, colour: str, symbo
     marker: dict[str, object] = {"color": colour, "symbol": f"{symbol}-open", "size": size, "line": {"width": 2}}
     if measured in record.confirmed:
         marker |= {"symbol": symbol, "line": {"width": 1.5, "color": "#ffffff"}}
-    trace = _points([measured], marker, "" if measured in record.confirmed else SEARCH_GROUP)
+    trace = _points(record, [measured], marker, "" if measured in record.confirmed else SEARCH_GROUP)
     place = "bottom left" if measured in record.table.entries else "top right"
     return trace.update(mode="markers+text", text=[text], textposition=place, cliponaxis=False)
 
 
-def _points(measured: Sequence[Candidate], marker: dict[str, object], group: str = "") -> go.Scatter:
-    """Markers at (measured or else predicted time, FID); hovering tells all about one."""
+def _points(record: Record, measured: Sequence[Candidate], marker: dict[str, object], group: str = "") -> go.Scatter:
+    """Markers at (measured or else predicted time, quality); hovering tells all about one."""
     return go.Scatter(
         x=[c.latency_s if c.latency_s is not None else c.latency_s_predicted for c in measured],
-        y=[c.fid for c in measured],
+        y=[c.quality for c in measured],
         mode="markers",
         meta=group,
         marker=marker,
-        customdata=[_hover(c) for c in measured],
+        customdata=[_hover(c, record.label) for c in measured],
         hovertemplate=_HOVER,
     )
 
 
-def _hover(measured: Candidate) -> list[str]:
-    fid = f"{fid_name(measured.n_images)} {fid_text(measured)} (SE)"
-    return [str(measured.allocation), fractions_text(measured.allocation), latency_text(measured), fid]
+def _hover(measured: Candidate, label: str) -> list[str]:
+    quality = f"{named(label, measured.n_images)} {quality_text(measured)} (SE)"
+    return [str(measured.allocation), fractions_text(measured.allocation), latency_text(measured), quality]

@@ -48,6 +48,11 @@ class Record:
     costs: tuple[Cost, ...]
     failures: tuple[Failure, ...]
 
+    @property
+    def label(self) -> str:
+        """What the objective is called, for example FID."""
+        return self.table.objective.label
+
     @cached_property
     def confirmed(self) -> tuple[Candidate, ...]:
         """All that was confirmed and timed at the front's number of images: the entries, then what they beat."""
@@ -161,8 +166,8 @@ def _trial(event: Event) -> Candidate:
         latency_s=None,
         latency_s_predicted=get(event, "latency_s"),
         latency_s_se=None,
-        fid=get(event, "fid"),
-        fid_se=get(event, "fid_se"),
+        quality=get(event, "quality"),
+        quality_se=get(event, "quality_se"),
         n_images=get(event, "n_images"),
         peak_memory_mb=None,
     )

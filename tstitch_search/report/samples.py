@@ -8,7 +8,7 @@ from tstitch_search.lookup import LookupEntry
 from tstitch_search.report.bars import bar
 from tstitch_search.report.markup import Html, image, join, tag
 from tstitch_search.report.record import Record
-from tstitch_search.report.wording import fid_name, fid_text, latency_text
+from tstitch_search.report.wording import latency_text, named, quality_text
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SMALL = 64  # pixels: strips no taller than this are shown enlarged, pixel by pixel
@@ -31,7 +31,11 @@ def _strip(images: Path, entry: LookupEntry) -> Path:
 
 
 def _row(record: Record, entry: LookupEntry, path: Path) -> Html:
-    numbers = (tag("span", latency_text(entry)), " ", tag("span", f"{fid_name(entry.n_images)} {fid_text(entry)}"))
+    numbers = (
+        tag("span", latency_text(entry)),
+        " ",
+        tag("span", f"{named(record.label, entry.n_images)} {quality_text(entry)}"),
+    )
     label = tag("div", bar(record, entry.allocation), tag("p", *numbers, kind="note"), kind="label")
     data = path.read_bytes()
     size = png_size(data)

@@ -8,31 +8,32 @@ from tstitch_search.measurement import Calibration
 from tstitch_search.report.bars import bar, chip
 from tstitch_search.report.markup import Html, join, table, tag
 from tstitch_search.report.record import Record
-from tstitch_search.report.story import YES, time_sentence, verdict
+from tstitch_search.report.story import YES, front_notes, time_sentence, verdict
 from tstitch_search.report.wording import (
     DASH,
     difference_text,
     duration,
-    fid_name,
-    fid_text,
     latency_text,
     milliseconds,
+    named,
     predicted_text,
+    quality_text,
     times_faster,
 )
 
 
 def pareto(record: Record, plot: Html) -> Html:
     """The plot with its switches and how to read it."""
-    axis = _switch("FID axis", {"linear": "linear", "log": "log"}, "axis")
+    axis = _switch(f"{record.label} axis", {"linear": "linear", "log": "log"}, "axis")
     choices = {"show": "shown", "hide": "hidden"}
     search = _switch("search measurements", choices, "search") if record.trials else Html()
+    down, lowest = ("Up", "highest") if record.table.objective.higher_is_better else ("Down", "lowest")
     note = (
-        "Down and left is better. Grey points are what the search measured, on few images and with predicted times; "
-        "the coloured line is the confirmed front: the lowest FID within each budget, in steps because nothing is "
-        "interpolated. The two groups have different n, so their FIDs do not compare. Diamonds are single denoisers, "
-        "the star is the paper's rule: the cheapest denoiser takes the first 40 % of the steps; hollow ones were not "
-        "confirmed. Hover over or tap a point to see its allocation."
+        f"{down} and left is better. Grey points are what the search measured, on few images and with predicted times; "
+        f"the coloured line is the confirmed front: the {lowest} {record.label} within each budget, in steps because "
+        f"nothing is interpolated. The two groups have different n, so their values of {record.label} do not compare. "
+        "Diamonds are single denoisers, the star is the paper's rule: the cheapest denoiser takes the first 40 % of "
+        "the steps; hollow ones were not confirmed. Hover over or tap a point to see its allocation."
     )
     parts = (tag("div", axis, search, kind="switches"), _key(record), tag("div", plot, kind="plot"))
     return join(*parts, tag("p", note, kind="note"))
@@ -40,8 +41,8 @@ def pareto(record: Record, plot: Html) -> Html:
 
 def _key(record: Record) -> Html:
     """What each mark of the plot stands for; the marks are drawn by style.css."""
-    front = fid_name(record.table.entries[0].n_images)
-    searched = dict.fromkeys(fid_name(trial.n_images) for trial in record.trials)
+    front = named(record.label, record.table.entries[0].n_images)
+    searched = dict.fromkeys(named(record.label, trial.n_images) for trial in record.trials)
     marks = [
         *[("dot", f"{name}, search, time predicted") for name in searched],
         ("line", f"{front}, confirmed front, 95 % intervals"),
@@ -66,13 +67,21 @@ def _switch(label: str, choices: Mapping[str, str], name: str) -> Html:
 
 
 def front(record: Record) -> Html:
-    """Every entry with its bar, time, FID and what was shown about it."""
+    """Every entry with its bar, time, quality and what was shown about it."""
     n = record.table.entries[0].n_images
     largest = record.largest or "the largest"
-    head = ["noise → image", "time (SE)", "speed-up", f"{fid_name(n)} (SE)", f"difference to {largest}", "lossless"]
+    head = [
+        "noise → image",
+        "time (SE)",
+        "speed-up",
+        f"{named(record.label, n)} (SE)",
+        f"difference to {largest}",
+        "lossless",
+    ]
     rows = [_front_row(record, entry) for entry in record.table.entries]
     key = tag("p", "Denoisers: ", *_spaced(chip(record, name) for name in record.denoisers), kind="note")
-    return join(key, table(head, rows, kind="cards front"))
+    notes = [tag("p", text, kind="note") for text in front_notes(record)]
+    return join(key, table(head, rows, kind="cards front"), *notes)
 
 
 def _front_row(record: Record, entry: LookupEntry) -> list[str]:
@@ -83,7 +92,7 @@ def _front_row(record: Record, entry: LookupEntry) -> list[str]:
         join(bar(record, entry.allocation), label),
         latency_text(entry),
         times_faster(speed_up) if speed_up else DASH,
-        fid_text(entry),
+        quality_text(entry),
         difference_text(entry),
         tag("span", lossless, kind="yes" if lossless == YES else "open"),
     ]

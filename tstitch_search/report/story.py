@@ -2,7 +2,7 @@
 
 from tstitch_search.lookup import LookupEntry
 from tstitch_search.report.record import Record
-from tstitch_search.report.wording import DASH, NBSP, duration, fid_name, fid_text, percent, times_faster
+from tstitch_search.report.wording import DASH, NBSP, duration, named, percent, quality_text, times_faster
 
 YES = "yes"
 
@@ -16,7 +16,14 @@ def headline(record: Record) -> str:
 
 def fastest_lossless(record: Record) -> LookupEntry | None:
     """The fastest entry, other than the largest denoiser itself, that was shown to be as good."""
-    return next((e for e in record.table.entries if e.lossless and e.allocation != record.largest_allocation), None)
+    return next(
+        (
+            e
+            for e in record.table.entries
+            if e.lossless and not e.guard_lost and e.allocation != record.largest_allocation
+        ),
+        None,
+    )
 
 
 def tiles(record: Record) -> list[tuple[str, str]]:
@@ -27,7 +34,7 @@ def tiles(record: Record) -> list[tuple[str, str]]:
     found = [
         ("entries on the front", str(len(record.table.entries))),
         ("allocations measured", f"{len(record.trials)}{of_all}"),
-        (f"lowest {fid_name(best.n_images)}", f"{fid_text(best)}"),
+        (f"best {named(record.label, best.n_images)}", quality_text(best)),
         ("device time in all", duration(sum(cost.seconds for cost in record.costs))),
     ]
     fastest = fastest_lossless(record)
@@ -41,19 +48,19 @@ def limits(record: Record) -> list[str]:
     extractor, reference = (
         record.table.provenance.get(key, f"the study's {key}") for key in ("extractor", "reference")
     )
-    search = sorted({fid_name(t.n_images) for t in record.trials})
+    search = sorted({named(record.label, t.n_images) for t in record.trials})
     return [
         f"Seconds are for one batch of {point.batch_size} images, from noise to decoded images, on {point.device}. "
-        "Another device needs its own times; the FIDs stay.",
-        f"Quality is FID with the features of {extractor} against {reference}. "
+        "Another device needs its own times; the quality stays.",
+        f"Quality is {record.label} with the features of {extractor} against {reference}. "
         "It compares allocations of this study, not papers.",
-        f"FID depends on the number of images. The search used {', '.join(search) or 'none'}, the front was "
-        f"confirmed with {fid_name(n)} on images the search never saw. FIDs at different n "
+        f"{record.label} depends on the number of images. The search used {', '.join(search) or 'none'}, the front was "
+        f"confirmed with {named(record.label, n)} on images the search never saw. Values at different n "
         "are never compared with each other.",
         f"± is one standard error; bars in the plot are 95 % intervals, each for itself. Differences to "
-        f"{_largest(record)} are paired over the same images, so they are surer than the two FIDs apart.",
+        f"{_largest(record)} are paired over the same images, so they are surer than the two values apart.",
         f"Lossless means: the upper end of the one-sided 95 % interval of that paired difference lies below "
-        f"{_margin(record)} of the FID of {_largest(record)}. “Not shown at n = {n}” does not mean worse: "
+        f"{_margin(record)} of the {record.label} of {_largest(record)}. “Not shown at n = {n}” does not mean worse: "
         "more images may show it.",
         "Every entry was measured as it stands. Nothing between two entries is interpolated.",
     ]
@@ -67,10 +74,29 @@ def time_sentence(record: Record) -> str:
     )
 
 
+def front_notes(record: Record) -> list[str]:
+    """What the front's table cannot say in its columns: who cannot be told apart, and who loses the guard metric."""
+    groups: dict[int, list[str]] = {}
+    for entry in record.table.entries:
+        if entry.group is not None:
+            groups.setdefault(entry.group, []).append(str(entry.allocation))
+    alike = [
+        f"Cannot be told apart at this n: {', '.join(names)}. Deploy the fastest, {names[0]}."
+        for names in groups.values()
+        if len(names) > 1
+    ]
+    lost = [str(e.allocation) for e in record.table.entries if e.guard_lost]
+    guard = record.table.provenance.get("guard")
+    name = guard.get("metric") if isinstance(guard, dict) else "guard metric"
+    return [*alike, *[f"Lose more of the {name} than the study tolerates: {', '.join(lost)}."][: len(lost)]]
+
+
 def verdict(record: Record, entry: LookupEntry) -> str:
     """`yes`, `not shown at n = 500`, or a dash for the largest denoiser, which the others are held against."""
     if entry.allocation == record.largest_allocation:
         return DASH
+    if entry.guard_lost:
+        return "guard lost"
     return YES if entry.lossless else f"not shown at n{NBSP}={NBSP}{entry.n_images}"
 
 

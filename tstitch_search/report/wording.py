@@ -11,9 +11,9 @@ NBSP = "\u00a0"
 Z_95 = 1.96  # two-sided 95 % interval of a normal estimate
 
 
-def fid_name(n_images: int) -> str:
-    """`FID-5K` for 5000 images, `FID-500` for 500: an FID is always named with its n."""
-    return f"FID-{n_images // 1000}K" if n_images % 1000 == 0 else f"FID-{n_images}"
+def named(label: str, n_images: int) -> str:
+    """`FID-5K` for 5000 images, `FID-500` for 500: a quality is always named with its n."""
+    return f"{label}-{n_images // 1000}K" if n_images % 1000 == 0 else f"{label}-{n_images}"
 
 
 def plus_minus(value: float, se: float, sign: bool = False) -> str:
@@ -62,16 +62,16 @@ def latency_text(measured: Candidate) -> str:
     return f"{plus_minus(measured.latency_s, measured.latency_s_se)} s"
 
 
-def fid_text(measured: Candidate) -> str:
+def quality_text(measured: Candidate) -> str:
     """`17.30 ± 0.52`, without its n."""
-    return plus_minus(measured.fid, measured.fid_se)
+    return plus_minus(measured.quality, measured.quality_se)
 
 
 def difference_text(measured: Candidate) -> str:
     """`+0.05 ± 0.15`, the paired difference to the largest denoiser alone; a dash when there is none."""
-    if not measured.fid_difference or measured.fid_difference_se is None:
+    if not measured.quality_difference or measured.quality_difference_se is None:
         return DASH
-    return plus_minus(measured.fid_difference, measured.fid_difference_se, sign=True)
+    return plus_minus(measured.quality_difference, measured.quality_difference_se, sign=True)
 
 
 def segments_text(allocation: Allocation) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 from tstitch_search.config import Study
 from tstitch_search.lookup import LookupTable
 from tstitch_search.quality.feature_store import FeatureStore
-from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.reference import load_reference
+from tstitch_search.quality.metrics import arrays_for
 from tstitch_search.report import write_report
 from tstitch_search.run.calibrations import remember
+from tstitch_search.run.confirmation import confirm, make_strips
 from tstitch_search.run.folder import RunFolder
-from tstitch_search.run.key import resolve_facts
+from tstitch_search.run.judge import Judge
+from tstitch_search.run.key import load_study_reference, resolve_facts
 from tstitch_search.run.prices import price, seconds_of
 from tstitch_search.run.progress import Progress
 from tstitch_search.run.selection import select_for_confirmation
@@ -21,16 +22,13 @@ from tstitch_search.run.stages import (
     calibrate,
     candidates_in_focus,
     confirm_chunks,
-    estimates_of,
-    make_strips,
-    publish_fids,
+    rule_of,
     search,
     search_chunks,
-    time_entries,
 )
-from tstitch_search.run.table import make_table
+from tstitch_search.run.table import make_table, with_groups
 from tstitch_search.run.workbench import Workbench
-from tstitch_search.search import AllocationStudy, Rule
+from tstitch_search.search import AllocationStudy
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.workers.protocol import WorkerPool
 
@@ -48,13 +46,16 @@ class Outcome:
 
 def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool], progress: Progress) -> Outcome:
     """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again."""
-    space = SearchSpace.from_config(study.space)
+    space, config = SearchSpace.from_config(study.space), study.config
     facts = resolve_facts(study)
-    distance = FrechetDistance(load_reference(study.config.quality.reference, study.study_path.parent))
+    judge = Judge(config.quality, space.anchor, load_study_reference(study))
     pool = open_pool(study)
     folder = RunFolder.open(path, study, facts.key)
-    store = FeatureStore(folder.features, facts.recipe)
-    with folder.ledger, Workbench(pool, folder.ledger, store, progress) as bench:
+    store = FeatureStore(folder.features, facts.recipe, config.quality.features_dtype)
+    with (
+        folder.ledger,
+        Workbench(pool, folder.ledger, store, progress, arrays_for(config.quality.all_metrics)) as bench,
+    ):
         latency = calibrate(bench, study)
         remember(study, facts.key, latency.calibration)
         if warning := latency.order_warning(space.denoisers):
@@ -62,21 +63,14 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         candidates = candidates_in_focus(study, space, latency)
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
-        rule = Rule(study.config.search.sampler, study.config.sampler_seed, candidates)
-        trials = AllocationStudy(folder.database, study.config.name, space, rule)
-        search(bench, study, trials, latency, distance)
-        proxy = search_chunks(study)
-        searched = estimates_of(bench, trials.allocations, space.anchor, proxy, distance)
+        trials = AllocationStudy(folder.database, config.name, space, rule_of(study, judge.objective, candidates))
+        search(bench, study, trials, latency, judge)
+        searched = judge.estimates(bench, trials.allocations, search_chunks(study))
 
-        selected = select_for_confirmation(searched, latency, space, study.config.confirm, study.config.focus)
-        progress.stage("confirm")
-        held_out = confirm_chunks(study)
-        bench.make([(allocation, held_out) for allocation in selected])
-        confirmed = estimates_of(bench, selected, space.anchor, held_out, distance)
-        times = time_entries(bench, study, list(confirmed))
-        published = publish_fids(bench, list(confirmed), held_out)
-
-        table = make_table(study, facts, latency, searched, confirmed, times, published, folder.ledger)
+        selected = select_for_confirmation(searched, latency, space, config.confirm, config.focus)
+        confirmed = confirm(bench, study, judge, selected)
+        table = make_table(study, facts, latency, judge, searched, confirmed, folder.ledger)
+        table = with_groups(table, judge.groups(bench, [e.allocation for e in table.entries], confirm_chunks(study)))
         table.write(folder.lookup)
         make_strips(bench, folder, table)
         folder.ledger.append("finished")

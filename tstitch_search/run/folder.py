@@ -82,7 +82,7 @@ def _claim(path: Path, ledger: Ledger, study: Study, key: Key) -> None:
         ledger.append("opened", ledger_version=LEDGER_VERSION, study=study.config.name, key=dict(key))
     else:
         require_same_key(path, opened["key"], key)
-    write_whole(path / "study.resolved.yaml", study_as_yaml(study).encode())
+    write_whole(path / "study.resolved.yaml", study_as_yaml(study, path).encode())
     write_whole(path / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
 
 

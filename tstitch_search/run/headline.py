@@ -15,22 +15,28 @@ def headline(table: LookupTable) -> str:
 
 def _on_loss(table: LookupTable, faster: list[LookupEntry]) -> str:
     largest, margin, n = table.provenance["largest"], table.provenance["lossless_margin"], table.entries[0].n_images
-    lossless = [e for e in faster if e.lossless]
+    label, lossless = table.objective.label, [e for e in faster if e.lossless and not e.guard_lost]
     if lossless:
         return (
             f"Deploy {lossless[0].allocation}: {speed_up(table, lossless[0]):.2f} times as fast as {largest} alone, "
-            f"and a loss of more than {margin:.0%} of its FID is ruled out (one-sided 95 %, n = {n})."
+            f"and a loss of more than {margin:.0%} of its {label} is ruled out (one-sided 95 %, n = {n})."
         )
-    closest = min(faster, key=lambda e: (e.fid_difference or 0.0) + (e.fid_difference_se or 0.0))
+    closest = min(
+        faster, key=lambda e: table.objective.loss(e.quality_difference or 0.0) + (e.quality_difference_se or 0.0)
+    )
     return (
         f"No speed-up is shown to be lossless at n = {n} (margin {margin:.0%}); the closest is {closest.allocation}, "
         f"{_trade(table, closest)}. More images (confirm.n_images) may tell."
     )
 
 
+def _loss_within_one_se(table: LookupTable, entry: LookupEntry) -> float:
+    return table.objective.loss(entry.quality_difference or 0.0) + (entry.quality_difference_se or 0.0)
+
+
 def _on_bend(table: LookupTable) -> str:
     """The entry with the best trade, if the front has a bend."""
-    bend = knee([(e.latency_s, e.fid) for e in table.entries])
+    bend = knee([(e.latency_s, table.objective.loss(e.quality)) for e in table.entries])
     if bend is None:
         return ""
     return f"The front bends at {table.entries[bend].allocation}, {_trade(table, table.entries[bend])}."
@@ -38,8 +44,8 @@ def _on_bend(table: LookupTable) -> str:
 
 def _trade(table: LookupTable, entry: LookupEntry) -> str:
     return (
-        f"{speed_up(table, entry):.2f} times as fast as {table.provenance['largest']} alone with an FID difference of "
-        f"{entry.fid_difference or 0:+.2g} ± {entry.fid_difference_se or 0:.2g}"
+        f"{speed_up(table, entry):.2f} times as fast as {table.provenance['largest']} alone with a difference in "
+        f"{table.objective.label} of {entry.quality_difference or 0:+.2g} ± {entry.quality_difference_se or 0:.2g}"
     )
 
 

@@ -10,7 +10,7 @@ from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.measure.facts import MemberFacts, check_space, pipeline_folder, read_member_facts
 from tstitch_search.measure.locate import read_json
-from tstitch_search.quality.reference import load_reference
+from tstitch_search.quality.reference import Reference, load_reference
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
 
@@ -48,15 +48,22 @@ def resolve_facts(study: Study) -> StudyFacts:
         "guidance_scale": f"{config.guidance_scale:g}",
         "dtype": config.workers.dtype,
         "proxy_set": f"{config.proxy_set.labels} seed {config.proxy_set.seed} chunks of {config.proxy_set.chunk_size}",
+        "quality.objective": config.quality.objective,
+        "quality.features_dtype": config.quality.features_dtype,
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
-        "quality.reference": load_reference(config.quality.reference, study.study_path.parent).sha256,
+        "quality.reference": load_study_reference(study).sha256,
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
     }
     vae = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")
     shrink = 2 ** (len(vae["block_out_channels"]) - 1)
     return StudyFacts(members, key, members[space.names[-1]].sample_size * shrink)
+
+
+def load_study_reference(study: Study) -> Reference:
+    """The reference the study names."""
+    return load_reference(study.config.quality.reference, study.study_path.parent)
 
 
 def _extractor_hash(study: Study) -> str:

@@ -1,7 +1,7 @@
 """Which entries are worth confirming: the front as the search sees it, thinned evenly over time."""
 
 from collections.abc import Mapping
-from math import log
+from math import inf, log
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import ConfirmConfig, FocusConfig
@@ -18,12 +18,13 @@ def select_for_confirmation(
     confirm: ConfirmConfig,
     focus: FocusConfig,
 ) -> list[Allocation]:
-    """The single denoisers and, up to `max_entries`, the front of (predicted time, FID), spread over log time.
+    """The single denoisers and, up to `max_entries`, the front of (predicted time, quality), spread over log time.
 
     The anchor, which `estimates` must hold, is always among them: every other entry is held against it.
     """
-    in_focus = [a for a in estimates if focus.max_fid_loss is None or _loss(estimates[a]) <= focus.max_fid_loss]
-    front = [in_focus[i] for i in pareto_front([(latency.latency_s(a), estimates[a].fid) for a in in_focus])]
+    limit = inf if focus.max_fid_loss is None else focus.max_fid_loss
+    in_focus = [a for a in estimates if estimates[a].relative_loss <= limit]
+    front = [in_focus[i] for i in pareto_front([(latency.latency_s(a), estimates[a].loss) for a in in_focus])]
     singles = [a for a in map(space.single, reversed(space.denoisers)) if a in in_focus]
     chosen = singles[: confirm.max_entries]
     rest = [a for a in front if a not in chosen]
@@ -32,8 +33,3 @@ def select_for_confirmation(
         chosen.append(farthest)
         rest.remove(farthest)
     return sorted(chosen, key=latency.latency_s)
-
-
-def _loss(quality: QualityEstimate) -> float:
-    """FID above the anchor's, as a share of it."""
-    return quality.difference / (quality.fid - quality.difference)

@@ -3,38 +3,23 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
-
-import numpy as np
+from typing import Literal
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.lookup import LookupTable
 from tstitch_search.measurement import (
-    AllocationTime,
-    AllocationTimes,
     Calibrate,
     Calibration,
     Chunk,
-    MakeImages,
-    PublishFid,
-    TimeAllocations,
     chunks_of,
 )
-from tstitch_search.quality.estimate import QualityEstimate, estimate_quality
-from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.jackknife import jackknife
-from tstitch_search.run.folder import RunFolder
-from tstitch_search.run.images import save_strip
-from tstitch_search.run.workbench import Workbench, require_anchor
-from tstitch_search.search import AllocationStudy, Trial
+from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.run.judge import Judge
+from tstitch_search.run.workbench import Workbench
+from tstitch_search.search import AllocationStudy, Rule, Trial
 from tstitch_search.search_space import SearchSpace
-
-# Images per row of the report's sample grid.
-N_SAMPLES = 10
-
-Estimates = dict[Allocation, QualityEstimate]
 
 
 def calibrate(bench: Workbench, study: Study) -> LatencyModel:
@@ -70,9 +55,7 @@ def candidates_in_focus(study: Study, space: SearchSpace, latency: LatencyModel)
     return tuple(dict.fromkeys([*space.baselines(), *inside]))
 
 
-def search(
-    bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, distance: FrechetDistance
-) -> None:
+def search(bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, judge: Judge) -> None:
     """Ask, measure, tell until the budget is used up or every candidate is known.
 
     Up to `look_ahead` trials are under way; they are told strictly in the order they were asked, so that what the
@@ -92,7 +75,7 @@ def search(
         if not live:
             return bench.wait_for([(allocation, chunks) for allocation in told])
         if bench.is_ready(live[0].allocation, chunks):
-            _answer(bench, trials, live.popleft(), chunks, latency, distance)
+            _answer(bench, trials, live.popleft(), chunks, latency, judge)
         else:
             bench.collect()
 
@@ -122,80 +105,32 @@ def _answer(
     trial: Trial,
     chunks: Sequence[Chunk],
     latency: LatencyModel,
-    distance: FrechetDistance,
+    judge: Judge,
 ) -> None:
     """Tell a trial what was measured; the ledger first, so that the decision record never knows more."""
     try:
-        features = bench.features(trial.allocation, chunks)
+        quality = judge.measured(bench, trial.allocation, chunks)
     except MeasurementError as error:
         bench.ledger.append("trial", number=trial.number, allocation=str(trial.allocation), state="FAIL")
         trials.fail(trial, error.message)
         bench.progress.note(error.message)
         return
-    fid, fid_se = jackknife(distance, features)
-    latency_s, n_images = latency.latency_s(trial.allocation), len(features)
+    latency_s = latency.latency_s(trial.allocation)
     bench.ledger.append(
         "trial",
         number=trial.number,
         allocation=str(trial.allocation),
         state="COMPLETE",
         latency_s=latency_s,
-        fid=fid,
-        fid_se=fid_se,
-        n_images=n_images,
+        metric=judge.objective.name,
+        quality=quality.value,
+        quality_se=quality.se,
+        n_images=quality.n_images,
     )
-    trials.tell(trial, latency_s, fid, fid_se, n_images)
+    trials.tell(trial, latency_s, quality.value, quality.se, quality.n_images)
 
 
-def estimates_of(
-    bench: Workbench,
-    allocations: Sequence[Allocation],
-    anchor: Allocation,
-    chunks: Sequence[Chunk],
-    distance: FrechetDistance,
-) -> Estimates:
-    """FID, error and paired difference to the anchor of every allocation whose chunks are all there."""
-    anchor_features = require_anchor(bench, anchor, chunks)
-    estimates = {}
-    for allocation in allocations:
-        try:
-            estimates[allocation] = estimate_quality(distance, bench.features(allocation, chunks), anchor_features)
-        except MeasurementError as error:
-            bench.progress.note(error.message)
-    return estimates
-
-
-def time_entries(bench: Workbench, study: Study, entries: Sequence[Allocation]) -> dict[Allocation, AllocationTime]:
-    """Measured end-to-end times of the entries, all taken in one interleaved job so that drift hits them alike."""
-    known = {Allocation.parse(e["allocation"]): e for e in bench.ledger.of("timing")}
-    if missing := [a for a in entries if a not in known]:
-        bench.progress.stage("time")
-        job = TimeAllocations(tuple(missing), study.config.latency.n_repeats)
-        answer = bench.alone(job)
-        assert isinstance(answer, AllocationTimes)
-        for allocation, time in zip(missing, answer.times, strict=True):
-            known[allocation] = bench.ledger.append("timing", allocation=str(allocation), **asdict(time))
-            bench.n_new += 1
-    return {a: AllocationTime(tuple(known[a]["seconds"]), known[a]["peak_memory_mb"]) for a in entries}
-
-
-def publish_fids(bench: Workbench, entries: Sequence[Allocation], chunks: Sequence[Chunk]) -> dict[Allocation, float]:
-    """torch-fidelity's own FID of every entry on the confirmation set, computed once and kept in the ledger."""
-    n_images = chunks[-1].last
-    known = {e["allocation"]: e["fid"] for e in bench.ledger.of("published") if e["n_images"] == n_images}
-    for allocation in entries:
-        if str(allocation) not in known:
-            features = bench.features(allocation, chunks).astype(np.float64)
-            fid = bench.alone(PublishFid(allocation, features.mean(axis=0), np.cov(features, rowvar=False)))
-            bench.ledger.append("published", allocation=str(allocation), fid=fid, n_images=n_images)
-            known[str(allocation)] = fid
-    return {a: float(known[str(a)]) for a in entries}
-
-
-def make_strips(bench: Workbench, folder: RunFolder, table: LookupTable) -> None:
-    """One strip of sample images per entry, the same seeds for all, for the report."""
-    for entry in table.entries:
-        path = folder.images / f"{entry.allocation.file_name}.png"
-        if not path.exists():
-            images = bench.alone(MakeImages(entry.allocation, Chunk("confirm", 0, N_SAMPLES)))
-            save_strip(np.asarray(images), path)
+def rule_of(study: Study, objective: Metric, candidates: tuple[Allocation, ...]) -> Rule:
+    """Who proposes allocations, as the study says."""
+    direction: Literal["maximize", "minimize"] = "maximize" if objective.higher_is_better else "minimize"
+    return Rule(study.config.search.sampler, study.config.sampler_seed, candidates, objective.name, direction)

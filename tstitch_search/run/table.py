@@ -10,11 +10,20 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Ledger
-from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, OperatingPoint, build_table
-from tstitch_search.measurement import AllocationTime
+from tstitch_search.lookup import (
+    Candidate,
+    LookupEntry,
+    LookupTable,
+    MetricValue,
+    Objective,
+    OperatingPoint,
+    build_table,
+)
 from tstitch_search.quality.estimate import QualityEstimate
+from tstitch_search.run.confirmation import Confirmed
 from tstitch_search.run.folder import environment
 from tstitch_search.run.headline import headline
+from tstitch_search.run.judge import Estimates, Judge
 from tstitch_search.run.key import StudyFacts
 from tstitch_search.search_space import SearchSpace
 
@@ -26,57 +35,86 @@ def make_table(
     study: Study,
     facts: StudyFacts,
     latency: LatencyModel,
-    searched: Mapping[Allocation, QualityEstimate],
-    confirmed: Mapping[Allocation, QualityEstimate],
-    times: Mapping[Allocation, AllocationTime],
-    published: Mapping[Allocation, float],
+    judge: Judge,
+    searched: Estimates,
+    confirmed: Confirmed,
     ledger: Ledger,
 ) -> LookupTable:
     """The table: the front of the confirmed entries, and every other allocation that was measured."""
-    space, margin = SearchSpace.from_config(study.space), study.config.confirm.lossless_margin
     calibration = latency.calibration
     point = OperatingPoint("default", calibration.device, calibration.batch_size)
-    entries = [
-        LookupEntry(
-            **_quality_fields(quality),
-            allocation=allocation,
-            fid=published[allocation],
-            latency_s=median(times[allocation].seconds),
-            latency_s_se=MEDIAN_FACTOR * stdev(times[allocation].seconds) / sqrt(len(times[allocation].seconds)),
-            latency_s_predicted=latency.latency_s(allocation),
-            peak_memory_mb=times[allocation].peak_memory_mb,
-            lossless=allocation == space.anchor or quality.is_lossless(margin),
-        )
-        for allocation, quality in confirmed.items()
-    ]
+    objective = Objective(judge.objective.name, judge.objective.label, judge.objective.higher_is_better)
+    entries = [_entry(allocation, study, latency, judge, confirmed) for allocation in confirmed.quality]
     others = [
         Candidate(
             **_quality_fields(quality),
             allocation=allocation,
-            fid=quality.fid,
+            quality=quality.value,
             latency_s=None,
             latency_s_se=None,
             latency_s_predicted=latency.latency_s(allocation),
             peak_memory_mb=None,
         )
         for allocation, quality in searched.items()
-        if allocation not in confirmed
+        if allocation not in confirmed.quality
     ]
     provenance = {
         **provenance_of(study, facts, latency, ledger),
-        "largest_latency_s": median(times[space.anchor].seconds),
+        "largest_latency_s": median(confirmed.times[judge.anchor].seconds),
     }
-    table = build_table(study.config.name, point, entries, others, provenance)
+    table = build_table(study.config.name, [point], entries, others, provenance, objective)
     return replace(table, provenance={**provenance, "headline": headline(table)})
+
+
+def _entry(
+    allocation: Allocation, study: Study, latency: LatencyModel, judge: Judge, confirmed: Confirmed
+) -> LookupEntry:
+    """All that the confirmation found about one allocation; published values where they exist."""
+    quality, time = confirmed.quality[allocation], confirmed.times[allocation]
+    return LookupEntry(
+        **_quality_fields(quality),
+        allocation=allocation,
+        quality=confirmed.published[judge.objective.name][allocation],
+        latency_s=median(time.seconds),
+        latency_s_se=MEDIAN_FACTOR * stdev(time.seconds) / sqrt(len(time.seconds)),
+        latency_s_predicted=latency.latency_s(allocation),
+        peak_memory_mb=time.peak_memory_mb,
+        lossless=allocation == judge.anchor or quality.is_lossless(study.config.confirm.lossless_margin),
+        guard_lost=allocation in confirmed.guard and judge.is_guard_lost(confirmed.guard[allocation]),
+        confirmed=True,
+        metrics=_metrics(allocation, confirmed),
+    )
 
 
 def _quality_fields(quality: QualityEstimate) -> dict[str, Any]:
     return {
-        "fid_se": quality.fid_se,
+        "quality_se": quality.se,
         "n_images": quality.n_images,
-        "fid_difference": quality.difference,
-        "fid_difference_se": quality.difference_se,
+        "quality_difference": quality.difference,
+        "quality_difference_se": quality.difference_se,
     }
+
+
+def _metrics(allocation: Allocation, confirmed: Confirmed) -> dict[str, MetricValue]:
+    """The further metrics, as published, with our errors; the guard under its own name."""
+    found = {
+        name: _metric_value(estimates[allocation], confirmed.published[name][allocation])
+        for name, estimates in confirmed.further.items()
+        if allocation in estimates
+    }
+    if allocation in confirmed.guard:
+        guard = confirmed.guard[allocation]
+        found["guard"] = _metric_value(guard, guard.value)
+    return found
+
+
+def _metric_value(quality: QualityEstimate, value: float) -> MetricValue:
+    return MetricValue(value=value, se=quality.se, difference=quality.difference, difference_se=quality.difference_se)
+
+
+def with_groups(table: LookupTable, groups: Mapping[Allocation, int]) -> LookupTable:
+    """The table with entries that cannot be told apart under one number."""
+    return replace(table, entries=tuple(replace(e, group=groups[e.allocation]) for e in table.entries))
 
 
 def provenance_of(study: Study, facts: StudyFacts, latency: LatencyModel, ledger: Ledger) -> dict[str, Any]:
@@ -112,6 +150,7 @@ def provenance_of(study: Study, facts: StudyFacts, latency: LatencyModel, ledger
         "n_images_confirm": config.confirm.n_images,
         "seed": config.proxy_set.seed,
         "lossless_margin": config.confirm.lossless_margin,
+        "guard": config.quality.guard.model_dump() if config.quality.guard else None,
         "key": dict(facts.key),
         "environment": environment(),
     }

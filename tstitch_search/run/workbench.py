@@ -11,7 +11,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
-from tstitch_search.ledger import Ledger
+from tstitch_search.ledger import Event, Ledger
 from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.run.progress import Progress
@@ -28,11 +28,20 @@ ChunkKey = tuple[str, str, int, int]
 class Workbench:
     """Measures chunks and times, and remembers them in the ledger and the feature store of one run folder."""
 
-    def __init__(self, pool: WorkerPool, ledger: Ledger, store: FeatureStore, progress: Progress):
+    def __init__(
+        self,
+        pool: WorkerPool,
+        ledger: Ledger,
+        store: FeatureStore,
+        progress: Progress,
+        arrays: tuple[str, ...] = ("features",),
+    ):
+        """`arrays`: what the study's metrics need of every image; a chunk kept without one of them is made again."""
         self.ledger, self.progress = ledger, progress
         self._pool, self._store, self._started = pool, store, False
         self._in_flight: set[ChunkKey] = set()
-        self._done = {_key_of(e): (e["file"], e["sha256"]) for e in ledger.of("chunk") if store.holds(e["file"])}
+        self._arrays = arrays
+        self._done = {_key_of(e): (e["file"], e["sha256"]) for e in ledger.of("chunk") if self._is_kept(e)}
         self._errors: dict[ChunkKey, list[str]] = {}
         self._given_up: dict[tuple[str, str], str] = {}
         for e in ledger.of("failed"):
@@ -91,12 +100,12 @@ class Workbench:
         while not all(self.is_ready(allocation, chunks) for allocation, chunks in wanted):
             self.collect()
 
-    def features(self, allocation: Allocation, chunks: Sequence[Chunk]) -> np.ndarray:
-        """Features (n, d) of the chunks in order. Raises MeasurementError when one was given up."""
+    def read(self, allocation: Allocation, chunks: Sequence[Chunk], array: str = "features") -> np.ndarray:
+        """A stored array (n, ...) of the chunks in order. Raises MeasurementError when one was given up."""
         keys = [_key(allocation, chunk) for chunk in chunks]
         if problem := self._given_up.get(keys[0][:2]):
             raise MeasurementError(f"{allocation}: {problem}")
-        return self._store.read([self._done[key] for key in keys])
+        return self._store.read([self._done[key] for key in keys], array)
 
     def alone(self, job: Job) -> Answer:
         """The answer to a job that must have the device to itself. Raises MeasurementError when it fails."""
@@ -122,16 +131,21 @@ class Workbench:
         try:
             if not isinstance(finished.answer, ChunkFeatures):
                 raise MeasurementError(finished.error or "a worker gave no answer")
-            file, sha256 = self._store.write(job.allocation, job.chunk, finished.answer.features)
+            file, sha256 = self._store.write(job.allocation, job.chunk, finished.answer.arrays)
         except MeasurementError as error:
             self.ledger.append("failed", **where, error=error.message)
             self._remember_error(key, error.message)
             self.request(job.allocation, [job.chunk])
             return
-        self.ledger.append("chunk", **where, file=file, sha256=sha256, seconds=round(finished.answer.seconds, 4))
+        kept = {"file": file, "sha256": sha256, "arrays": sorted(finished.answer.arrays)}
+        self.ledger.append("chunk", **where, **kept, seconds=round(finished.answer.seconds, 4))
         self._done[key] = (file, sha256)
         self.n_new += 1
         self.progress.made(job.allocation, job.chunk)
+
+    def _is_kept(self, event: Event) -> bool:
+        """Whether the chunk's file is there and holds what is needed."""
+        return set(self._arrays) <= set(event.get("arrays", ["features"])) and self._store.holds(event["file"])
 
     def _record_loaded(self, loaded: Loaded) -> None:
         self.ledger.append("loaded", worker=loaded.worker, device=loaded.device, load_s=loaded.load_s)
@@ -161,10 +175,10 @@ def _key_of(event: dict[str, object]) -> ChunkKey:
     return (str(event["set"]), str(event["allocation"]), int(str(event["first"])), int(str(event["last"])))
 
 
-def require_anchor(bench: Workbench, anchor: Allocation, chunks: Sequence[Chunk]) -> np.ndarray:
-    """The anchor's features: without them nothing can be compared."""
+def require_anchor(bench: Workbench, anchor: Allocation, chunks: Sequence[Chunk], array: str) -> np.ndarray:
+    """The anchor's stored array: without it nothing can be compared."""
     try:
-        return bench.features(anchor, chunks)
+        return bench.read(anchor, chunks, array)
     except MeasurementError as error:
         raise EnvironmentProblem(
             f"the largest denoiser alone could not be measured, so nothing can be compared to it ({error.message})",

@@ -43,11 +43,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Rule:
-    """Who proposes allocations, out of which candidates, from which seed."""
+    """Who proposes allocations, out of which candidates, from which seed, and what is traded against time."""
 
     sampler: SamplerName
     seed: int
     candidates: tuple[Allocation, ...]
+    objective: str = "fid"
+    direction: Literal["minimize", "maximize"] = "minimize"
 
 
 class AllocationStudy:
@@ -63,7 +65,7 @@ class AllocationStudy:
         self._order = list(dict.fromkeys([*self._baselines, *drawn]))
         self._cut_points = CutPoints(space)
         self._encoding: Encoding = self._cut_points if rule.sampler == "enumerate" else StickBreaking(space)
-        self._storage, self._study = _open(database, name)
+        self._storage, self._study = _open(database, name, rule)
         self._study_id = self._storage.get_study_id_from_name(name)
 
     def reopen(self) -> list[Trial]:
@@ -105,10 +107,10 @@ class AllocationStudy:
             if self._accept(trial, asked):
                 return trial
 
-    def tell(self, trial: Trial, latency_s: float, fid: float, fid_se: float, n_images: int) -> None:
-        """Answer a trial: COMPLETE with both objectives (seconds, FID), the FID's standard error and its n beside."""
-        self._describe(trial, fid_se=fid_se, n_images=n_images)
-        self._study.tell(trial.number, [float(latency_s), float(fid)], state=TrialState.COMPLETE)
+    def tell(self, trial: Trial, latency_s: float, quality: float, quality_se: float, n_images: int) -> None:
+        """Answer a trial: COMPLETE with seconds and quality; the quality's standard error and its n stand beside."""
+        self._describe(trial, **{f"{self._rule.objective}_se": quality_se, "n_images": n_images})
+        self._study.tell(trial.number, [float(latency_s), float(quality)], state=TrialState.COMPLETE)
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Answer a trial that could not be measured: FAIL, with the reason."""
@@ -177,12 +179,12 @@ class AllocationStudy:
             self._storage.set_trial_user_attr(trial_id, key, value)
 
 
-def _open(database: Path, name: str) -> tuple[RDBStorage, optuna.Study]:
+def _open(database: Path, name: str, rule: Rule) -> tuple[RDBStorage, optuna.Study]:
     """The storage and the study in it."""
     try:
         storage = RDBStorage(f"sqlite:///{database}", engine_kwargs={"creator": partial(_connect, database)})
         study = optuna.create_study(
-            storage=storage, study_name=name, directions=["minimize", "minimize"], load_if_exists=True
+            storage=storage, study_name=name, directions=["minimize", rule.direction], load_if_exists=True
         )
     except Exception as error:
         raise EnvironmentProblem(
@@ -191,7 +193,7 @@ def _open(database: Path, name: str) -> tuple[RDBStorage, optuna.Study]:
         ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # metric names are experimental in Optuna 5
-        study.set_metric_names(["latency_s", "fid"])
+        study.set_metric_names(["latency_s", rule.objective])
     return storage, study
 
 

@@ -1,0 +1,15 @@
+"""The deployable result: for any time budget, the allocation to use and how good it was measured to be.
+
+Readers of `lookup.json`: any server (this package imports only the standard library and our own values), `pick`, the
+report. A reader ignores fields it does not know; a change it must not ignore raises SCHEMA_VERSION.
+"""
+
+from tstitch_search.lookup.entry import Candidate as Candidate
+from tstitch_search.lookup.entry import LookupEntry as LookupEntry
+from tstitch_search.lookup.entry import PointTime as PointTime
+from tstitch_search.lookup.objective import MetricValue as MetricValue
+from tstitch_search.lookup.objective import Objective as Objective
+from tstitch_search.lookup.objective import OperatingPoint as OperatingPoint
+from tstitch_search.lookup.table import SCHEMA_VERSION as SCHEMA_VERSION
+from tstitch_search.lookup.table import LookupTable as LookupTable
+from tstitch_search.lookup.table import build_table as build_table

@@ -1,0 +1,153 @@
+"""What was measured of one allocation, as the table holds it."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from math import inf
+from typing import Any, ClassVar, Self
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.errors import ConfigError
+from tstitch_search.json_fields import check_count, check_flag, check_number, check_text, get, get_mapping, refuse
+from tstitch_search.lookup.objective import MetricValue, Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointTime:
+    """Seconds of one batch at another operating point, as its calibration predicts them, and the peak memory there."""
+
+    latency_s: float
+    latency_s_se: float
+    peak_memory_mb: float | None = None
+
+    def __post_init__(self) -> None:
+        check_number("latency_s", self.latency_s, lowest=0)
+        check_number("latency_s_se", self.latency_s_se, lowest=0)
+        if self.peak_memory_mb is not None:
+            check_number("peak_memory_mb", self.peak_memory_mb, lowest=0)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """The time written in `data`. Raises ConfigError naming the field."""
+        return cls(
+            latency_s=get(data, "latency_s"),
+            latency_s_se=get(data, "latency_s_se"),
+            peak_memory_mb=data.get("peak_memory_mb"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What was measured of one allocation; None stands for what was not measured.
+
+    `latency_s*`: seconds of one batch, measured with its standard error, and as the calibration predicts it.
+    `latency_by_point`: the same at the study's other operating points, by id.
+    `quality*`: the table's objective on `n_images` images with its standard error, and the difference to the largest
+    denoiser alone, paired over the same images; in the file these four carry the objective's name (`fid`, `fid_se`,
+    ...). `metrics`: further metrics by name. `lossless`: shown, with 95 % confidence, to lose less than the study's
+    margin. `guard_lost`: the study's guard metric is worse by more than its tolerance. `confirmed`: measured on
+    images that the search never saw. `group`: neighbours on the front with the same number cannot be told apart.
+    `peak_memory_mb`: of the device while a batch is made; `extra_weights_mb`: weights beside the largest denoiser's.
+    """
+
+    allocation: Allocation
+    latency_s: float | None
+    latency_s_predicted: float
+    latency_s_se: float | None
+    quality: float
+    quality_se: float
+    n_images: int
+    peak_memory_mb: float | None
+    extra_weights_mb: float | None = None
+    quality_difference: float | None = None
+    quality_difference_se: float | None = None
+    lossless: bool = False
+    guard_lost: bool = False
+    confirmed: bool = False
+    group: int | None = None
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
+    latency_by_point: Mapping[str, PointTime] = field(default_factory=dict)
+
+    SIGNED: ClassVar[set[str]] = {"quality", "quality_difference"}
+    OPTIONAL: ClassVar[set[str]] = {
+        "latency_s",
+        "latency_s_se",
+        "peak_memory_mb",
+        "extra_weights_mb",
+        "quality_difference",
+        "quality_difference_se",
+    }
+
+    def __post_init__(self) -> None:
+        check_count("n_images", self.n_images)
+        if self.group is not None:
+            check_count("group", self.group)
+        for name in ("lossless", "guard_lost", "confirmed"):
+            check_flag(name, getattr(self, name))
+        for name in ("latency_s_predicted", "quality", "quality_se", *sorted(Candidate.OPTIONAL)):
+            value = getattr(self, name)
+            if not (value is None and name in self.OPTIONAL):
+                check_number(name, value, lowest=-inf if name in self.SIGNED else 0)
+
+    @classmethod
+    def from_json(cls, data: Any, objective: Objective) -> Self:
+        """The measurement written in `data`. Raises ConfigError naming the field."""
+        allocation = _allocation(data)
+        values = {
+            f.name: get(data, key) if f.default is MISSING else data.get(key, f.default)
+            for f, key in _plain_fields(cls, objective)
+        }
+        try:
+            return cls(
+                allocation=allocation,
+                metrics=get_mapping(data, "metrics", MetricValue.from_json),
+                latency_by_point=get_mapping(data, "latency_by_point", PointTime.from_json),
+                **values,
+            )
+        except ConfigError as error:
+            if error.message.startswith("quality"):
+                raise ConfigError(error.message.replace("quality", objective.name, 1), error.hint) from error
+            raise
+
+    def to_json(self, objective: Objective) -> dict[str, Any]:
+        """The fields in the order of the file, with `steps` and `fractions` spelt out for other readers."""
+        return {
+            "allocation": str(self.allocation),
+            "steps": self.allocation.steps,
+            "fractions": self.allocation.fractions,
+            **{key: getattr(self, f.name) for f, key in _plain_fields(type(self), objective)},
+            "metrics": {name: asdict(value) for name, value in self.metrics.items()},
+            "latency_by_point": {point: asdict(time) for point, time in self.latency_by_point.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupEntry(Candidate):
+    """A confirmed and timed allocation: something to deploy."""
+
+    latency_s: float
+    latency_s_se: float
+
+    OPTIONAL: ClassVar[set[str]] = Candidate.OPTIONAL - {"latency_s", "latency_s_se"}
+
+
+def _plain_fields(kind: type[Candidate], objective: Objective) -> list[tuple[Any, str]]:
+    """The fields that hold one value, each with its key in the file."""
+    plain = [f for f in fields(kind) if f.name not in ("allocation", "metrics", "latency_by_point")]
+    return [(f, f.name.replace("quality", objective.name, 1)) for f in plain]
+
+
+def _allocation(data: Any) -> Allocation:
+    """The allocation of `data`, after checking that `steps` and `fractions` say the same."""
+    text = get(data, "allocation")
+    check_text("allocation", text)
+    try:
+        allocation = Allocation.parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"allocation: {error.message}", error.hint) from error
+    except ValueError as error:  # more digits than int() reads
+        raise ConfigError(f"allocation: {error}") from error
+    derived = {"allocation": str(allocation), "steps": allocation.steps, "fractions": allocation.fractions}
+    for name, expected in derived.items():
+        if get(data, name) != expected:
+            refuse(name, f"{expected} for {allocation}", data[name])
+    return allocation
