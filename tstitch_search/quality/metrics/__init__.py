@@ -1,0 +1,20 @@
+"""The quality metrics, one file each, all of one shape: a `Metric` that binds to a reference and measures arrays."""
+
+from tstitch_search.errors import ConfigError
+from tstitch_search.quality.metrics.clip_score import CLIP_SCORE
+from tstitch_search.quality.metrics.fid import FID
+from tstitch_search.quality.metrics.inception_score import INCEPTION_SCORE
+from tstitch_search.quality.metrics.kid import KID
+from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.quality.metrics.precision_recall import PRECISION, RECALL
+
+METRICS: dict[str, Metric] = {m.name: m for m in (FID, KID, INCEPTION_SCORE, PRECISION, RECALL, CLIP_SCORE)}
+
+__all__ = ["METRICS", "Metric", "metric_named"]
+
+
+def metric_named(name: str) -> Metric:
+    """The metric called `name`. Raises ConfigError listing them all for another name."""
+    if name not in METRICS:
+        raise ConfigError(f"unknown metric {name!r}, expected one of {', '.join(METRICS)}")
+    return METRICS[name]
