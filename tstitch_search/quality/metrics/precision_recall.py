@@ -49,14 +49,18 @@ def _squared_radii(x: np.ndarray) -> np.ndarray:
         squared = _squared_distances(rows, x)
         i = np.arange(len(rows))
         squared[i, sum(map(len, radii)) + i] = 0  # to itself: rounding would leave a little more
-        radii.append(np.partition(squared, N_NEIGHBOURS, axis=1)[:, N_NEIGHBOURS])
+        squared.partition(N_NEIGHBOURS, axis=1)
+        radii.append(squared[:, N_NEIGHBOURS].copy())
     return np.concatenate(radii)
 
 
 def _squared_distances(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Squared distances (rows, n) in float64, through the matrix product."""
-    parts = [(others**2).sum(axis=1) - 2 * rows @ others.T for others in blocks(x)]
-    squared: np.ndarray = np.maximum((rows**2).sum(axis=1)[:, None] + np.concatenate(parts, axis=1), 0)
+    squared: np.ndarray = np.concatenate(
+        [(others**2).sum(axis=1) - 2 * rows @ others.T for others in blocks(x)], axis=1
+    )
+    squared += (rows**2).sum(axis=1)[:, None]
+    np.maximum(squared, 0, out=squared)
     return squared
 
 
