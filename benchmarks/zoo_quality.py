@@ -58,7 +58,8 @@ def measure_floor(n_images: int = 5000) -> dict[str, float]:
     distance = FrechetDistance(load_reference("zoo:fashion", ROOT))
 
     def fid(batches: Iterable[torch.Tensor]) -> float:
-        return distance(np.concatenate([extract(extractor, to_uint8((b / 2 + 0.5).clamp(0, 1))) for b in batches]))
+        features = [extract(extractor, to_uint8((b / 2 + 0.5).clamp(0, 1)))["features"] for b in batches]
+        return distance(np.concatenate(features))
 
     batches = images.split(250)
     decoded = (vae.decode(vae.encode(b).latent_dist.mean).sample for b in batches)

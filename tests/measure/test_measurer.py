@@ -14,8 +14,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.config.models import Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
-from tstitch_search.measure.features import published_fid
 from tstitch_search.measure.measurer import StudyMeasurer
+from tstitch_search.measure.published import published_fid
 from tstitch_search.measurement import (
     AllocationTimes,
     Calibrate,
@@ -90,7 +90,7 @@ def test_images_are_uint8_rgb_and_those_the_features_are_of(measurer: StudyMeasu
     made = measurer.do(MakeImages(MIXED, chunk))
     assert isinstance(made, np.ndarray)
     assert (made.shape, made.dtype) == ((6, 32, 32, 3), np.uint8)
-    again = extract(measurer._extractor, torch.from_numpy(made).permute(0, 3, 1, 2))
+    again = extract(measurer._extractor, torch.from_numpy(made).permute(0, 3, 1, 2))["features"]
     np.testing.assert_allclose(features(measurer, MIXED, chunk).features, again, rtol=1e-5)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
-from tstitch_search.measure.features import published_fid
+from tstitch_search.measure.published import published_fid
 from tstitch_search.measurement import (
     AllocationTime,
     AllocationTimes,

@@ -133,7 +133,8 @@ class QualityConfig(Model):
     """How image quality is measured."""
 
     extractor: Text = Field(
-        "inception-v3-compat", description="torch-fidelity feature extractor; fashion-cnn is the zoo's own."
+        "inception-v3-compat",
+        description="torch-fidelity feature extractor, fashion-cnn of the zoo, or module:Class of your own.",
     )
     extractor_weights: Text | None = Field(
         None, description="File with the extractor's weights; default: its own place or download."

@@ -15,11 +15,12 @@ from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import family_of
-from tstitch_search.measure.features import check_dimensions, extract, load_extractor, published_fid, to_uint8
+from tstitch_search.measure.features import check_dimensions, extract, load_extractor, to_uint8
 from tstitch_search.measure.latency import calibrate, time_allocations
 from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.members import load_members
 from tstitch_search.measure.proxy_set import ProxySet
+from tstitch_search.measure.published import published_fid
 from tstitch_search.measurement import (
     AllocationTimes,
     Answer,
@@ -93,7 +94,8 @@ class StudyMeasurer:
 
     def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
         started = time.perf_counter()
-        features = [extract(self._extractor, to_uint8(images)) for images in self._batches(allocation, chunk)]
+        batches = self._batches(allocation, chunk)
+        features = [extract(self._extractor, to_uint8(images))["features"] for images in batches]
         return ChunkFeatures(np.concatenate(features), time.perf_counter() - started)
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
