@@ -22,7 +22,7 @@ from tstitch_search.measure.features import extract, load_extractor, to_uint8
 from tstitch_search.measure.members import load_model
 from tstitch_search.measurement import Calibrate, Chunk, MakeChunk, MakeImages, chunks_of
 from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.jackknife import jackknife
+from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.run.folder import environment
 from tstitch_search.run.images import save_grid
@@ -58,7 +58,8 @@ def measure_floor(n_images: int = 5000) -> dict[str, float]:
     distance = FrechetDistance(load_reference("zoo:fashion", ROOT))
 
     def fid(batches: Iterable[torch.Tensor]) -> float:
-        return distance(np.concatenate([extract(extractor, to_uint8((b / 2 + 0.5).clamp(0, 1))) for b in batches]))
+        features = [extract(extractor, to_uint8((b / 2 + 0.5).clamp(0, 1)))["features"] for b in batches]
+        return distance(np.concatenate(features))
 
     batches = images.split(250)
     decoded = (vae.decode(vae.encode(b).latent_dist.mean).sample for b in batches)
@@ -80,9 +81,9 @@ def measure(guidance: str) -> dict:
     finally:
         pool.close()
     save_grid(rows, CARD_FOLDER / "samples.png")
-    fids = {name: jackknife(distance, features[name]) for name in names}
+    fids = {name: jackknifed(distance, features[name]) for name in names}
     members = {
-        name: {"step_ms": 1e3 * calibration.step_s[name], "fid_5k": fids[name][0], "fid_5k_se": fids[name][1]}
+        name: {"step_ms": 1e3 * calibration.step_s[name], "fid_5k": fids[name].value, "fid_5k_se": fids[name].se}
         for name in names
     }
     for name, m in members.items():
@@ -138,7 +139,7 @@ def sample_features(pool, singles, n_images, chunk_size) -> dict[str, np.ndarray
     while pool.n_in_flight:
         for finished in pool.wait(1.0):
             assert finished.answer is not None, finished.error
-            made[finished.job.allocation, finished.job.chunk] = finished.answer.features
+            made[finished.job.allocation, finished.job.chunk] = finished.answer.arrays["features"]
             print(f"{finished.job.allocation}: images up to {finished.job.chunk.last}", flush=True)
     chunks = chunks_of("search", n_images, chunk_size)
     return {name: np.concatenate([made[a, chunk] for chunk in chunks]) for name, a in singles.items()}

@@ -120,8 +120,8 @@ class MakeImages:
 class Publish:
     """torch-fidelity's own value of a metric for a stored array (n, ...); answers a float.
 
-    Of the real images it is given what the metric needs: `mu` (d,) and `sigma` (d, d), or some of their `features`
-    (m, d).
+    Of the real images it is given what the metric needs: `mu` (d,) and `sigma` (d, d) of their features, and some of
+    the features themselves (m, d).
     """
 
     metric: str

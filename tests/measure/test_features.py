@@ -1,4 +1,4 @@
-"""Images to features: rounding, torch-fidelity's own numbers, and weights that cannot be had."""
+"""Images to features: rounding, extractors of all origins, and weights that cannot be had."""
 
 import urllib.request
 from collections.abc import Iterator
@@ -7,27 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch_fidelity
-from torch.utils.data import Dataset
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
-from tstitch_search.measure.features import check_dimensions, extract, load_extractor, published_fid, to_uint8
+from tstitch_search.measure.features import check_dimensions, extract, load_extractor, to_uint8
 from tstitch_search.quality.reference import Reference
 
 CPU = torch.device("cpu")
-
-
-class Images(Dataset[torch.Tensor]):
-    """uint8 images (n, 3, h, w) as torch-fidelity wants them."""
-
-    def __init__(self, images: torch.Tensor):
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, i: int) -> torch.Tensor:
-        return self.images[i]
 
 
 def reference_of(features: np.ndarray) -> Reference:
@@ -56,42 +41,146 @@ def test_images_that_are_not_finite_are_a_measurement_error(bad: float) -> None:
         to_uint8(images)
 
 
-def test_our_route_gives_torch_fidelitys_number_on_the_same_images(tiny_family: Path) -> None:
-    weights = tiny_family / "features.safetensors"
-    a = torch.randint(0, 256, (300, 3, 32, 32), dtype=torch.uint8)
-    b = torch.randint(0, 200, (200, 3, 32, 32), dtype=torch.uint8)
-    theirs = torch_fidelity.calculate_metrics(
-        input1=Images(a),
-        input2=Images(b),
-        fid=True,
-        cuda=False,
-        feature_extractor="fashion-cnn",
-        feature_extractor_weights_path=str(weights),
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
-    )["frechet_inception_distance"]
-    extractor = load_extractor("fashion-cnn", weights, CPU)
-    features = np.concatenate([extract(extractor, batch) for batch in a.split(64)])
-    assert features.shape == (300, 64)
-    assert features.dtype == np.float32
-    ours = published_fid(features.mean(0), np.cov(features, rowvar=False), reference_of(extract(extractor, b)))
-    assert ours == pytest.approx(theirs, rel=1e-4)
+def test_features_and_logits_are_the_networks_own_in_one_call(tiny_family: Path) -> None:
+    extractor = load_extractor("fashion-cnn", tiny_family / "features.safetensors", CPU, ("logits", "features"))
+    images = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8)
+    found = extract(extractor, images)
+    network = extractor.network.net
+    features, logits = network(images.float().mean(1, keepdim=True) / 127.5 - 1)
+    assert list(found) == ["logits", "features"]
+    assert {array: (v.shape, v.dtype) for array, v in found.items()} == {
+        "logits": ((70, 10), np.float32),
+        "features": ((70, 64), np.float32),
+    }
+    np.testing.assert_allclose(found["features"], features.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found["logits"], logits.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_worse_set_has_a_higher_fid_and_the_reference_itself_none(tiny_family: Path) -> None:
+def test_features_alone_are_given_unless_more_is_asked_for(tiny_family: Path) -> None:
     extractor = load_extractor("fashion-cnn", tiny_family / "features.safetensors", CPU)
-    real = torch.rand(200, 1, 32, 32)
-    reference = reference_of(extract(extractor, to_uint8(real)))
+    assert list(extract(extractor, torch.zeros(2, 3, 32, 32, dtype=torch.uint8))) == ["features"]
 
-    def fid(images: torch.Tensor) -> float:
-        features = extract(extractor, to_uint8(images.clamp(0, 1))).astype(np.float64)
-        return published_fid(features.mean(0), np.cov(features, rowvar=False), reference)
 
-    fids = [fid(real * (1 - fault)) for fault in (0.0, 0.1, 0.3, 0.6)]
-    assert fids == sorted(fids)
-    assert fids[0] == pytest.approx(0, abs=1e-5)
-    assert fids[1] > 1e-3
+OWN = """
+import torch
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+class Means(FeatureExtractorBase):
+    def __init__(self, name, features_list, **options):
+        super().__init__(name, features_list)
+
+    get_provided_features_list = staticmethod(lambda: ("means", "kinds"))
+    get_default_feature_layer_for_metric = staticmethod(lambda metric: "kinds" if metric == "isc" else "means")
+    get_dummy_input_for_compile = staticmethod(lambda: torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+
+    def forward(self, images):
+        means = images.float().mean(dim=(2, 3))
+        by_layer = {"means": means, "kinds": 2 * means}
+        return tuple(by_layer[layer] for layer in self.features_list)
+
+class OneLayer(Means):
+    get_default_feature_layer_for_metric = staticmethod(lambda metric: "means")
+
+class NoExample(Means):
+    get_dummy_input_for_compile = staticmethod(FeatureExtractorBase.get_dummy_input_for_compile)
+
+class Map(Means):
+    def forward(self, images):
+        return (images.float(),)
+
+class OneRow(Means):
+    def forward(self, images):
+        return (images.float().mean(dim=(0, 2, 3))[None],)
+
+class Bare(Means):
+    def forward(self, images):
+        return images.float().mean(dim=(2, 3))
+
+class NotFinite(Means):
+    def forward(self, images):
+        return (images.float().mean(dim=(2, 3)) / 0,)
+
+class TakesNothing(Means):
+    def __init__(self):
+        pass
+
+class Stranger:
+    pass
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a user's module of extractors, which Python can import."""
+    name = f"extractors_in_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(OWN)
+    (tmp_path / f"{name}_broken.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+IMAGES = torch.arange(2 * 3 * 16, dtype=torch.uint8).reshape(2, 3, 4, 4)
+
+
+def test_an_extractor_of_the_users_own_is_imported_and_asked_for_both_arrays(own_module: str) -> None:
+    for _ in range(2):  # the second time it is known already
+        extractor = load_extractor(f"{own_module}:Means", None, CPU, ("features", "logits"))
+        found = extract(extractor, IMAGES)
+        assert np.array_equal(found["features"], IMAGES.float().mean(dim=(2, 3)).numpy())
+        assert np.array_equal(found["logits"], 2 * found["features"])
+    check_dimensions(extractor, Reference(np.zeros(3), np.eye(3), None, None, sha256=""))
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (":Missing", "cannot be imported: AttributeError: module .* has no attribute 'Missing'"),
+        ("_missing:Means", "cannot be imported: ModuleNotFoundError"),
+        ("_broken:Means", "cannot be imported: ZeroDivisionError"),
+        (":Stranger", "is a type, expected a subclass of torch_fidelity's FeatureExtractorBase"),
+        (":torch", "is a module, expected a subclass"),
+        (":TakesNothing", "cannot be made: TypeError"),
+    ],
+)
+def test_what_is_no_extractor_is_refused_by_its_name(own_module: str, end: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{own_module}{end}' {message}"):
+        load_extractor(f"{own_module}{end}", None, CPU)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "error", "message"),
+    [
+        ("Map", ConfigError, r"answers 2 images with layer 'means' of shape \(2, 3, 4, 4\), expected \(2, d\)"),
+        ("OneRow", ConfigError, r"answers 2 images with layer 'means' of shape \(1, 3\), expected \(2, d\)"),
+        ("Bare", ConfigError, "answers with a Tensor, expected a tuple of the layers means"),
+        ("NotFinite", MeasurementError, "gives values that are not finite in layer 'means'"),
+    ],
+)
+def test_answers_that_are_no_features_name_the_extractor(
+    own_module: str, class_name: str, error: type[Exception], message: str
+) -> None:
+    extractor = load_extractor(f"{own_module}:{class_name}", None, CPU)
+    with pytest.raises(error, match=f"'{own_module}:{class_name}' {message}"):
+        extract(extractor, IMAGES)
+    with pytest.raises(error, match=message):  # before the first chunk is made
+        check_dimensions(extractor, Reference(np.zeros(3), np.eye(3), None, None, sha256=""))
+
+
+def test_an_extractor_without_an_example_image_is_told_to_give_one(own_module: str) -> None:
+    extractor = load_extractor(f"{own_module}:NoExample", None, CPU)
+    with pytest.raises(ConfigError, match="NoExample' gives no example of an image"):
+        check_dimensions(extractor, Reference(np.zeros(3), np.eye(3), None, None, sha256=""))
+
+
+def test_an_extractor_that_classifies_nothing_has_no_logits(own_module: str) -> None:
+    with pytest.raises(ConfigError, match="OneLayer' classifies nothing"):
+        load_extractor(f"{own_module}:OneLayer", None, CPU, ("features", "logits"))
+
+
+def test_weights_of_dinov2_cannot_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"anything")
+    with pytest.raises(ConfigError, match="'dinov2-vit-s-14' cannot take its weights from a file"):
+        load_extractor("dinov2-vit-s-14", tmp_path / "weights.pth", CPU)
 
 
 def test_an_unknown_extractor_is_refused_with_the_known_ones() -> None:

@@ -14,8 +14,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.config.models import Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
-from tstitch_search.measure.features import published_fid
 from tstitch_search.measure.measurer import StudyMeasurer
+from tstitch_search.measure.published import publish
 from tstitch_search.measurement import (
     AllocationTimes,
     Calibrate,
@@ -24,7 +24,7 @@ from tstitch_search.measurement import (
     ChunkFeatures,
     MakeChunk,
     MakeImages,
-    PublishFid,
+    Publish,
     TimeAllocations,
 )
 from tstitch_search.quality.reference import load_reference
@@ -77,9 +77,9 @@ def test_the_factory_survives_pickling_and_its_measurer_keeps_the_protocol(study
 
 def test_a_chunk_is_answered_with_its_features_and_seconds(measurer: StudyMeasurer) -> None:
     answer = features(measurer, MIXED, Chunk("search", 0, 13))
-    assert answer.features.shape == (13, 64)
-    assert answer.features.dtype == np.float32
-    assert np.isfinite(answer.features).all()
+    assert answer.arrays["features"].shape == (13, 64)
+    assert answer.arrays["features"].dtype == np.float32
+    assert np.isfinite(answer.arrays["features"]).all()
     assert answer.seconds > 0
 
 
@@ -90,8 +90,8 @@ def test_images_are_uint8_rgb_and_those_the_features_are_of(measurer: StudyMeasu
     made = measurer.do(MakeImages(MIXED, chunk))
     assert isinstance(made, np.ndarray)
     assert (made.shape, made.dtype) == ((6, 32, 32, 3), np.uint8)
-    again = extract(measurer._extractor, torch.from_numpy(made).permute(0, 3, 1, 2))
-    np.testing.assert_allclose(features(measurer, MIXED, chunk).features, again, rtol=1e-5)
+    again = extract(measurer._extractor, torch.from_numpy(made).permute(0, 3, 1, 2))["features"]
+    np.testing.assert_allclose(features(measurer, MIXED, chunk).arrays["features"], again, rtol=1e-5)
 
 
 @pytest.mark.parametrize("device_batch_size", [1, 3, 64])
@@ -155,11 +155,18 @@ def test_front_members_are_timed_in_the_order_asked(measurer: StudyMeasurer) -> 
     assert all(s > 0 for t in answer.times for s in t.seconds)
 
 
-def test_the_published_fid_is_that_of_the_studys_reference(measurer: StudyMeasurer, tiny_family: Path) -> None:
-    values = features(measurer, MIXED, Chunk("search", 0, 80)).features
-    mu, sigma = values.mean(0), np.cov(values, rowvar=False)
-    expected = published_fid(mu, sigma, load_reference("reference.npz", tiny_family))
-    assert measurer.do(PublishFid(MIXED, mu, sigma)) == expected > 0
+def test_the_published_fid_is_that_of_the_reference_in_the_job(measurer: StudyMeasurer, tiny_family: Path) -> None:
+    values = features(measurer, MIXED, Chunk("search", 0, 80)).arrays["features"]
+    reference = load_reference("reference.npz", tiny_family)
+    expected = publish("fid", values, reference)
+    assert measurer.do(Publish("fid", values, reference.mu, reference.sigma)) == expected > 0
+
+
+def test_logits_are_kept_when_a_metric_of_the_study_needs_them(tiny_family: Path) -> None:
+    measurer = loaded(load_study(tiny_family / "study.yaml", ["quality.metrics=[inception_score]"]))
+    made = features(measurer, MIXED, Chunk("search", 0, 13))
+    assert {name: array.shape for name, array in made.arrays.items()} == {"features": (13, 64), "logits": (13, 10)}
+    assert 1 <= measurer.do(Publish("inception_score", made.arrays["logits"])) <= 10
 
 
 def test_a_job_that_cannot_be_done_names_the_reason_and_the_next_one_is_done(measurer: StudyMeasurer) -> None:
@@ -167,7 +174,7 @@ def test_a_job_that_cannot_be_done_names_the_reason_and_the_next_one_is_done(mea
         measurer.do(MakeChunk(Allocation.parse("M*4"), Chunk("search", 0, 2)))
     with pytest.raises(ConfigError, match="has 5 steps, but the pipeline runs 4 steps"):
         measurer.do(MakeChunk(Allocation.parse("S*5"), Chunk("search", 0, 2)))
-    assert features(measurer, MIXED, Chunk("search", 0, 2)).features.shape == (2, 64)
+    assert features(measurer, MIXED, Chunk("search", 0, 2)).arrays["features"].shape == (2, 64)
 
 
 def test_a_denoiser_that_diverges_is_a_measurement_error_of_its_allocations_only(
@@ -182,7 +189,7 @@ def test_a_denoiser_that_diverges_is_a_measurement_error_of_its_allocations_only
     measurer = loaded(load_study(folder / "study.yaml"))
     with pytest.raises(MeasurementError, match="not finite"):
         features(measurer, MIXED, Chunk("search", 0, 2))
-    assert np.isfinite(features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 2)).features).all()
+    assert np.isfinite(features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 2)).arrays["features"]).all()
 
 
 def test_a_u_net_takes_part_like_any_other_member(tiny_family: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
-from tstitch_search.measure.features import publish
+from tstitch_search.measure.published import publish
 from tstitch_search.measurement import (
     AllocationTime,
     AllocationTimes,
@@ -58,7 +58,7 @@ class SyntheticMeasurer:
             case MakeImages(_, chunk):
                 return np.zeros((chunk.n_images, 32, 32, 3), dtype=np.uint8)
             case Publish():
-                return publish(job)
+                return publish(job.metric, job.array, self.reference)
             case Calibrate(n_repeats=n):
                 none = dict.fromkeys(STEP_S, 0.0)
                 return Calibration(dict(STEP_S), none, FIXED_S, 0.0, 0.0, 100.0, "synthetic", 2, n)

@@ -156,7 +156,8 @@ class QualityConfig(Model):
         "float32", description="How features are stored; float16 halves the disk (FID changes by about 1e-6)."
     )
     extractor: Text = Field(
-        "inception-v3-compat", description="torch-fidelity feature extractor; fashion-cnn is the zoo's own."
+        "inception-v3-compat",
+        description="torch-fidelity feature extractor, fashion-cnn of the zoo, or module:Class of your own.",
     )
     extractor_weights: Text | None = Field(
         None, description="File with the extractor's weights; default: its own place or download."

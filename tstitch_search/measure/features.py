@@ -1,20 +1,36 @@
-"""From images to features, through torch-fidelity's registry of extractors, and its own FID for published values."""
+"""From images to features and logits: torch-fidelity's extractors, the zoo's, or one of the user's own."""
 
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from urllib.error import URLError
 
 import numpy as np
 import torch
+from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 
 import tstitch_search.zoo.features  # noqa: F401  (registers fashion-cnn)
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError, TStitchError
-from tstitch_search.measurement import Publish
 from tstitch_search.quality.reference import Reference
+
+# The metric of torch-fidelity whose default layer an array is taken from.
+_METRIC_OF = {"features": "fid", "logits": "isc"}
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network on `device` that turns uint8 images into arrays; `layers[array]` is the layer each is taken from."""
+
+    name: str
+    network: FeatureExtractorBase
+    layers: Mapping[str, str]
+    device: torch.device
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
@@ -27,65 +43,142 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
     return images.float().clamp(0, 1).mul(255).round().to(torch.uint8).expand(-1, 3, -1, -1)
 
 
-def load_extractor(name: str, weights: Path | None, device: torch.device) -> FeatureExtractorBase:
-    """torch-fidelity's extractor `name` on `device`, answering with the layer that FID takes.
+def load_extractor(
+    name: str, weights: Path | None, device: torch.device, arrays: Sequence[str] = ("features",)
+) -> Extractor:
+    """The extractor `name` on `device`, giving `arrays`: "features" (the layer FID takes), "logits" (the Inception
+    score's).
 
-    Without `weights` it looks in its own place, then downloads. torch-fidelity unpickles weight files: give it only
-    such as you trust. Raises ConfigError for an unknown name, EnvironmentProblem for weights that are missing or bad.
+    `name` is one of torch-fidelity's, the zoo's, or `module:Class` of a FeatureExtractorBase that Python can import.
+    Without `weights` torch-fidelity looks in its own place, then downloads. It unpickles weight files: give it only
+    such as you trust. Raises ConfigError for a name or class that will not do, EnvironmentProblem for weights that are
+    missing or bad.
     """
     if name not in FEATURE_EXTRACTORS_REGISTRY:
-        known = ", ".join(sorted(FEATURE_EXTRACTORS_REGISTRY))
-        raise ConfigError(f"unknown feature extractor {name!r}, expected one of {known}")
+        _register(name)
     if weights and not weights.is_file():
         raise EnvironmentProblem(
             f"the weights of the feature extractor {name!r} are not at {weights}",
             hint="check quality.extractor_weights",
         )
     try:
-        return _create(name, str(weights) if weights else None, device)
-    except TStitchError:
-        raise
-    except URLError as error:
-        file = f" ({URL_INCEPTION_V3})" if name == "inception-v3-compat" else ""
-        raise EnvironmentProblem(
-            f"the weights of the feature extractor {name!r} are not in {torch.hub.get_dir()}/checkpoints "
-            f"and could not be downloaded: {error.reason}",
-            hint=f"put the file{file} there, or give its path as quality.extractor_weights",
-        ) from error
+        return _create(name, weights, device, arrays)
     except Exception as error:  # a damaged or foreign weights file can raise nearly anything
-        raise EnvironmentProblem(
-            f"the feature extractor {name!r} cannot be loaded: {type(error).__name__}: {error}",
-            hint="check quality.extractor_weights, or fetch the file again",
+        _explain(error, name, weights)
+
+
+def _register(name: str) -> None:
+    """Import the class `module:Class` and make it known to torch-fidelity, in this process."""
+    module, colon, class_name = name.partition(":")
+    if not colon:
+        known = ", ".join(sorted(FEATURE_EXTRACTORS_REGISTRY))
+        raise ConfigError(f"unknown feature extractor {name!r}, expected one of {known}, or module:Class of your own")
+    try:
+        found = getattr(importlib.import_module(module), class_name)
+    except Exception as error:  # the user's module can raise anything
+        raise ConfigError(
+            f"the feature extractor {name!r} cannot be imported: {type(error).__name__}: {error}",
+            hint="install its module where the workers run, or put its folder on PYTHONPATH",
         ) from error
+    if not (isinstance(found, type) and issubclass(found, FeatureExtractorBase)):
+        raise ConfigError(
+            f"the feature extractor {name!r} is a {type(found).__name__}, "
+            "expected a subclass of torch_fidelity's FeatureExtractorBase"
+        )
+    register_feature_extractor(name, found)
 
 
-def _create(name: str, weights: str | None, device: torch.device) -> FeatureExtractorBase:
-    layer = FEATURE_EXTRACTORS_REGISTRY[name].get_default_feature_layer_for_metric("fid")
-    cuda = device.type == "cuda"
-    return create_feature_extractor(name, [layer], cuda=cuda, verbose=False, feature_extractor_weights_path=weights)
+def _create(name: str, weights: Path | None, device: torch.device, arrays: Sequence[str]) -> Extractor:
+    default_layer = FEATURE_EXTRACTORS_REGISTRY[name].get_default_feature_layer_for_metric
+    layers = {array: default_layer(_METRIC_OF[array]) for array in arrays}
+    if "logits" in layers and layers["logits"] == default_layer("fid"):
+        raise ConfigError(
+            f"the feature extractor {name!r} classifies nothing, so that there is no Inception score",
+            hint="leave inception_score out, or choose an extractor with logits, such as inception-v3-compat",
+        )
+    network = create_feature_extractor(
+        name,
+        list(layers.values()),
+        cuda=device.type == "cuda",
+        verbose=False,
+        feature_extractor_weights_path=str(weights) if weights else None,
+    )
+    return Extractor(name, network, layers, device)
+
+
+def _explain(error: Exception, name: str, weights: Path | None) -> NoReturn:
+    """Raise what a user can act on for what went wrong while the extractor was made."""
+    match error:
+        case TStitchError():
+            raise error
+        case URLError():
+            file = f" ({URL_INCEPTION_V3})" if name == "inception-v3-compat" else ""
+            raise EnvironmentProblem(
+                f"the weights of the feature extractor {name!r} are not in {torch.hub.get_dir()}/checkpoints "
+                f"and could not be downloaded: {error.reason}",
+                hint=f"put the file{file} there, or give its path as quality.extractor_weights",
+            ) from error
+        case NotImplementedError() if weights:  # torch-fidelity's DINOv2
+            raise ConfigError(
+                f"the feature extractor {name!r} cannot take its weights from a file",
+                hint="leave out quality.extractor_weights: torch.hub finds the weights in its cache or downloads them",
+            ) from error
+        case _ if ":" in name and weights is None:
+            raise ConfigError(
+                f"the feature extractor {name!r} cannot be made: {type(error).__name__}: {error}",
+                hint="its __init__ is called as torch-fidelity does it: (name, features_list, **options)",
+            ) from error
+        case _:
+            raise EnvironmentProblem(
+                f"the feature extractor {name!r} cannot be loaded: {type(error).__name__}: {error}",
+                hint="check quality.extractor_weights, or fetch the file again",
+            ) from error
 
 
 @torch.no_grad()
-def extract(extractor: FeatureExtractorBase, images: torch.Tensor) -> np.ndarray:
-    """Features (n, d) float32 of uint8 images (n, 3, h, w) on the extractor's device."""
-    features: np.ndarray = extractor(images)[0].float().cpu().numpy()
-    return features
+def extract(extractor: Extractor, images: torch.Tensor) -> dict[str, np.ndarray]:
+    """Each of the extractor's arrays (n, d) float32 of uint8 images (n, 3, h, w) on its device.
+
+    Raises ConfigError when the network does not answer with (n, d), MeasurementError when a value is not finite.
+    """
+    answers = extractor.network(images)
+    if not isinstance(answers, tuple) or len(answers) != len(extractor.layers):
+        raise ConfigError(
+            f"the feature extractor {extractor.name!r} answers with a {type(answers).__name__}, "
+            f"expected a tuple of the layers {', '.join(extractor.layers.values())}"
+        )
+    return {
+        array: _checked(extractor, layer, answer, len(images))
+        for (array, layer), answer in zip(extractor.layers.items(), answers, strict=True)
+    }
 
 
-def check_dimensions(extractor: FeatureExtractorBase, reference: Reference) -> None:
+def _checked(extractor: Extractor, layer: str, answer: torch.Tensor, n_images: int) -> np.ndarray:
+    if answer.ndim != 2 or len(answer) != n_images:
+        raise ConfigError(
+            f"the feature extractor {extractor.name!r} answers {n_images} images with layer {layer!r} of shape "
+            f"{tuple(answer.shape)}, expected ({n_images}, d)"
+        )
+    values: np.ndarray = answer.float().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise MeasurementError(
+            f"the feature extractor {extractor.name!r} gives values that are not finite in layer {layer!r}"
+        )
+    return values
+
+
+def check_dimensions(extractor: Extractor, reference: Reference) -> None:
     """Nothing, when both have features of one length. Raises ConfigError otherwise."""
-    device = next(extractor.parameters()).device
-    d = extract(extractor, extractor.get_dummy_input_for_compile().to(device)).shape[1]
+    try:
+        image = extractor.network.get_dummy_input_for_compile()
+    except NotImplementedError as error:
+        raise ConfigError(
+            f"the feature extractor {extractor.name!r} gives no example of an image",
+            hint="implement get_dummy_input_for_compile: uint8 (1, 3, h, w)",
+        ) from error
+    d = extract(extractor, torch.cat([image, image]).to(extractor.device))["features"].shape[1]
     if d != len(reference.mu):
         raise ConfigError(
-            f"the extractor {extractor.get_name()!r} gives {d} features, the reference has {len(reference.mu)}",
+            f"the extractor {extractor.name!r} gives {d} features, the reference has {len(reference.mu)}",
             hint="make quality.reference with the same extractor",
         )
-
-
-def publish(job: Publish) -> float:
-    """torch-fidelity's own FID of features with mean (d,) and covariance (d, d) to the reference, in float64."""
-    exact = job.array.astype(np.float64)
-    ours = {"mu": exact.mean(axis=0), "sigma": np.cov(exact, rowvar=False)}
-    real = {"mu": job.mu, "sigma": job.sigma}
-    return float(fid_statistics_to_metric(ours, real, verbose=False)[KEY_METRIC_FID])

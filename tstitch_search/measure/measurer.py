@@ -15,11 +15,12 @@ from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import family_of
-from tstitch_search.measure.features import check_dimensions, extract, load_extractor, publish, to_uint8
+from tstitch_search.measure.features import check_dimensions, extract, load_extractor, to_uint8
 from tstitch_search.measure.latency import calibrate, time_allocations
 from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.members import load_members
 from tstitch_search.measure.proxy_set import ProxySet
+from tstitch_search.measure.published import publish
 from tstitch_search.measurement import (
     AllocationTimes,
     Answer,
@@ -33,7 +34,8 @@ from tstitch_search.measurement import (
     Publish,
     TimeAllocations,
 )
-from tstitch_search.quality.reference import load_reference
+from tstitch_search.quality.metrics import arrays_for
+from tstitch_search.quality.reference import Reference, load_reference
 
 
 class StudyMeasurer:
@@ -69,7 +71,8 @@ class StudyMeasurer:
     def _load_quality(self) -> None:
         quality, near = self._config.quality, self._study.study_path.parent
         weights = near / quality.extractor_weights if quality.extractor_weights else None
-        self._extractor = load_extractor(quality.extractor, weights, self._device)
+        arrays = [name for name in arrays_for(quality.all_metrics) if name != "clip_score"]
+        self._extractor = load_extractor(quality.extractor, weights, self._device, arrays)
         self._reference = load_reference(quality.reference, near)
         check_dimensions(self._extractor, self._reference)
 
@@ -82,7 +85,7 @@ class StudyMeasurer:
                 case MakeImages(allocation, chunk):
                     return self._make_images(allocation, chunk)
                 case Publish():
-                    return publish(job)
+                    return _publish(job)
                 case Calibrate() | TimeAllocations():
                     return self._time(job)
         except torch.OutOfMemoryError as error:
@@ -93,8 +96,9 @@ class StudyMeasurer:
 
     def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
         started = time.perf_counter()
-        features = [extract(self._extractor, to_uint8(images)) for images in self._batches(allocation, chunk)]
-        return ChunkFeatures({"features": np.concatenate(features)}, time.perf_counter() - started)
+        made = [extract(self._extractor, to_uint8(images)) for images in self._batches(allocation, chunk)]
+        arrays = {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
+        return ChunkFeatures(arrays, time.perf_counter() - started)
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
         batches = [to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for images in self._batches(allocation, chunk)]
@@ -126,6 +130,13 @@ class StudyMeasurer:
             self._sample(allocation, Chunk("search", 0, self._config.latency.batch_size))
         finally:
             self._denoiser.on_step = None
+
+
+def _publish(job: Publish) -> float:
+    """torch-fidelity's value of the job's metric."""
+    if job.mu is None or job.sigma is None:
+        return publish(job.metric, job.array, None)
+    return publish(job.metric, job.array, Reference(job.mu, job.sigma, None, job.features, sha256=""))
 
 
 def _be_quiet() -> None:

@@ -96,8 +96,8 @@ def _publication(metric: Metric, array: np.ndarray, reference: Reference | None)
     if reference is None or metric.needs == "nothing":
         return Publish(metric.name, array)
     if metric.needs == "statistics":
-        return Publish(metric.name, array, mu=reference.mu, sigma=reference.sigma)
-    return Publish(metric.name, array, features=reference.features)
+        return Publish(metric.name, array, reference.mu, reference.sigma)
+    return Publish(metric.name, array, reference.mu, reference.sigma, reference.features)
 
 
 def make_strips(bench: Workbench, folder: RunFolder, table: LookupTable) -> None:

@@ -7,9 +7,9 @@ from tstitch_search.config.models import QualityConfig
 from tstitch_search.errors import MeasurementError
 from tstitch_search.measurement import Chunk
 from tstitch_search.quality.estimate import QualityEstimate, estimate
-from tstitch_search.quality.jackknife import Jackknifed, jackknifed
+from tstitch_search.quality.jackknife import Jackknifed, Statistic, jackknifed
 from tstitch_search.quality.metrics import metric_named
-from tstitch_search.quality.metrics.metric import Metric, Statistic
+from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.quality.reference import Reference
 from tstitch_search.run.workbench import Workbench, require_anchor
 

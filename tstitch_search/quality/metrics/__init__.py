@@ -1,16 +1,22 @@
-"""The metrics of image quality, one file each, all of one shape. numpy only: the driver computes them too."""
+"""The quality metrics, one file each, all of one shape: a `Metric` that binds to a reference and measures arrays."""
 
 from collections.abc import Iterable
 
 from tstitch_search.errors import ConfigError
+from tstitch_search.quality.metrics.clip_score import CLIP_SCORE
 from tstitch_search.quality.metrics.fid import FID
+from tstitch_search.quality.metrics.inception_score import INCEPTION_SCORE
+from tstitch_search.quality.metrics.kid import KID
 from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.quality.metrics.precision_recall import PRECISION, RECALL
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (FID,)}
+METRICS: dict[str, Metric] = {m.name: m for m in (FID, KID, INCEPTION_SCORE, PRECISION, RECALL, CLIP_SCORE)}
+
+__all__ = ["METRICS", "Metric", "arrays_for", "metric_named"]
 
 
 def metric_named(name: str) -> Metric:
-    """The metric called `name`. Raises ConfigError listing those there are."""
+    """The metric called `name`. Raises ConfigError listing them all for another name."""
     if name not in METRICS:
         raise ConfigError(f"unknown metric {name!r}, expected one of {', '.join(METRICS)}")
     return METRICS[name]

@@ -1,20 +1,28 @@
-"""What a metric is."""
+"""What a quality metric is: the contract that every file of this package fulfils."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tstitch_search.quality.jackknife import Statistic as Statistic
+import numpy as np
+
+from tstitch_search.errors import ConfigError
+from tstitch_search.quality.jackknife import Statistic
 from tstitch_search.quality.reference import Reference
+
+BLOCK = 512
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of image quality, computed from one stored array of the images and, some of them, from real images.
+    """A number that says how good a set of images is.
 
-    `array`: the stored array, "features", "logits" or "clip_score". `relative`: two values compare as a ratio (FID)
-    rather than as a difference (KID, which may be negative). `needs`: what is taken from the reference. `bind` gives
-    the statistic for one reference.
+    `array` is the stored array it is computed from: "features" (n, d), "logits" (n, classes) or "clip_score" (n,).
+    `relative` metrics are compared as a ratio, the others, which can be zero or negative, as a difference. `needs` is
+    what it takes from the reference: mu and sigma ("statistics"), features of real images, or nothing.
+
+    `bind(reference)` does once what depends on the reference only, and gives the statistic `array -> float`. `bind`
+    raises ConfigError when the reference lacks what is needed, the statistic when there are too few images.
     """
 
     name: str
@@ -24,3 +32,34 @@ class Metric:
     relative: bool
     needs: Literal["nothing", "statistics", "features"]
     bind: Callable[[Reference | None], Statistic]
+
+
+def reference_for(label: str, reference: Reference | None) -> Reference:
+    """The reference, if there is one. Raises ConfigError otherwise."""
+    if reference is None:
+        raise ConfigError(f"{label} needs a reference, got none", hint="set quality.reference")
+    return reference
+
+
+def real_features(label: str, reference: Reference | None, at_least: int) -> np.ndarray:
+    """Features (m, d) of the reference's real images. Raises ConfigError when there are none, or less than needed."""
+    features = reference_for(label, reference).features
+    if features is None:
+        raise ConfigError(
+            f"{label} needs features of real images, but the reference holds mu and sigma only",
+            hint="give quality.reference as a folder of images, or an .npz file with images or features",
+        )
+    check_n_images(f"{label}, of the reference,", features, at_least)
+    return features
+
+
+def check_n_images(label: str, array: np.ndarray, at_least: int) -> None:
+    """Nothing, when `array` is of enough images. Raises ConfigError otherwise."""
+    if len(array) < at_least:
+        raise ConfigError(f"{label} needs at least {at_least} images, got {len(array)}", hint="ask for more images")
+
+
+def blocks(features: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of `features` (n, d) in float64, at most `BLOCK` at a time."""
+    for first in range(0, len(features), BLOCK):
+        yield features[first : first + BLOCK].astype(np.float64)
