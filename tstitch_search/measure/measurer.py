@@ -46,7 +46,7 @@ class StudyMeasurer:
         """Load nothing yet. `threads`: CPU threads for images. Raises EnvironmentProblem for a device not there."""
         self._study, self._config, self._space = study, study.config, study.space
         self._family = family_of(study.space)
-        self._proxy_set = ProxySet(self._config.proxy_set.seed, self._config.proxy_set.labels, study.space.n_classes)
+        self._proxy_set = ProxySet.of_study(study)
         self._device = resolve_device(self._config.workers.device)
         self._threads = threads
         self.device = device_name(self._device)
@@ -108,7 +108,9 @@ class StudyMeasurer:
 
     def _sample(self, allocation: Allocation, images: Chunk) -> torch.Tensor:
         self._denoiser.set_allocation(allocation)
-        labels, generators = self._proxy_set.labels_of(images), self._proxy_set.generators_of(images)
+        labels = self._proxy_set.labels_of(images)
+        # on the CPU, so that every device makes the same images
+        generators = [torch.Generator().manual_seed(seed) for seed in self._proxy_set.seeds_of(images)]
         return self._family.sample(self._pipeline, labels, generators, self._space.n_steps, self._config.guidance_scale)
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
