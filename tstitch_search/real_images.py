@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 
@@ -119,14 +119,17 @@ def list_images(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def npz_images(path: Path, resolution: int) -> NpzImages:
-    """The images in `arr_0` of the .npz at `path`, from its header alone.
+def npz_images(path: Path, resolution: int) -> NpzImages | None:
+    """The images in `arr_0` of the .npz at `path`, from its header alone; None when there is no such array.
 
     Raises ConfigError when they are not uint8 (n, resolution, resolution, 3).
     """
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{ARRAY}.npy") as stream:
-            shape, fortran, dtype = _read_header(stream)
+        with zipfile.ZipFile(path) as archive:
+            if f"{ARRAY}.npy" not in archive.namelist():
+                return None
+            with archive.open(f"{ARRAY}.npy") as stream:
+                shape, fortran, dtype = _read_header(stream)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"{path}: {ARRAY} cannot be read: {error}", hint="fetch the file again") from error
     if len(shape) != 4 or shape[3] != 3 or not shape[0] or dtype != np.uint8 or fortran:
@@ -167,7 +170,7 @@ def _opened(content: bytes, path: Path) -> Image.Image:
 
 
 def _unreadable(path: Path, error: Exception) -> ConfigError:
-    why = "no image format is recognised" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+    why = "no image format is recognised" if isinstance(error, UnidentifiedImageError) else str(error)
     return ConfigError(f"{path} is not a readable image: {why}", hint="replace the file, or remove it from the folder")
 
 

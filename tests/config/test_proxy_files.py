@@ -97,7 +97,7 @@ def test_prompts_that_cannot_be_bound_to_images_are_refused(name: str, text: str
 
 @pytest.mark.parametrize("line", ["", "-1", "10", "1.0", "one", "1 2", "²", "9" * 5000])
 def test_what_is_no_label_is_refused_with_its_line(line: str) -> None:
-    with pytest.raises(ValueError, match=r"line 2 is '.*', expected a class label from 0 to 9"):
+    with pytest.raises(ValueError, match=r"line 2 is '.*, expected a class label from 0 to 9"):
         parse_labels(f"3\n{line}\n4\n", 10)
 
 

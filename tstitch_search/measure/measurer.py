@@ -12,10 +12,11 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import Study
 from tstitch_search.errors import MeasurementError
 from tstitch_search.measure.clock import clock_of
+from tstitch_search.measure.datasets import batches_of, count_images
 from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import family_of
-from tstitch_search.measure.features import check_dimensions, extract, load_extractor, published_fid, to_uint8
+from tstitch_search.measure.features import count_features, extract, load_extractor, published_fid, to_uint8
 from tstitch_search.measure.latency import calibrate, time_allocations
 from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.members import load_members
@@ -27,13 +28,17 @@ from tstitch_search.measurement import (
     Calibration,
     Chunk,
     ChunkFeatures,
+    DescribeFeatures,
+    ExtractReference,
+    FeatureFacts,
     Job,
     MakeChunk,
     MakeImages,
     PublishFid,
     TimeAllocations,
 )
-from tstitch_search.quality.reference import load_reference
+from tstitch_search.quality.reference import Reference
+from tstitch_search.real_images import RealImages
 
 
 class StudyMeasurer:
@@ -70,8 +75,6 @@ class StudyMeasurer:
         quality, near = self._config.quality, self._study.study_path.parent
         weights = near / quality.extractor_weights if quality.extractor_weights else None
         self._extractor = load_extractor(quality.extractor, weights, self._device)
-        self._reference = load_reference(quality.reference, near)
-        check_dimensions(self._extractor, self._reference)
 
     def do(self, job: Job) -> Answer:
         """The answer to `job`. Raises MeasurementError when this allocation cannot be measured."""
@@ -81,8 +84,12 @@ class StudyMeasurer:
                     return self._make_chunk(allocation, chunk)
                 case MakeImages(allocation, chunk):
                     return self._make_images(allocation, chunk)
-                case PublishFid(_, mu, sigma):
-                    return published_fid(mu, sigma, self._reference)
+                case PublishFid(_, mu, sigma, real_mu, real_sigma):
+                    return published_fid(mu, sigma, Reference(real_mu, real_sigma, None, None, sha256=""))
+                case DescribeFeatures(images):
+                    return FeatureFacts(count_features(self._extractor), count_images(images) if images else 0)
+                case ExtractReference(images, _):
+                    return self._extract_reference(images)
                 case Calibrate() | TimeAllocations():
                     return self._time(job)
         except torch.OutOfMemoryError as error:
@@ -95,6 +102,11 @@ class StudyMeasurer:
         started = time.perf_counter()
         features = [extract(self._extractor, to_uint8(images)) for images in self._batches(allocation, chunk)]
         return ChunkFeatures(np.concatenate(features), time.perf_counter() - started)
+
+    def _extract_reference(self, images: RealImages) -> np.ndarray:
+        batches = batches_of(images, self._config.workers.device_batch_size)
+        tensors = (torch.from_numpy(batch).permute(0, 3, 1, 2).to(self._device) for batch in batches)
+        return np.concatenate([extract(self._extractor, images) for images in tensors])
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
         batches = [to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for images in self._batches(allocation, chunk)]

@@ -9,13 +9,13 @@ from tstitch_search.config import Study
 from tstitch_search.lookup import LookupTable
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.reference import load_reference
 from tstitch_search.report import write_report
 from tstitch_search.run.calibrations import remember
 from tstitch_search.run.folder import RunFolder
 from tstitch_search.run.key import resolve_facts
 from tstitch_search.run.prices import price, seconds_of
 from tstitch_search.run.progress import Progress
+from tstitch_search.run.references import prepare_reference
 from tstitch_search.run.selection import select_for_confirmation
 from tstitch_search.run.stages import (
     calibrate,
@@ -50,11 +50,12 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
     """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again."""
     space = SearchSpace.from_config(study.space)
     facts = resolve_facts(study)
-    distance = FrechetDistance(load_reference(study.config.quality.reference, study.study_path.parent))
     pool = open_pool(study)
     folder = RunFolder.open(path, study, facts.key)
     store = FeatureStore(folder.features, facts.recipe)
     with folder.ledger, Workbench(pool, folder.ledger, store, progress) as bench:
+        reference = prepare_reference(bench, study, facts)
+        distance = FrechetDistance(reference)
         latency = calibrate(bench, study)
         remember(study, facts.key, latency.calibration)
         if warning := latency.order_warning(space.denoisers):
@@ -74,7 +75,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         bench.make([(allocation, held_out) for allocation in selected])
         confirmed = estimates_of(bench, selected, space.anchor, held_out, distance)
         times = time_entries(bench, study, list(confirmed))
-        published = publish_fids(bench, list(confirmed), held_out)
+        published = publish_fids(bench, list(confirmed), held_out, reference)
 
         table = make_table(study, facts, latency, searched, confirmed, times, published, folder.ledger)
         table.write(folder.lookup)

@@ -10,17 +10,21 @@ from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.measure.facts import MemberFacts, check_space, pipeline_folder, read_member_facts
 from tstitch_search.measure.locate import read_json
-from tstitch_search.quality.reference import load_reference
+from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What the study's files turned out to be: its members, and hashes of everything the numbers depend on."""
+    """What the study's files turned out to be: its members, and hashes of everything the numbers depend on.
+
+    `resolution` is the width and height of its images in pixels.
+    """
 
     members: Mapping[str, MemberFacts]
     key: Mapping[str, str]
     resolution: int
+    reference: ReferenceSource
 
     @property
     def recipe(self) -> dict[str, str]:
@@ -37,6 +41,9 @@ def resolve_facts(study: Study) -> StudyFacts:
     check_space(space, near)
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
     pipeline = pipeline_folder(space, near, with_weights=True)
+    vae = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")
+    resolution = members[space.names[-1]].sample_size * 2 ** (len(vae["block_out_channels"]) - 1)
+    reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         "space.denoisers": " ".join(space.names),
         "space.orders": str(space.orders),
@@ -50,13 +57,11 @@ def resolve_facts(study: Study) -> StudyFacts:
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
-        "quality.reference": load_reference(config.quality.reference, study.study_path.parent).sha256,
+        "quality.reference": reference.sha256,
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
     }
-    vae = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")
-    shrink = 2 ** (len(vae["block_out_channels"]) - 1)
-    return StudyFacts(members, key, members[space.names[-1]].sample_size * shrink)
+    return StudyFacts(members, key, resolution, reference)
 
 
 def _proxy_facts(study: Study) -> dict[str, str]:

@@ -25,6 +25,7 @@ from tstitch_search.measurement import (
 from tstitch_search.quality.estimate import QualityEstimate, estimate_quality
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import jackknife
+from tstitch_search.quality.reference import Reference
 from tstitch_search.run.folder import RunFolder
 from tstitch_search.run.images import save_strip
 from tstitch_search.run.workbench import Workbench, require_anchor
@@ -179,14 +180,17 @@ def time_entries(bench: Workbench, study: Study, entries: Sequence[Allocation]) 
     return {a: AllocationTime(tuple(known[a]["seconds"]), known[a]["peak_memory_mb"]) for a in entries}
 
 
-def publish_fids(bench: Workbench, entries: Sequence[Allocation], chunks: Sequence[Chunk]) -> dict[Allocation, float]:
+def publish_fids(
+    bench: Workbench, entries: Sequence[Allocation], chunks: Sequence[Chunk], reference: Reference
+) -> dict[Allocation, float]:
     """torch-fidelity's own FID of every entry on the confirmation set, computed once and kept in the ledger."""
     n_images = chunks[-1].last
     known = {e["allocation"]: e["fid"] for e in bench.ledger.of("published") if e["n_images"] == n_images}
     for allocation in entries:
         if str(allocation) not in known:
             features = bench.features(allocation, chunks).astype(np.float64)
-            fid = bench.alone(PublishFid(allocation, features.mean(axis=0), np.cov(features, rowvar=False)))
+            mu, sigma = features.mean(axis=0), np.cov(features, rowvar=False)
+            fid = bench.alone(PublishFid(allocation, mu, sigma, reference.mu, reference.sigma))
             bench.ledger.append("published", allocation=str(allocation), fid=fid, n_images=n_images)
             known[str(allocation)] = fid
     return {a: float(known[str(a)]) for a in entries}
