@@ -7,7 +7,7 @@ from pathlib import Path
 from tstitch_search.errors import EnvironmentProblem
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write `content` so that a crash leaves the old file or the new one, never half of it."""
     partial = path.with_name(path.name + ".partial")
     try:
@@ -23,6 +23,11 @@ def write_whole(path: Path, content: bytes) -> None:
         raise EnvironmentProblem(
             f"cannot write {path}: {error.strerror}", hint="make room or choose a writable folder, then run again"
         ) from error
+
+
+def cache_folder(name: str) -> Path:
+    """Where the user's machine keeps what can be made again, under `$XDG_CACHE_HOME`; it need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tstitch-search" / name
 
 
 def make_folder(path: Path) -> None:

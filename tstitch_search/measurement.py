@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.real_images import RealImages
 
 # The two disjoint sets of images: `search` while searching (the proxy set), `confirm` for the final front only.
 SetName: TypeAlias = Literal["search", "confirm"]
@@ -131,8 +132,31 @@ class Publish:
     features: np.ndarray | None = None
 
 
-Job: TypeAlias = MakeChunk | Calibrate | TimeAllocations | MakeImages | Publish
-Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float
+@dataclass(frozen=True)
+class DescribeFeatures:
+    """How long a feature is, and how many images a registered dataset holds; answers `FeatureFacts`."""
+
+    images: RealImages | None
+
+
+@dataclass(frozen=True)
+class FeatureFacts:
+    """`n_features` of the study's extractor; `n_images` of the job's real images, 0 without any."""
+
+    n_features: int
+    n_images: int
+
+
+@dataclass(frozen=True)
+class ExtractReference:
+    """Turn real images into features (n, d) float32; `images` are those of this job only, the first being `first`."""
+
+    images: RealImages
+    first: int
+
+
+Job: TypeAlias = MakeChunk | Calibrate | TimeAllocations | MakeImages | Publish | DescribeFeatures | ExtractReference
+Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float | FeatureFacts
 
 
 @dataclass(frozen=True)

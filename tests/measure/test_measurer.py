@@ -202,18 +202,9 @@ def test_a_u_net_takes_part_like_any_other_member(tiny_family: Path, tmp_path: P
     assert len(set(made.values())) == 3
 
 
-@pytest.mark.parametrize("name", ["features.safetensors", "reference.npz", "B/config.json"])
+@pytest.mark.parametrize("name", ["features.safetensors", "B/config.json"])
 def test_a_missing_part_is_named_before_anything_is_sampled(tiny_family: Path, tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
     (folder / name).unlink()
     with pytest.raises(EnvironmentProblem, match=name):
-        loaded(load_study(folder / "study.yaml"))
-
-
-def test_a_reference_that_does_not_fit_the_extractor_is_refused_before_anything_is_sampled(
-    tiny_family: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
-    np.savez(folder / "reference.npz", mu=np.zeros(3), sigma=np.eye(3))
-    with pytest.raises(ConfigError, match="gives 64 features, the reference has 3"):
         loaded(load_study(folder / "study.yaml"))

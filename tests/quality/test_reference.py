@@ -41,8 +41,8 @@ def test_a_file_of_mu_and_sigma_only_will_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mu": None}, "expected arrays mu and sigma, found sigma"),
-        ({"sigma": None}, "expected arrays mu and sigma, found mu"),
+        ({"mu": None}, "expected arrays mu and sigma, or features, or arr_0.*; found sigma"),
+        ({"sigma": None}, "expected arrays mu and sigma, .*; found mu"),
         ({"sigma": np.eye(D + 1)}, r"got \(4,\) and \(5, 5\)"),
         ({"mu": np.zeros((D, 1))}, r"got \(4, 1\) and \(4, 4\)"),
         ({"mu": np.full(D, np.nan)}, "must be finite"),

@@ -6,6 +6,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
+from tstitch_search.measure.datasets import batches_of, count_images
 from tstitch_search.measure.published import publish
 from tstitch_search.measurement import (
     AllocationTime,
@@ -14,6 +15,9 @@ from tstitch_search.measurement import (
     Calibrate,
     Calibration,
     ChunkFeatures,
+    DescribeFeatures,
+    ExtractReference,
+    FeatureFacts,
     Job,
     MakeChunk,
     MakeImages,
@@ -21,6 +25,7 @@ from tstitch_search.measurement import (
     TimeAllocations,
 )
 from tstitch_search.quality.reference import Reference
+from tstitch_search.real_images import RealImages
 
 STEP_S = {"S": 0.1, "B": 0.3, "XL": 1.0}
 FIXED_S = 0.2
@@ -47,6 +52,7 @@ class SyntheticMeasurer:
     interrupt_after: int | None = None
     device: str = "synthetic"
     made: list[MakeChunk] = field(default_factory=list)
+    extracted: list[int] = field(default_factory=list)
 
     def load(self) -> dict[str, float]:
         return dict.fromkeys(STEP_S, 0.0)
@@ -57,13 +63,27 @@ class SyntheticMeasurer:
                 return self._make(job)
             case MakeImages(_, chunk):
                 return np.zeros((chunk.n_images, 32, 32, 3), dtype=np.uint8)
-            case Publish():
-                return publish(job.metric, job.array, self.reference)
+            case Publish(metric, array, mu, sigma, real):
+                given = mu is not None and sigma is not None
+                return publish(metric, array, Reference(mu, sigma, None, real, sha256="") if given else None)
+            case DescribeFeatures(images):
+                return FeatureFacts(len(self.reference.mu), count_images(images) if images else 0)
+            case ExtractReference(images, first):
+                return self._extract(images, first)
             case Calibrate(n_repeats=n):
                 none = dict.fromkeys(STEP_S, 0.0)
                 return Calibration(dict(STEP_S), none, FIXED_S, 0.0, 0.0, 100.0, "synthetic", 2, n)
             case TimeAllocations(allocations, n):
                 return AllocationTimes(tuple(AllocationTime((latency_s(a),) * n, 100.0) for a in allocations))
+
+    def _extract(self, images: RealImages, first: int) -> np.ndarray:
+        """The first pixels of each image."""
+        if self.interrupt_after is not None and len(self.extracted) >= self.interrupt_after:
+            raise KeyboardInterrupt
+        self.extracted.append(first)
+        d = len(self.reference.mu)
+        pixels = [batch.reshape(len(batch), -1)[:, :d] for batch in batches_of(images, 7)]
+        return np.concatenate(pixels).astype(np.float32)
 
     def _make(self, job: MakeChunk) -> ChunkFeatures:
         if self.interrupt_after is not None and len(self.made) >= self.interrupt_after:

@@ -18,6 +18,7 @@ from tstitch_search.run.progress import Progress
 # Without a terminal a line comes at most this often, and one that says the same again at most that often.
 LINE_EVERY_S, SAME_LINE_EVERY_S = 10.0, 60.0
 STAGES = {
+    "reference": "turning real images into features, once",
     "calibrate": "timing each denoiser",
     "search": "searching",
     "confirm": "confirming the front on held-out images",
@@ -89,6 +90,10 @@ class Display(Progress):
 
     def known(self, allocation: Allocation, chunk: Chunk) -> None:
         self._estimate.known(allocation, chunk)
+
+    def extracted(self, n_done: int, n_images: int) -> None:
+        self._latest = f"{n_done} of {n_images}"
+        self._show()
 
     def tick(self) -> None:
         self._show()

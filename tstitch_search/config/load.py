@@ -9,10 +9,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel
 
-from tstitch_search.config.document import printable, read_document
+from tstitch_search.config.document import Document, printable, read_document
 from tstitch_search.config.explain import validated
-from tstitch_search.config.models import SpaceConfig, Study, StudyConfig
+from tstitch_search.config.models import ProxyFiles, SpaceConfig, Study, StudyConfig
 from tstitch_search.config.overrides import override, split_overrides
+from tstitch_search.config.proxy_files import read_proxy_files
 from tstitch_search.errors import ConfigError
 
 
@@ -38,7 +39,24 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
                 hint="search_space is relative to the folder of the study file",
             )
         space = load_space(space_path, of_space)
-    return Study(config=config, space=space, study_path=path, space_path=space_path, overrides=tuple(overrides))
+    return Study(
+        config=config,
+        space=space,
+        study_path=path,
+        space_path=space_path,
+        overrides=tuple(overrides),
+        proxy_files=_proxy_files(config, space, path.parent, document),
+    )
+
+
+def _proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: Document) -> ProxyFiles:
+    n_search, n_confirm = config.quality.n_images, config.confirm.n_images
+    try:
+        return read_proxy_files(config.proxy_set, space.family, space.n_classes, n_search, n_confirm, near)
+    except ConfigError as error:
+        key = error.message.partition(":")[0]
+        place = document.place(("proxy_set", key)).label
+        raise ConfigError(f"{place}: proxy_set.{printable(error.message)}", error.hint) from error
 
 
 def load_space(path: Path, overrides: Sequence[str] = ()) -> SpaceConfig:

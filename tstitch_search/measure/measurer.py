@@ -12,10 +12,11 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import Study
 from tstitch_search.errors import MeasurementError
 from tstitch_search.measure.clock import clock_of
+from tstitch_search.measure.datasets import batches_of, count_images
 from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import family_of
-from tstitch_search.measure.features import check_dimensions, extract, load_extractor, to_uint8
+from tstitch_search.measure.features import count_features, extract, load_extractor, to_uint8
 from tstitch_search.measure.latency import calibrate, time_allocations
 from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.members import load_members
@@ -28,6 +29,9 @@ from tstitch_search.measurement import (
     Calibration,
     Chunk,
     ChunkFeatures,
+    DescribeFeatures,
+    ExtractReference,
+    FeatureFacts,
     Job,
     MakeChunk,
     MakeImages,
@@ -35,7 +39,8 @@ from tstitch_search.measurement import (
     TimeAllocations,
 )
 from tstitch_search.quality.metrics import arrays_for
-from tstitch_search.quality.reference import Reference, load_reference
+from tstitch_search.quality.reference import Reference
+from tstitch_search.real_images import RealImages
 
 
 class StudyMeasurer:
@@ -48,7 +53,7 @@ class StudyMeasurer:
         """Load nothing yet. `threads`: CPU threads for images. Raises EnvironmentProblem for a device not there."""
         self._study, self._config, self._space = study, study.config, study.space
         self._family = family_of(study.space)
-        self._proxy_set = ProxySet(self._config.proxy_set.seed, self._config.proxy_set.labels, study.space.n_classes)
+        self._proxy_set = ProxySet.of_study(study)
         self._device = resolve_device(self._config.workers.device)
         self._threads = threads
         self.device = device_name(self._device)
@@ -73,8 +78,6 @@ class StudyMeasurer:
         weights = near / quality.extractor_weights if quality.extractor_weights else None
         arrays = [name for name in arrays_for(quality.all_metrics) if name != "clip_score"]
         self._extractor = load_extractor(quality.extractor, weights, self._device, arrays)
-        self._reference = load_reference(quality.reference, near)
-        check_dimensions(self._extractor, self._reference)
 
     def do(self, job: Job) -> Answer:
         """The answer to `job`. Raises MeasurementError when this allocation cannot be measured."""
@@ -86,6 +89,10 @@ class StudyMeasurer:
                     return self._make_images(allocation, chunk)
                 case Publish():
                     return _publish(job)
+                case DescribeFeatures(images):
+                    return FeatureFacts(count_features(self._extractor), count_images(images) if images else 0)
+                case ExtractReference(images, _):
+                    return self._extract_reference(images)
                 case Calibrate() | TimeAllocations():
                     return self._time(job)
         except torch.OutOfMemoryError as error:
@@ -100,6 +107,11 @@ class StudyMeasurer:
         arrays = {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
         return ChunkFeatures(arrays, time.perf_counter() - started)
 
+    def _extract_reference(self, images: RealImages) -> np.ndarray:
+        batches = batches_of(images, self._config.workers.device_batch_size)
+        tensors = (torch.from_numpy(batch).permute(0, 3, 1, 2).to(self._device) for batch in batches)
+        return np.concatenate([extract(self._extractor, images)["features"] for images in tensors])
+
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
         batches = [to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for images in self._batches(allocation, chunk)]
         return np.concatenate(batches)
@@ -112,7 +124,9 @@ class StudyMeasurer:
 
     def _sample(self, allocation: Allocation, images: Chunk) -> torch.Tensor:
         self._denoiser.set_allocation(allocation)
-        labels, generators = self._proxy_set.labels_of(images), self._proxy_set.generators_of(images)
+        labels = self._proxy_set.labels_of(images)
+        # on the CPU, so that every device makes the same images
+        generators = [torch.Generator().manual_seed(seed) for seed in self._proxy_set.seeds_of(images)]
         return self._family.sample(self._pipeline, labels, generators, self._space.n_steps, self._config.guidance_scale)
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:

@@ -8,15 +8,16 @@ from pathlib import Path
 from tstitch_search.config import Study
 from tstitch_search.lookup import LookupTable
 from tstitch_search.quality.feature_store import FeatureStore
-from tstitch_search.quality.metrics import arrays_for
+from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.report import write_report
 from tstitch_search.run.calibrations import remember
 from tstitch_search.run.confirmation import confirm, make_strips
 from tstitch_search.run.folder import RunFolder
 from tstitch_search.run.judge import Judge
-from tstitch_search.run.key import load_study_reference, resolve_facts
+from tstitch_search.run.key import resolve_facts
 from tstitch_search.run.prices import price, seconds_of
 from tstitch_search.run.progress import Progress
+from tstitch_search.run.references import prepare_reference
 from tstitch_search.run.selection import select_for_confirmation
 from tstitch_search.run.stages import (
     calibrate,
@@ -48,14 +49,13 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
     """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again."""
     space, config = SearchSpace.from_config(study.space), study.config
     facts = resolve_facts(study)
-    judge = Judge(config.quality, space.anchor, load_study_reference(study))
     pool = open_pool(study)
     folder = RunFolder.open(path, study, facts.key)
     store = FeatureStore(folder.features, facts.recipe, config.quality.features_dtype)
-    with (
-        folder.ledger,
-        Workbench(pool, folder.ledger, store, progress, arrays_for(config.quality.all_metrics)) as bench,
-    ):
+    arrays = arrays_for(config.quality.all_metrics)
+    with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays) as bench:
+        reference = prepare_reference(bench, study, facts, needs_real_features(config.quality.all_metrics))
+        judge = Judge(config.quality, space.anchor, reference)
         latency = calibrate(bench, study)
         remember(study, facts.key, latency.calibration)
         if warning := latency.order_warning(space.denoisers):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.files import make_folder, write_whole
+from tstitch_search.files import cache_folder, make_folder, write_whole
 from tstitch_search.measurement import Calibration
 
 # The facts of a study that its times depend on.
@@ -37,5 +36,4 @@ def recall(study: Study, key: Mapping[str, str]) -> Calibration | None:
 def _path(study: Study, key: Mapping[str, str]) -> Path:
     timed_by = {name: value for name, value in key.items() if name.startswith(TIMED_BY)}
     identity = json.dumps([platform.node(), study.config.workers.device, sorted(timed_by.items())])
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "tstitch-search" / "calibrations" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    return cache_folder("calibrations") / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"

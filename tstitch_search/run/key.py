@@ -1,7 +1,7 @@
 """All facts that make two measurements comparable. A run folder holds measurements of one key only."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,17 +10,21 @@ from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.measure.facts import MemberFacts, check_space, pipeline_folder, read_member_facts
 from tstitch_search.measure.locate import read_json
-from tstitch_search.quality.reference import Reference, load_reference
+from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What the study's files turned out to be: its members, and hashes of everything the numbers depend on."""
+    """What the study's files turned out to be: its members, and hashes of everything the numbers depend on.
+
+    `resolution` is the width and height of its images in pixels.
+    """
 
     members: Mapping[str, MemberFacts]
     key: Mapping[str, str]
     resolution: int
+    reference: ReferenceSource
 
     @property
     def recipe(self) -> dict[str, str]:
@@ -37,6 +41,9 @@ def resolve_facts(study: Study) -> StudyFacts:
     check_space(space, near)
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
     pipeline = pipeline_folder(space, near, with_weights=True)
+    vae = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")
+    resolution = members[space.names[-1]].sample_size * 2 ** (len(vae["block_out_channels"]) - 1)
+    reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         "space.denoisers": " ".join(space.names),
         "space.orders": str(space.orders),
@@ -47,23 +54,31 @@ def resolve_facts(study: Study) -> StudyFacts:
         "weights.pipeline": _hash_folders(pipeline / "vae", pipeline / "scheduler"),
         "guidance_scale": f"{config.guidance_scale:g}",
         "dtype": config.workers.dtype,
-        "proxy_set": f"{config.proxy_set.labels} seed {config.proxy_set.seed} chunks of {config.proxy_set.chunk_size}",
+        **_proxy_facts(study),
         "quality.objective": config.quality.objective,
         "quality.features_dtype": config.quality.features_dtype,
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
-        "quality.reference": load_study_reference(study).sha256,
+        "quality.reference": reference.sha256,
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
     }
-    vae = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")
-    shrink = 2 ** (len(vae["block_out_channels"]) - 1)
-    return StudyFacts(members, key, members[space.names[-1]].sample_size * shrink)
+    return StudyFacts(members, key, resolution, reference)
 
 
-def load_study_reference(study: Study) -> Reference:
-    """The reference the study names."""
-    return load_reference(study.config.quality.reference, study.study_path.parent)
+def _proxy_facts(study: Study) -> dict[str, str]:
+    """What the images are made from. With files, where the confirmation set begins in them decides its images too."""
+    config, files = study.config.proxy_set, study.proxy_files
+    labels = config.labels if files.labels is None else "given"
+    facts = {"proxy_set": f"{labels} seed {config.seed} chunks of {config.chunk_size}"}
+    facts |= {f"proxy_set.{key}": sha256 for key, sha256 in files.sha256}
+    if config.negative_prompt is not None:
+        facts["proxy_set.negative_prompt"] = config.negative_prompt
+    if files.control_images:
+        facts["proxy_set.control_images"] = _hash_files(files.control_images)
+    if files.sha256 or files.control_images:
+        facts["proxy_set.n_search"] = str(files.n_search)
+    return facts
 
 
 def _extractor_hash(study: Study) -> str:
@@ -86,7 +101,13 @@ def _extractor_hash(study: Study) -> str:
 
 def _hash_folders(*folders: Path) -> str:
     """One hash of the JSON and safetensors files in the folders."""
+    files = (p for folder in folders for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
+    return _hash_files(sorted(files))
+
+
+def _hash_files(paths: Iterable[Path]) -> str:
+    """One hash of names and contents, in this order."""
     digest = hashlib.sha256()
-    for path in sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".json", ".safetensors")):
+    for path in paths:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

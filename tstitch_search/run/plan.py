@@ -11,12 +11,12 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.machine import count_cores, count_gpus
 from tstitch_search.measurement import Calibrate, Calibration
-from tstitch_search.quality.reference import load_reference
 from tstitch_search.run.calibrations import recall, remember
 from tstitch_search.run.folder import require_same_key
 from tstitch_search.run.key import StudyFacts, resolve_facts
 from tstitch_search.run.prices import price
 from tstitch_search.run.progress import Progress
+from tstitch_search.run.references import feature_dim, state_of_reference
 from tstitch_search.run.stages import candidates_in_focus
 from tstitch_search.run.workbench import run_alone
 from tstitch_search.search_space import SearchSpace
@@ -40,6 +40,7 @@ class Plan:
     device_seconds: float
     disk_mb: float
     basis: str
+    reference: str
     denoisers: dict[str, int | None]
 
     def rows(self) -> list[tuple[str, str]]:
@@ -48,6 +49,7 @@ class Plan:
         stages = ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in self.stages_s.items())
         return [
             ("denoisers, noise end first", members),
+            ("real images", self.reference),
             ("allocations in the space", f"{self.n_allocations} ({self.n_in_focus} in focus)"),
             ("allocations to be tried", f"at most {self.n_trials}"),
             ("images to be made", f"at most {self.n_images}"),
@@ -64,7 +66,6 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
     """
     space = SearchSpace.from_config(study.space)
     facts = resolve_facts(study)
-    reference = load_reference(study.config.quality.reference, study.study_path.parent)
     _require_usable(folder, facts)
     calibration, basis = _calibration(study, facts, folder, open_pool, progress)
     latency = LatencyModel(calibration)
@@ -79,8 +80,9 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
         n_images=cost.n_images,
         stages_s=cost.stages,
         device_seconds=cost.device_seconds,
-        disk_mb=cost.disk_mb(feature_dim=len(reference.mu)),
+        disk_mb=cost.disk_mb(feature_dim=feature_dim(study, facts)),
         basis=basis,
+        reference=state_of_reference(study, facts),
         denoisers={name: member.n_parameters for name, member in facts.members.items()},
     )
 

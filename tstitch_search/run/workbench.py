@@ -4,7 +4,7 @@ Finished chunks come from the ledger, the rest from workers, which start when fi
 before the caller sees it. Timing jobs have the bench to themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 import numpy as np
@@ -113,6 +113,23 @@ class Workbench:
         while pool.n_in_flight:
             self.collect()
         return run_alone(pool, job, self.progress)
+
+    def together(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Answer]]:
+        """Each job with its answer as workers finish them, all workers at once and nothing else under way.
+
+        Raises MeasurementError when one fails.
+        """
+        pool = self._workers()
+        while pool.n_in_flight:
+            self.collect()
+        for job in jobs:
+            pool.submit(job)
+        while pool.n_in_flight:
+            for finished in pool.wait(POLL_S):
+                if finished.answer is None:
+                    raise MeasurementError(finished.error or "a worker gave no answer")
+                yield finished.job, finished.answer
+            self.progress.tick()
 
     def _workers(self) -> WorkerPool:
         if not self._started:

@@ -12,7 +12,7 @@ from tstitch_search.quality.metrics.precision_recall import PRECISION, RECALL
 
 METRICS: dict[str, Metric] = {m.name: m for m in (FID, KID, INCEPTION_SCORE, PRECISION, RECALL, CLIP_SCORE)}
 
-__all__ = ["METRICS", "Metric", "arrays_for", "metric_named"]
+__all__ = ["METRICS", "Metric", "arrays_for", "metric_named", "needs_real_features"]
 
 
 def metric_named(name: str) -> Metric:
@@ -25,3 +25,8 @@ def metric_named(name: str) -> Metric:
 def arrays_for(names: Iterable[str]) -> tuple[str, ...]:
     """The stored arrays that these metrics are computed from; features are always kept, for metrics to come."""
     return tuple(dict.fromkeys(["features", *(metric_named(name).array for name in names)]))
+
+
+def needs_real_features(names: Iterable[str]) -> bool:
+    """Whether one of these metrics compares with real images' own features, not only with their statistics."""
+    return any(metric_named(name).needs == "features" for name in names)

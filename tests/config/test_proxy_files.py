@@ -1,0 +1,126 @@
+"""Labels, prompts and control images from files: what is read, how it is shared out, and files that are refused."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tstitch_search.config import proxy_files
+from tstitch_search.config.models import ProxyFiles, ProxySetConfig
+from tstitch_search.config.proxy_files import parse_labels, parse_prompts, read_proxy_files
+from tstitch_search.errors import ConfigError
+
+N_SEARCH, N_CONFIRM = 3, 2
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a family that takes all a proxy set can give."""
+    monkeypatch.setitem(proxy_files.TAKES, "everything", ("labels", "prompts", "negative_prompt", "control_images"))
+    return "everything"
+
+
+def read(folder: Path, family: str, **config: Any) -> ProxyFiles:
+    return read_proxy_files(ProxySetConfig(**config), family, 10, N_SEARCH, N_CONFIRM, folder)
+
+
+def test_without_files_there_is_nothing_to_read(tmp_path: Path) -> None:
+    assert read(tmp_path, "dit", labels="random") == ProxyFiles(n_search=N_SEARCH)
+
+
+def test_as_many_entries_are_kept_as_the_study_has_images_and_the_files_are_hashed(
+    tmp_path: Path, everything: str
+) -> None:
+    (tmp_path / "labels").write_text("".join(f"{i}\n" for i in range(9)))
+    (tmp_path / "prompts.txt").write_text("\ufeffa shoe\r\n bag \nhat\ncoat\nshirt\ndress\n\n")
+    (tmp_path / "edges" / "deeper").mkdir(parents=True)
+    for name in ("b.png", "deeper/a.png", "a.jpg", "c.bmp", "d.webp", "e.PNG"):
+        Image.new("RGB", (4, 4)).save(tmp_path / "edges" / name)
+    (tmp_path / "edges" / "notes.txt").write_text("no image")
+    found = read(tmp_path, everything, labels="labels", prompts="prompts.txt", control_images="edges")
+    assert found.n_search == N_SEARCH
+    assert found.labels == (0, 1, 2, 3, 4)
+    assert found.prompts == ("a shoe", "bag", "hat", "coat", "shirt")
+    assert [str(p.relative_to(tmp_path / "edges")) for p in found.control_images or ()] == [
+        "a.jpg", "b.png", "c.bmp", "d.webp", "deeper/a.png",
+    ]  # fmt: skip
+    assert dict(found.sha256) == {
+        key: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        for key, name in (("labels", "labels"), ("prompts", "prompts.txt"))
+    }
+
+
+def test_a_table_gives_its_prompts_with_commas_quotes_and_line_breaks() -> None:
+    text = 'id,caption\n1,"a shoe, red"\n2,"the ""best""\nhat"\n'
+    assert parse_prompts(Path("x.csv"), text) == ["a shoe, red", 'the "best"\nhat']
+    assert parse_prompts(Path("x.csv"), "caption,prompt\nno,yes\n") == ["yes"]
+
+
+def test_of_coco_captions_each_image_gives_its_first_in_the_order_of_the_images() -> None:
+    captions = [(9, 4, "cat"), (2, 8, "second dog"), (2, 7, " dog\n"), (10, 1, "bird")]
+    document = {"images": [], "annotations": [{"image_id": i, "id": j, "caption": c} for i, j, c in captions]}
+    assert parse_prompts(Path("captions_val.json"), json.dumps(document)) == ["dog", "cat", "bird"]
+
+
+@given(st.lists(st.integers(0, 9)))
+def test_labels_written_one_per_line_are_read_back(labels: list[int]) -> None:
+    assert parse_labels("".join(f"{label}\n" for label in labels), 10) == labels
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.txt", "a\n\nb\n", "prompt 2 is blank"),
+        ("x.csv", "prompt\na\n\nb\n' '\n", None),
+        ("x.csv", "prompt,n\na,1\n,2\n", "prompt 2 is blank"),
+        ("x.csv", "text,n\na,1\n", "expected a column `prompt` or `caption`, found text, n"),
+        ("x.csv", "", "found none"),
+        ("x.json", "[]", "expected COCO captions"),
+        ("x.json", "{", "expected COCO captions"),
+        ("x.json", '{"annotations": [{"id": 1, "caption": "a"}]}', "expected COCO captions"),
+        ("x.json", "[" * 100_000, "expected COCO captions"),
+        ("x.parquet", "", "ends in '.parquet', expected .txt, .csv, .json"),
+    ],
+)
+def test_prompts_that_cannot_be_bound_to_images_are_refused(name: str, text: str, message: str | None) -> None:
+    if message is None:  # the csv format itself skips empty lines
+        assert parse_prompts(Path(name), text) == ["a", "b", "' '"]
+        return
+    with pytest.raises(ValueError, match=message):
+        parse_prompts(Path(name), text)
+
+
+@pytest.mark.parametrize("line", ["", "-1", "10", "1.0", "one", "1 2", "²", "9" * 5000])
+def test_what_is_no_label_is_refused_with_its_line(line: str) -> None:
+    with pytest.raises(ValueError, match=r"line 2 is '.*, expected a class label from 0 to 9"):
+        parse_labels(f"3\n{line}\n4\n", 10)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"prompts": "missing.txt"}, r"^prompts: expected a file, and '.*missing.txt' is none"),
+        ({"prompts": "."}, "^prompts: expected a file"),
+        ({"prompts": "a\0b.txt"}, "^prompts: "),
+        ({"prompts": "four.txt"}, r"four.txt holds 4, expected at least 5: .* 3 images of the search and the 2 of"),
+        ({"prompts": "latin.txt"}, "latin.txt is not UTF-8"),
+        ({"control_images": "nowhere"}, "^control_images: .*nowhere holds no images"),
+        ({"control_images": "two"}, r"two holds 2, expected at least 5"),
+    ],
+)
+def test_files_that_will_not_do_are_named_with_what_was_expected(
+    tmp_path: Path, everything: str, config: dict[str, str], message: str
+) -> None:
+    (tmp_path / "four.txt").write_text("a\nb\nc\nd\n")
+    (tmp_path / "latin.txt").write_bytes("é\n".encode("latin-1") * 5)
+    (tmp_path / "two").mkdir()
+    for name in "ab":
+        Image.new("L", (4, 4)).save(tmp_path / "two" / f"{name}.png")
+    with pytest.raises(ConfigError, match=message) as caught:
+        read(tmp_path, everything, **config)
+    assert caught.value.hint
