@@ -1,8 +1,6 @@
 """The straight line on a measurer whose truth is known: what is measured, what is remembered, what is concluded."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from run.synthetic import SyntheticMeasurer, latency_s, shift
@@ -11,24 +9,9 @@ from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import read_events
 from tstitch_search.measurement import MakeChunk
-from tstitch_search.quality.reference import load_reference
-from tstitch_search.run import Outcome, run_study
+from tstitch_search.run import run_study
 from tstitch_search.run.progress import Silent
 from tstitch_search.workers.inline import InlinePool
-
-
-@pytest.fixture
-def measurer(tiny_family) -> SyntheticMeasurer:
-    return SyntheticMeasurer(load_reference("reference.npz", tiny_family))
-
-
-@pytest.fixture
-def run(tiny_family, tmp_path: Path) -> Callable[..., Outcome]:
-    def run_with(measurer: SyntheticMeasurer, *overrides: str, folder: str = "run") -> Outcome:
-        study = load_study(tiny_family / "study.yaml", overrides)
-        return run_study(study, tmp_path / folder, lambda _: InlinePool(lambda: measurer), Silent())
-
-    return run_with
 
 
 def test_table_is_the_true_front_of_what_was_confirmed(run, measurer):

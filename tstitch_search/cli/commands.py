@@ -17,6 +17,7 @@ app = typer.Typer(
 
 StudyPath = Annotated[Path, typer.Argument(help="Study file, for example studies/quickstart.yaml.", metavar="STUDY")]
 TablePath = Annotated[Path, typer.Argument(help="A lookup.json.", metavar="LOOKUP")]
+RunPath = Annotated[Path, typer.Argument(help="A run folder, for example reports/quickstart.", metavar="RUN_DIR")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override one setting, for example --set quality.n_images=200.", metavar="KEY=VALUE"),
@@ -160,7 +161,7 @@ def pick(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run folder, for example reports/quickstart.", metavar="RUN_DIR")],
+    folder: RunPath,
 ) -> None:
     """Write the report of a run folder again.
 
@@ -169,6 +170,45 @@ def report(
     from tstitch_search.report import write_report
 
     print(write_report(folder))
+
+
+@app.command()
+def compare(
+    folder: RunPath,
+    first: Annotated[str, typer.Argument(help="An allocation, for example 'S*8-XL*12'.", metavar="A")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    metric: Annotated[str | None, typer.Option(help="Instead of the study's objective, for example kid.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The difference between two allocations over the same images, with its interval, or "cannot tell apart".
+
+    Example: tstitch-search compare reports/quickstart 'S*8-XL*12' 'XL*20'
+    """
+    from tstitch_search.cli.tables import print_comparison
+    from tstitch_search.run.compare import compare as compare_two
+
+    print_comparison(compare_two(folder, first, second, metric), as_json)
+
+
+@app.command()
+def requality(
+    folder: RunPath,
+    metric: Annotated[
+        str, typer.Option(help="fid, kid, inception_score, precision, recall or clip_score.", metavar="NAME")
+    ],
+    reference: Annotated[
+        str | None, typer.Option(help="Other real images to compare with: an .npz or zoo:FAMILY.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Another metric of everything that was measured, from the stored features; needs no device.
+
+    Example: tstitch-search requality reports/quickstart --metric kid
+    """
+    from tstitch_search.cli.tables import print_requality
+    from tstitch_search.run.requality import requality as compute
+
+    print_requality(compute(folder, metric, reference), as_json)
 
 
 @app.command()

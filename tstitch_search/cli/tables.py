@@ -11,8 +11,10 @@ from rich.table import Table
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.report.wording import named, plus_minus
 from tstitch_search.run import Outcome
+from tstitch_search.run.compare import Comparison
 from tstitch_search.run.headline import speed_up
 from tstitch_search.run.plan import Plan
+from tstitch_search.run.requality import Requality
 
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
@@ -84,3 +86,34 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     for label, value in plan.rows():
         shown.add_row(label, value)
     console.print(shown)
+
+
+def print_comparison(found: Comparison, as_json: bool) -> None:
+    """The difference with its interval, and what it says."""
+    low, high = found.interval_90
+    if as_json:
+        compared = {"first": str(found.first), "second": str(found.second), "metric": found.metric}
+        about = {"set": found.set_name, "interval_90": [low, high], "verdict": found.verdict}
+        print(json.dumps({**compared, **about, **asdict(found.quality)}, indent=2))
+        return
+    quality = found.quality
+    print(f"{found.first} against {found.second}, {named(found.label, quality.n_images)} on {found.set_name} images")
+    print(f"difference {plus_minus(quality.difference, quality.difference_se, sign=True)} (SE)", end=", ")
+    print(f"90 % interval {low:+.4g} to {high:+.4g}: {found.verdict}")
+
+
+def print_requality(found: Requality, as_json: bool) -> None:
+    """One row per set and allocation."""
+    if as_json:
+        rows = [{"set": name, "allocation": str(a), **asdict(quality)} for name, a, quality in found.rows]
+        print(json.dumps({"metric": found.metric.name, "rows": rows}, indent=2))
+        return
+    shown = Table(title=f"{found.metric.label}, from stored features", title_justify="left", box=box.SIMPLE_HEAD)
+    shown.add_column("allocation", no_wrap=True)
+    for name in ("images", "n", found.metric.label, "difference to the largest"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for set_name, allocation, quality in found.rows:
+        difference = plus_minus(quality.difference, quality.difference_se, sign=True)
+        values = (set_name, str(quality.n_images), plus_minus(quality.value, quality.se), difference)
+        shown.add_row(str(allocation), *values)
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(shown)

@@ -141,6 +141,9 @@ class ProxySetConfig(Model):
 
 MetricName: TypeAlias = Literal["fid", "kid", "inception_score", "precision", "recall", "clip_score"]
 
+# The metrics that compare with real images.
+COMPARING = ("fid", "kid", "precision", "recall")
+
 
 class GuardConfig(Model):
     """A second metric that an entry must not lose while it wins the objective."""
@@ -172,8 +175,23 @@ class QualityConfig(Model):
     extractor_weights: Text | None = Field(
         None, description="File with the extractor's weights; default: its own place or download."
     )
-    reference: Text = Field(description=".npz with mu and sigma of the real images' features, or zoo:FAMILY.")
+    reference: Text | None = Field(
+        None,
+        validate_default=True,
+        description="Real images: a folder, an .npz (mu and sigma, features, or images as arr_0), dataset:NAME of "
+        "torch-fidelity, or zoo:FAMILY.",
+    )
     n_images: Images = Field(1000, description="Images per allocation while searching.")
+
+    @field_validator("reference")
+    @classmethod
+    def _there_if_needed(cls, reference: str | None, info: ValidationInfo) -> str | None:
+        guard = info.data.get("guard")
+        guarded = (guard.metric,) if guard and guard.reference == "study" else ()
+        needing = [m for m in (info.data.get("objective"), *info.data.get("metrics", ()), *guarded) if m in COMPARING]
+        if reference is None and needing:
+            raise ValueError(f"reference is missing: {needing[0]} compares with real images")
+        return reference
 
     @property
     def all_metrics(self) -> tuple[MetricName, ...]:

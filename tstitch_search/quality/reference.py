@@ -1,6 +1,7 @@
 """The real images that FID compares with, as statistics of their features. numpy only: the driver reads it too."""
 
 import hashlib
+import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.files import write_whole
 from tstitch_search.quality.moments import moments_of
 from tstitch_search.zoo import PREFIX, embedded_path
 
@@ -62,6 +64,18 @@ def load_reference(text: str, near: Path) -> Reference:
     if reference is None:
         raise ConfigError(f"the reference {path} holds images only", hint="make features of them first: `run` does")
     return reference
+
+
+def save_reference(reference: Reference, path: Path) -> None:
+    """Write the reference as an .npz that `read_statistics` reads; whole or not at all."""
+    arrays = {"mu": reference.mu, "sigma": reference.sigma}
+    if reference.n_images is not None:
+        arrays["n_images"] = np.array(reference.n_images)
+    if reference.features is not None:
+        arrays["features"] = reference.features
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy types its flags, not the arrays
+    write_whole(path, content.getvalue())
 
 
 def reference_path(text: str, near: Path) -> Path:

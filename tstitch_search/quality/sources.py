@@ -13,7 +13,7 @@ DATASET = "dataset:"
 
 @dataclass(frozen=True)
 class ReferenceSource:
-    """`text` as in the study, `sha256` of the content, and what is there; at least one of the two.
+    """`text` as in the study, `sha256` of the content, and what is there.
 
     Where both are, the statistics (of the whole training set) decide FID, the images KID, precision and recall.
     """
@@ -30,12 +30,18 @@ class ReferenceSource:
         return self.images
 
 
-def open_source(text: str, near: Path, resolution: int) -> ReferenceSource:
+# Of a study whose metrics compare with no real images.
+NO_SOURCE = ReferenceSource("none", "none", statistics=None, images=None)
+
+
+def open_source(text: str | None, near: Path, resolution: int) -> ReferenceSource:
     """The source `text`: dataset:NAME, zoo:FAMILY, or a folder or .npz relative to `near`; without decoding an image.
 
     Raises EnvironmentProblem for what cannot be read, ConfigError for what is no reference or has images that are not
     `resolution` pixels wide and high.
     """
+    if text is None:
+        return NO_SOURCE
     if text.startswith(DATASET):
         dataset = RegisteredDataset(text.removeprefix(DATASET), resolution)
         return ReferenceSource(text, hashlib.sha256(text.encode()).hexdigest(), None, dataset)

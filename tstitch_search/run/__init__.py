@@ -9,6 +9,7 @@ from tstitch_search.config import Study
 from tstitch_search.lookup import LookupTable
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
+from tstitch_search.quality.reference import save_reference
 from tstitch_search.report import write_report
 from tstitch_search.run.calibrations import remember
 from tstitch_search.run.confirmation import confirm, make_strips
@@ -55,6 +56,8 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
     arrays = arrays_for(config.quality.all_metrics)
     with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays) as bench:
         reference = prepare_reference(bench, study, facts, needs_real_features(config.quality.all_metrics))
+        if reference:
+            save_reference(reference, folder.reference)
         judge = Judge(config.quality, space.anchor, reference)
         latency = calibrate(bench, study)
         remember(study, facts.key, latency.calibration)

@@ -70,6 +70,11 @@ class RunFolder:
         return self.path / "lookup.json"
 
     @property
+    def reference(self) -> Path:
+        """Statistics and some features of the real images, so that metrics can be computed from this folder alone."""
+        return self.path / "reference.npz"
+
+    @property
     def images(self) -> Path:
         """Strips of sample images, one per entry."""
         return self.path / "images"

@@ -14,7 +14,8 @@ from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.files import cache_folder, write_whole
 from tstitch_search.measurement import DescribeFeatures, ExtractReference, FeatureFacts
-from tstitch_search.quality.reference import Reference, read_statistics, require_enough, summarise
+from tstitch_search.quality.reference import Reference, read_statistics, require_enough, save_reference, summarise
+from tstitch_search.quality.sources import NO_SOURCE
 from tstitch_search.real_images import RealImages, RegisteredDataset
 from tstitch_search.run.key import StudyFacts
 from tstitch_search.run.workbench import Workbench
@@ -27,13 +28,17 @@ VERSION = 1
 USUAL_FEATURES = 2048
 
 
-def prepare_reference(bench: Workbench, study: Study, facts: StudyFacts, needs_features: bool = False) -> Reference:
-    """The study's reference; real images are turned into features first where they have not been.
+def prepare_reference(
+    bench: Workbench, study: Study, facts: StudyFacts, needs_features: bool = False
+) -> Reference | None:
+    """The study's reference, None if it has none; real images are turned into features first where they have not been.
 
     `needs_features`: some metric compares with real images themselves. Workers start only for what is not known yet.
     Raises ConfigError for images that cannot be used, too few of them, or statistics of another extractor.
     """
     source = facts.reference
+    if source is NO_SOURCE:
+        return None
     images = source.to_extract(needs_features)
     try:
         described = _describe(bench, study, facts, images)
@@ -49,6 +54,8 @@ def prepare_reference(bench: Workbench, study: Study, facts: StudyFacts, needs_f
 def state_of_reference(study: Study, facts: StudyFacts) -> str:
     """What `run` will find, or still has to do, in a few words."""
     source, images = facts.reference, facts.reference.to_extract(needs_features=False)
+    if source is NO_SOURCE:
+        return "none: no metric of the study compares with real images"
     if images is None:
         n_images = source.statistics.n_images if source.statistics else None
         return f"{source.text}: statistics of {n_images or 'an unknown number of'} images"
@@ -100,10 +107,7 @@ def _make(bench: Workbench, study: Study, facts: StudyFacts, images: RealImages,
     files = {first: chunks / f"{first:08d}.npy" for first in range(0, described.n_images, CHUNK)}
     _make_chunks(bench, images, described, files)
     made = summarise(map(np.load, files.values()), described.n_images, facts.reference.sha256)
-    assert made.features is not None
-    content = io.BytesIO()
-    np.savez(content, mu=made.mu, sigma=made.sigma, n_images=described.n_images, features=made.features)
-    write_whole(path, content.getbuffer())
+    save_reference(made, path)
     shutil.rmtree(chunks, ignore_errors=True)
     return made
 

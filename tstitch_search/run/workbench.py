@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.errors import EnvironmentProblem, MeasurementError
+from tstitch_search.errors import MeasurementError
 from tstitch_search.ledger import Event, Ledger
 from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
 from tstitch_search.quality.feature_store import FeatureStore
@@ -190,14 +190,3 @@ def _key(allocation: Allocation, chunk: Chunk) -> ChunkKey:
 
 def _key_of(event: dict[str, object]) -> ChunkKey:
     return (str(event["set"]), str(event["allocation"]), int(str(event["first"])), int(str(event["last"])))
-
-
-def require_anchor(bench: Workbench, anchor: Allocation, chunks: Sequence[Chunk], array: str) -> np.ndarray:
-    """The anchor's stored array: without it nothing can be compared."""
-    try:
-        return bench.read(anchor, chunks, array)
-    except MeasurementError as error:
-        raise EnvironmentProblem(
-            f"the largest denoiser alone could not be measured, so nothing can be compared to it ({error.message})",
-            hint="try `tstitch-search generate` with it to see the problem",
-        ) from error
