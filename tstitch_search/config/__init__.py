@@ -1,6 +1,6 @@
 """Study and search space files: YAML in, frozen and checked objects out."""
 
-from tstitch_search.config.load import json_schema, load_space, load_study, study_as_yaml
+from tstitch_search.config.load import json_schema, load_space, load_study, study_as_yaml, study_document, study_of
 from tstitch_search.config.models import SpaceConfig, Study, StudyConfig
 
 __all__ = [
@@ -11,4 +11,6 @@ __all__ = [
     "load_space",
     "load_study",
     "study_as_yaml",
+    "study_document",
+    "study_of",
 ]

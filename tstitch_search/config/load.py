@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel
 
-from tstitch_search.config.document import Document, printable, read_document
+from tstitch_search.config.document import Document, Place, parse_document, printable, read_document
 from tstitch_search.config.explain import validated
 from tstitch_search.config.models import ProxyFiles, SpaceConfig, Study, StudyConfig
 from tstitch_search.config.overrides import override, split_overrides
@@ -22,8 +22,18 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
 
     Keys that begin with `space.` override the search space. Raises ConfigError naming file, line and key.
     """
+    return _study(read_document(path), path, overrides)
+
+
+def study_of(document: Mapping[str, Any], path: Path, overrides: Sequence[str] = ()) -> Study:
+    """The study that `study_document` wrote into the file at `path`, a lookup table. Raises ConfigError naming it."""
+    text = yaml.safe_dump(dict(document), sort_keys=False)
+    return _study(parse_document(text, lambda line: Place(line, f"{path}: provenance.study")), path, overrides)
+
+
+def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
     of_study, of_space = split_overrides(overrides)
-    document = override(read_document(path), of_study)
+    document = override(document, of_study)
     if isinstance(document.value.get("search_space"), dict):
         of_study = [*of_study, *(f"search_{text}" for text in of_space)]
         document = override(document, of_study)
@@ -65,20 +75,26 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> SpaceConfig:
     return validated(SpaceConfig, document, overrides, "space")
 
 
-def study_as_yaml(study: Study, folder: Path) -> str:
-    """The study as one file for `folder`: every default written out, the search space and the overrides included.
+def study_document(study: Study, folder: Path) -> dict[str, Any]:
+    """The study for a file in `folder`: every default written out, the search space included.
 
-    It loads as the same study; paths that lead to files are made relative to `folder`.
+    Paths that lead to files are made relative to `folder`.
     """
     document, space = study.config.model_dump(mode="json"), study.space.model_dump(mode="json")
-    quality, near = document["quality"], study.study_path.parent
-    for key in ("reference", "extractor_weights"):
-        quality[key] = _moved(quality[key], near, folder)
+    of_study = [("quality", "reference"), ("quality", "extractor_weights"), ("proxy_set", "labels")]
+    of_study += [("proxy_set", "prompts"), ("proxy_set", "control_images")]
+    for section, key in of_study:
+        document[section][key] = _moved(document[section][key], study.study_path.parent, folder)
     for part, key in [(space, "pipeline"), *((denoiser, "weights") for denoiser in space["denoisers"])]:
         part[key] = _moved(part[key], study.space_path.parent, folder)
-    document["search_space"] = space
+    return {**document, "search_space": space}
+
+
+def study_as_yaml(study: Study, folder: Path) -> str:
+    """The study as one file for `folder`, with what was overridden as a comment. It loads as the same study."""
     given = "".join(f"# with --set {json.dumps(text)}\n" for text in study.overrides)
     header = "# The study as it ran: every default written out, the search space and the overrides included.\n"
+    document = study_document(study, folder)
     return header + given + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
 
 
