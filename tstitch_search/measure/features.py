@@ -45,13 +45,12 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
 def load_extractor(
     name: str, weights: Path | None, device: torch.device, arrays: Sequence[str] = ("features",)
 ) -> Extractor:
-    """The extractor `name` on `device`, giving `arrays`: "features" (the layer FID takes), "logits" (the Inception
-    score's).
+    """The extractor `name` on `device`, giving `arrays`.
 
-    `name` is one of torch-fidelity's, the zoo's, or `module:Class` of a FeatureExtractorBase that Python can import.
-    Without `weights` torch-fidelity looks in its own place, then downloads. It unpickles weight files: give it only
-    such as you trust. Raises ConfigError for a name or class that will not do, EnvironmentProblem for weights that are
-    missing or bad.
+    "features" is the layer that torch-fidelity takes for FID, "logits" that for the Inception score. `name` is one of
+    torch-fidelity's, the zoo's, or `module:Class` of a FeatureExtractorBase that Python can import. Without `weights`
+    torch-fidelity looks in its own place, then downloads. It unpickles weight files: give it only such as you trust.
+    Raises ConfigError for a name or class that will not do, EnvironmentProblem for weights that are missing or bad.
     """
     if name not in FEATURE_EXTRACTORS_REGISTRY:
         _register(name)
