@@ -63,7 +63,7 @@ def test_the_search_space_can_be_another_file(tmp_path: Path) -> None:
         ("n_images=50", "--set n_images=50: unknown key n_images, did you mean quality.n_images or confirm.n_images?"),
         ("space.n_step=50", "--set space.n_step=50: unknown key n_step, did you mean n_steps?"),
         ("quality.n_images=few", '--set quality.n_images=few: quality.n_images: got "few", expected a whole number'),
-        ("quality={n_images: 50}", "--set quality={n_images: 50}: quality.reference is missing"),
+        ("quality={n_images: 50}", "--set quality={n_images: 50}: quality: reference is missing"),
         ("name.first=x", '--set name.first=x: name: got {"first": "x"}, expected text'),
         (
             "space.denoisers.0.name=x",

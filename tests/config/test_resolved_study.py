@@ -33,7 +33,7 @@ names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.+]{0,9}", fullmatch=True)
 file_names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}", fullmatch=True)
 whole = st.integers(3, 2**53)
 images = st.integers(20, 1_000_000)
-metric_names = st.sampled_from(get_args(MetricName))
+metric_names = st.sampled_from([name for name in get_args(MetricName) if name != "clip_score"])  # wants a file
 shares = st.floats(0, 1)
 seconds = st.floats(0, exclude_min=True, allow_infinity=False)
 

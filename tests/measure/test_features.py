@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
-from tstitch_search.measure.features import count_features, extract, load_extractor, to_uint8
+from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
 from tstitch_search.quality.reference import Reference
 
 CPU = torch.device("cpu")
@@ -218,3 +218,18 @@ def test_inception_weights_that_cannot_be_downloaded_are_named_with_their_place(
 
 def test_an_extractor_says_how_many_features_it_gives(tiny_family: Path) -> None:
     assert count_features(load_extractor("fashion-cnn", tiny_family / "features.safetensors", CPU)) == 64
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 8, 8), (2, 2, 8, 8), (3, 8, 8)])
+def test_images_of_another_number_of_channels_are_refused(shape):
+    with pytest.raises(MeasurementError, match="expected images of shape"):
+        to_uint8(torch.rand(shape))
+
+
+def test_an_image_of_one_colour_is_refused_by_its_index():
+    images = torch.randint(0, 255, (5, 3, 8, 8), dtype=torch.uint8)
+    require_content(images, first=100)
+    images[2] = torch.tensor([7, 9, 200], dtype=torch.uint8)[:, None, None]
+    images[4] = 0
+    with pytest.raises(MeasurementError, match="image 102 is of one colour all over, and 1 more of 5"):
+        require_content(images, first=100)

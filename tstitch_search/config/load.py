@@ -38,6 +38,7 @@ def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
         of_study = [*of_study, *(f"search_{text}" for text in of_space)]
         document = override(document, of_study)
     config = validated(StudyConfig, document, of_study, "study")
+    _require_prompts(config, document)
     if isinstance(config.search_space, SpaceConfig):
         space, space_path = config.search_space, path
     else:
@@ -57,6 +58,14 @@ def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
         overrides=tuple(overrides),
         proxy_files=_proxy_files(config, space, path.parent, document),
     )
+
+
+def _require_prompts(config: StudyConfig, document: Document) -> None:
+    if "clip_score" in config.quality.all_metrics and config.proxy_set.prompts is None:
+        raise ConfigError(
+            f"{document.place(('quality',)).label}: quality: clip_score needs prompts, got no proxy_set.prompts",
+            hint="name a file of prompts, or take another metric",
+        )
 
 
 def _proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: Document) -> ProxyFiles:
@@ -82,7 +91,7 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
     """
     document, space = study.config.model_dump(mode="json"), study.space.model_dump(mode="json")
     of_study = [("quality", "reference"), ("quality", "extractor_weights"), ("proxy_set", "labels")]
-    of_study += [("proxy_set", "prompts"), ("proxy_set", "control_images")]
+    of_study += [("proxy_set", "prompts"), ("proxy_set", "control_images"), ("quality", "clip_model")]
     for section, key in of_study:
         document[section][key] = _moved(document[section][key], study.study_path.parent, folder)
     for part, key in [(space, "pipeline"), *((denoiser, "weights") for denoiser in space["denoisers"])]:

@@ -181,6 +181,9 @@ class QualityConfig(Model):
         description="Real images: a folder, an .npz (mu and sigma, features, or images as arr_0), dataset:NAME of "
         "torch-fidelity, or zoo:FAMILY.",
     )
+    clip_model: Text = Field(
+        "openai/clip-vit-large-patch14", description="CLIP model for clip_score: hub id, or folder of save_pretrained."
+    )
     n_images: Images = Field(1000, description="Images per allocation while searching.")
 
     @field_validator("reference")

@@ -11,12 +11,13 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import Study
 from tstitch_search.errors import MeasurementError
+from tstitch_search.measure.clip_score import clip_scores, load_clip
 from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.datasets import batches_of, count_images
 from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import family_of
-from tstitch_search.measure.features import count_features, extract, load_extractor, to_uint8
+from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
 from tstitch_search.measure.latency import calibrate, time_allocations
 from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.members import load_members
@@ -76,8 +77,10 @@ class StudyMeasurer:
     def _load_quality(self) -> None:
         quality, near = self._config.quality, self._study.study_path.parent
         weights = near / quality.extractor_weights if quality.extractor_weights else None
-        arrays = [name for name in arrays_for(quality.all_metrics) if name != "clip_score"]
-        self._extractor = load_extractor(quality.extractor, weights, self._device, arrays)
+        arrays = arrays_for(quality.all_metrics)
+        extracted = [name for name in arrays if name != "clip_score"]
+        self._extractor = load_extractor(quality.extractor, weights, self._device, extracted)
+        self._clip = load_clip(quality.clip_model, near, self._device) if "clip_score" in arrays else None
 
     def do(self, job: Job) -> Answer:
         """The answer to `job`. Raises MeasurementError when this allocation cannot be measured."""
@@ -103,9 +106,19 @@ class StudyMeasurer:
 
     def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
         started = time.perf_counter()
-        made = [extract(self._extractor, to_uint8(images)) for images in self._batches(allocation, chunk)]
+        made = [self._arrays_of(images, part) for part, images in self._batches(allocation, chunk)]
         arrays = {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
         return ChunkFeatures(arrays, time.perf_counter() - started)
+
+    def _arrays_of(self, images: torch.Tensor, chunk: Chunk) -> dict[str, np.ndarray]:
+        """What is kept of the images, as the study's metrics need it."""
+        exact = to_uint8(images)
+        require_content(exact, chunk.first)
+        arrays = extract(self._extractor, exact)
+        if self._clip:
+            prompts = [condition.prompt or "" for condition in self._proxy_set.conditions_of(chunk)]
+            arrays["clip_score"] = clip_scores(self._clip, exact, prompts)
+        return arrays
 
     def _extract_reference(self, images: RealImages) -> np.ndarray:
         batches = batches_of(images, self._config.workers.device_batch_size)
@@ -113,14 +126,15 @@ class StudyMeasurer:
         return np.concatenate([extract(self._extractor, images)["features"] for images in tensors])
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
-        batches = [to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for images in self._batches(allocation, chunk)]
-        return np.concatenate(batches)
+        batches = [to_uint8(images) for _, images in self._batches(allocation, chunk)]
+        return np.concatenate([images.permute(0, 2, 3, 1).cpu().numpy() for images in batches])
 
-    def _batches(self, allocation: Allocation, chunk: Chunk) -> Iterator[torch.Tensor]:
+    def _batches(self, allocation: Allocation, chunk: Chunk) -> Iterator[tuple[Chunk, torch.Tensor]]:
         """The chunk's images (n, c, h, w) in [0, 1], in device batches. The batch an image is in does not change it."""
         size = self._config.workers.device_batch_size
         for first in range(chunk.first, chunk.last, size):
-            yield self._sample(allocation, Chunk(chunk.set_name, first, min(first + size, chunk.last)))
+            part = Chunk(chunk.set_name, first, min(first + size, chunk.last))
+            yield part, self._sample(allocation, part)
 
     def _sample(self, allocation: Allocation, images: Chunk) -> torch.Tensor:
         self._denoiser.set_allocation(allocation)

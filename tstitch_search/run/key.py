@@ -60,6 +60,7 @@ def resolve_facts(study: Study) -> StudyFacts:
         "quality.features_dtype": config.quality.features_dtype,
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
+        **({"quality.clip_model": config.quality.clip_model} if "clip_score" in config.quality.all_metrics else {}),
         "quality.reference": reference.sha256,
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
