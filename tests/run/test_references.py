@@ -302,3 +302,17 @@ def test_a_whole_study_runs_against_a_folder_and_again_without_a_worker(tiny_fam
     second = run_study(study, tmp_path / "run", lambda _: InlinePool(no_measurer), Silent())
     assert (first.n_new > 0, second.n_new) == (True, 0)
     assert second.table == first.table
+
+
+def test_once_a_faulty_folder_is_mended_the_same_command_goes_on(tiny_family, tmp_path, measurer):
+    truncated(tmp_path / "real")
+    study = load_study(tiny_family / "study.yaml", [f"quality.reference={tmp_path / 'real'}"])
+
+    def run() -> None:
+        run_study(study, tmp_path / "run", lambda _: InlinePool(lambda: measurer), Silent())
+
+    with pytest.raises(ConfigError, match=r"0033\.png"):
+        run()
+    (tmp_path / "real" / "0033.png").unlink()
+    run()
+    assert (tmp_path / "run" / "lookup.json").exists()
