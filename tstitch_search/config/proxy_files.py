@@ -14,7 +14,6 @@ from typing import Any
 
 from tstitch_search.config.models import ProxyFiles, ProxySetConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.real_images import list_images
 
 # What an image of each family is made from, of all that a proxy set can give.
 TAKES = {"dit": ("labels",)}
@@ -128,6 +127,8 @@ def _parsed(key: str, path: Path, content: bytes, parse: Callable[[Path, str], S
 
 
 def _control_images(folder: Path, n_search: int, n_confirm: int) -> tuple[Path, ...]:
+    from tstitch_search.real_images import list_images  # numpy and Pillow, which `pick` does without
+
     try:
         paths = [folder / name for name in list_images(folder)]
     except ConfigError as error:
