@@ -278,14 +278,19 @@ def test_an_unknown_dataset_is_refused_with_the_known_ones(prepare, measurer):
 
 
 def test_plan_says_what_is_still_to_be_made(tiny_family, real, prepare, measurer, tmp_path):
-    def planned(source: object) -> str:
-        study = load_study(tiny_family / "study.yaml", [f"quality.reference={source}"])
+    def planned(source: object, *settings: str) -> str:
+        study = load_study(tiny_family / "study.yaml", [f"quality.reference={source}", *settings])
         return plan_study(study, tmp_path / "run", None, Silent()).reference
 
     assert planned(real) == f"{real}: features of {N} images still to be made, once"
     prepare(real, measurer)
     assert planned(real) == f"{real}: features of {N} images, made before"
     assert planned("reference.npz") == "reference.npz: statistics of 200 images"
+    np.savez(tmp_path / "adm.npz", arr_0=PIXELS[:30], mu=np.zeros(64), sigma=np.eye(64), n_images=9)
+    assert planned(tmp_path / "adm.npz").endswith("adm.npz: statistics of 9 images")
+    assert planned(tmp_path / "adm.npz", "quality.metrics=[kid]").endswith(
+        "features of 30 images still to be made, once"
+    )
     assert planned("dataset:cifar10-train").endswith("features of all images still to be made, once")
     with pytest.raises(EnvironmentProblem, match="cannot read the reference"):
         planned("missing.npz")

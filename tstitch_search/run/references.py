@@ -54,9 +54,9 @@ def prepare_reference(
     return replace(source.statistics, features=made.features) if source.statistics else made
 
 
-def state_of_reference(study: Study, facts: StudyFacts) -> str:
+def state_of_reference(study: Study, facts: StudyFacts, needs_features: bool = False) -> str:
     """What `run` will find, or still has to do, in a few words."""
-    source, images = facts.reference, facts.reference.to_extract(needs_features=False)
+    source, images = facts.reference, facts.reference.to_extract(needs_features)
     if source is NO_SOURCE:
         return "none: no metric of the study compares with real images"
     if images is None:
