@@ -59,9 +59,8 @@ def test_the_hash_is_of_names_and_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "bmp"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
 def test_colour_grey_palette_and_bits_become_rgb(tmp_path: Path, suffix: str, mode: str) -> None:
-    if (suffix, mode) in {("jpg", "P"), ("jpeg", "P")}:
-        pytest.skip("JPEG has no palettes")
     path = tmp_path / f"x.{suffix}"
+    mode = "L" if mode == "P" and suffix in ("jpg", "jpeg") else mode  # JPEG has no palettes
     Image.new("RGB", (R, R), (255, 255, 255)).convert(mode).save(path)
     found = read_image(path, R)
     assert (found.shape, found.dtype) == ((R, R, 3), np.uint8)

@@ -102,7 +102,8 @@ def test_folder_of_another_study_is_refused_naming_what_differs(family: Path, tm
         "key": {"dtype": "float16"},
     }
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "ledger.jsonl").write_text(json.dumps(opened) + "\n")
+    measured = {"event": "calibration", "at": "2026-01-01T00:00:01+00:00"}
+    (tmp_path / "run" / "ledger.jsonl").write_text(f"{json.dumps(opened)}\n{json.dumps(measured)}\n")
     error = plan(family / "study.yaml", "-o", str(tmp_path / "run"))
     assert error.exit_code == 2
     assert "dtype: float16 there, float32 now" in str(error)

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tstitch_search.config import proxy_files
 from tstitch_search.config.models import ProxyFiles, ProxySetConfig
 from tstitch_search.config.proxy_files import parse_labels, parse_prompts, read_proxy_files
 from tstitch_search.errors import ConfigError
@@ -18,31 +17,22 @@ from tstitch_search.errors import ConfigError
 N_SEARCH, N_CONFIRM = 3, 2
 
 
-@pytest.fixture
-def everything(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a family that takes all a proxy set can give."""
-    monkeypatch.setitem(proxy_files.TAKES, "everything", ("labels", "prompts", "negative_prompt", "control_images"))
-    return "everything"
-
-
-def read(folder: Path, family: str, **config: Any) -> ProxyFiles:
-    return read_proxy_files(ProxySetConfig(**config), family, 10, N_SEARCH, N_CONFIRM, folder)
+def read(folder: Path, **config: Any) -> ProxyFiles:
+    return read_proxy_files(ProxySetConfig(**config), 10, N_SEARCH, N_CONFIRM, folder)
 
 
 def test_without_files_there_is_nothing_to_read(tmp_path: Path) -> None:
-    assert read(tmp_path, "dit", labels="random") == ProxyFiles(n_search=N_SEARCH)
+    assert read(tmp_path, labels="random") == ProxyFiles(n_search=N_SEARCH)
 
 
-def test_as_many_entries_are_kept_as_the_study_has_images_and_the_files_are_hashed(
-    tmp_path: Path, everything: str
-) -> None:
+def test_as_many_entries_are_kept_as_the_study_has_images_and_the_files_are_hashed(tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("".join(f"{i}\n" for i in range(9)))
     (tmp_path / "prompts.txt").write_text("\ufeffa shoe\r\n bag \nhat\ncoat\nshirt\ndress\n\n")
     (tmp_path / "edges" / "deeper").mkdir(parents=True)
     for name in ("b.png", "deeper/a.png", "a.jpg", "c.bmp", "d.webp", "e.PNG"):
         Image.new("RGB", (4, 4)).save(tmp_path / "edges" / name)
     (tmp_path / "edges" / "notes.txt").write_text("no image")
-    found = read(tmp_path, everything, labels="labels", prompts="prompts.txt", control_images="edges")
+    found = read(tmp_path, labels="labels", prompts="prompts.txt", control_images="edges")
     assert found.n_search == N_SEARCH
     assert found.labels == (0, 1, 2, 3, 4)
     assert found.prompts == ("a shoe", "bag", "hat", "coat", "shirt")
@@ -114,7 +104,7 @@ def test_what_is_no_label_is_refused_with_its_line(line: str) -> None:
     ],
 )
 def test_files_that_will_not_do_are_named_with_what_was_expected(
-    tmp_path: Path, everything: str, config: dict[str, str], message: str
+    tmp_path: Path, config: dict[str, str], message: str
 ) -> None:
     (tmp_path / "four.txt").write_text("a\nb\nc\nd\n")
     (tmp_path / "latin.txt").write_bytes("é\n".encode("latin-1") * 5)
@@ -122,5 +112,5 @@ def test_files_that_will_not_do_are_named_with_what_was_expected(
     for name in "ab":
         Image.new("L", (4, 4)).save(tmp_path / "two" / f"{name}.png")
     with pytest.raises(ConfigError, match=message) as caught:
-        read(tmp_path, everything, **config)
+        read(tmp_path, **config)
     assert caught.value.hint

@@ -103,6 +103,18 @@ def test_the_device_batch_changes_no_image_by_more_than_one_level(
     assert np.abs(images(other, MIXED, chunk) - images(measurer, MIXED, chunk)).max() <= 1
 
 
+def test_labels_from_a_file_make_the_images_of_these_labels(
+    tiny_family: Path, measurer: StudyMeasurer, tmp_path: Path
+) -> None:
+    drawn = [measurer._proxy_set.labels_of(Chunk(name, 0, n)) for name, n in (("search", 20), ("confirm", 40))]
+    (tmp_path / "labels.txt").write_text("".join(f"{label}\n" for labels in drawn for label in labels))
+    given = [f"proxy_set.labels={tmp_path / 'labels.txt'}"]
+    from_file = loaded(load_study(tiny_family / "study.yaml", given))
+    for name in ("search", "confirm"):
+        chunk = Chunk(name, 0, 4)
+        assert np.array_equal(images(from_file, MIXED, chunk), images(measurer, MIXED, chunk))
+
+
 def test_half_precision_makes_nearly_the_same_images(study: Study, measurer: StudyMeasurer) -> None:
     half = loaded(with_workers(study, dtype="bfloat16"))
     chunk = Chunk("search", 0, 4)

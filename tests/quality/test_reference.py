@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.quality.reference import load_reference
+from tstitch_search.quality.reference import load_reference, summarise
 
 D = 4
 
@@ -75,3 +75,14 @@ def test_one_plain_array_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named_with_its_place(tmp_path: Path, text: str) -> None:
     with pytest.raises(EnvironmentProblem, match=f"cannot read the reference '{text}' at "):
         load_reference(text, tmp_path)
+
+
+def test_of_very_many_images_ten_thousand_evenly_spread_keep_their_features() -> None:
+    rows = np.random.default_rng(0).normal(size=(25_000, 2)).astype(np.float32)
+    found = summarise(np.array_split(rows, 7), len(rows), sha256="")
+    exact = rows.astype(np.float64)
+    np.testing.assert_allclose(found.mu, exact.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.sigma, np.cov(exact, rowvar=False), rtol=1e-12)
+    assert found.n_images == 25_000
+    assert found.features is not None
+    assert np.array_equal(found.features, rows[np.arange(10_000) * 5 // 2])

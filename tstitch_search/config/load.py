@@ -13,7 +13,7 @@ from tstitch_search.config.document import Document, Place, parse_document, prin
 from tstitch_search.config.explain import validated
 from tstitch_search.config.models import ProxyFiles, SpaceConfig, Study, StudyConfig
 from tstitch_search.config.overrides import override, split_overrides
-from tstitch_search.config.proxy_files import read_proxy_files
+from tstitch_search.config.proxy_files import check_family, read_proxy_files
 from tstitch_search.errors import ConfigError
 
 
@@ -71,7 +71,8 @@ def _require_prompts(config: StudyConfig, document: Document) -> None:
 def _proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: Document) -> ProxyFiles:
     n_search, n_confirm = config.quality.n_images, config.confirm.n_images
     try:
-        return read_proxy_files(config.proxy_set, space.family, space.n_classes, n_search, n_confirm, near)
+        check_family(config.proxy_set, space.family)
+        return read_proxy_files(config.proxy_set, space.n_classes, n_search, n_confirm, near)
     except ConfigError as error:
         key = error.message.partition(":")[0]
         place = document.place(("proxy_set", key)).label

@@ -14,7 +14,6 @@ from typing import Any
 
 from tstitch_search.config.models import ProxyFiles, ProxySetConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.real_images import list_images
 
 # What an image of each family is made from, of all that a proxy set can give.
 TAKES = {"dit": ("labels",)}
@@ -22,20 +21,22 @@ TAKES = {"dit": ("labels",)}
 DRAWN = ("balanced", "random")
 
 
-def read_proxy_files(
-    config: ProxySetConfig, family: str, n_classes: int, n_search: int, n_confirm: int, near: Path
-) -> ProxyFiles:
-    """The entries of both sets; paths are relative to `near`.
-
-    Raises ConfigError, its message beginning with the key, for what the family does not take, and for a file that
-    cannot be read, holds something else or too little.
-    """
+def check_family(config: ProxySetConfig, family: str) -> None:
+    """Nothing, when the family takes all that is given. Raises ConfigError, its message beginning with the key."""
     given = [key for key in ("prompts", "negative_prompt", "control_images") if getattr(config, key) is not None]
     if refused := [key for key in given if key not in TAKES[family]]:
         raise ConfigError(
             f"{refused[0]}: the family {family!r} does not take it, only {', '.join(TAKES[family])}",
             hint=f"remove proxy_set.{refused[0]}",
         )
+
+
+def read_proxy_files(config: ProxySetConfig, n_classes: int, n_search: int, n_confirm: int, near: Path) -> ProxyFiles:
+    """The entries of both sets; paths are relative to `near`.
+
+    Raises ConfigError, its message beginning with the key, for a file that cannot be read, holds something else or too
+    little.
+    """
     hashes: list[tuple[str, str]] = []
     folder = config.control_images
 
@@ -126,6 +127,8 @@ def _parsed(key: str, path: Path, content: bytes, parse: Callable[[Path, str], S
 
 
 def _control_images(folder: Path, n_search: int, n_confirm: int) -> tuple[Path, ...]:
+    from tstitch_search.real_images import list_images  # numpy and Pillow, which `pick` does without
+
     try:
         paths = [folder / name for name in list_images(folder)]
     except ConfigError as error:

@@ -6,16 +6,17 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 from tstitch_search.config import Study, study_as_yaml
 from tstitch_search.errors import ConfigError
 from tstitch_search.files import make_folder, write_whole
-from tstitch_search.ledger import LEDGER_VERSION, Ledger
+from tstitch_search.ledger import LEDGER_VERSION, Event, Ledger
 
 PACKAGES = (
     "tstitch-search",
@@ -82,13 +83,24 @@ class RunFolder:
 
 def _claim(path: Path, ledger: Ledger, study: Study, key: Key) -> None:
     """Write what the folder is about, unless it is about something else."""
-    opened = ledger.last("opened")
-    if opened is None:
+    bound_to = key_of_measurements(ledger.events)
+    if bound_to is not None:
+        require_same_key(path, bound_to, key)
+    elif (opened := ledger.last("opened")) is None or opened["key"] != key:
         ledger.append("opened", ledger_version=LEDGER_VERSION, study=study.config.name, key=dict(key))
-    else:
-        require_same_key(path, opened["key"], key)
     write_whole(path / "study.resolved.yaml", study_as_yaml(study, path).encode())
     write_whole(path / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
+
+
+def key_of_measurements(events: Iterable[Event]) -> Key | None:
+    """The key that the measurements among a ledger's events belong to; None while there are none."""
+    opened = None
+    for event in events:
+        if event["event"] == "opened":
+            opened = event
+        elif event["event"] != "loaded" and opened:
+            return cast(Key, opened["key"])
+    return None
 
 
 def environment() -> dict[str, object]:

@@ -11,8 +11,9 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.machine import count_cores, count_gpus
 from tstitch_search.measurement import Calibrate, Calibration
+from tstitch_search.quality.metrics import needs_real_features
 from tstitch_search.run.calibrations import recall, remember
-from tstitch_search.run.folder import require_same_key
+from tstitch_search.run.folder import key_of_measurements, require_same_key
 from tstitch_search.run.key import StudyFacts, resolve_facts
 from tstitch_search.run.prices import price
 from tstitch_search.run.progress import Progress
@@ -82,7 +83,7 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
         device_seconds=cost.device_seconds,
         disk_mb=cost.disk_mb(feature_dim=feature_dim(study, facts)),
         basis=basis,
-        reference=state_of_reference(study, facts),
+        reference=state_of_reference(study, facts, needs_real_features(study.config.quality.all_metrics)),
         denoisers={name: member.n_parameters for name, member in facts.members.items()},
     )
 
@@ -98,9 +99,9 @@ def _require_usable(folder: Path, facts: StudyFacts) -> None:
             f"cannot write into {existing}: {error.strerror}", hint="choose a writable folder with --output"
         ) from error
     if (folder / "ledger.jsonl").exists():
-        opened = next((e for e in read_events(folder / "ledger.jsonl") if e["event"] == "opened"), None)
-        if opened:
-            require_same_key(folder, opened["key"], facts.key)
+        bound_to = key_of_measurements(read_events(folder / "ledger.jsonl"))
+        if bound_to is not None:
+            require_same_key(folder, bound_to, facts.key)
 
 
 def _calibration(

@@ -40,20 +40,23 @@ def prepare_reference(
     if source is NO_SOURCE:
         return None
     images = source.to_extract(needs_features)
-    try:
-        described = _describe(bench, study, facts, images)
-        if images is None:
-            assert source.statistics is not None
-            return source.statistics
-        made = recall(study, facts) or _make(bench, study, facts, images, described)
-    except MeasurementError as error:
-        raise ConfigError(f"the reference {source.text!r}: {error}") from error
+    made = recall(study, facts) if images else None
+    if not bench.ledger.last("reference") or (images and not made):
+        try:
+            described = _describe(bench, study, facts, images)
+            made = _make(bench, study, facts, images, described) if images and not made else made
+        except MeasurementError as error:
+            raise ConfigError(f"the reference {source.text!r}: {error}") from error
+        bench.ledger.append("reference", n_features=described.n_features, n_images=described.n_images)
+    if made is None:
+        assert source.statistics is not None  # a source has images or statistics
+        return source.statistics
     return replace(source.statistics, features=made.features) if source.statistics else made
 
 
-def state_of_reference(study: Study, facts: StudyFacts) -> str:
+def state_of_reference(study: Study, facts: StudyFacts, needs_features: bool = False) -> str:
     """What `run` will find, or still has to do, in a few words."""
-    source, images = facts.reference, facts.reference.to_extract(needs_features=False)
+    source, images = facts.reference, facts.reference.to_extract(needs_features)
     if source is NO_SOURCE:
         return "none: no metric of the study compares with real images"
     if images is None:
@@ -81,10 +84,7 @@ def recall(study: Study, facts: StudyFacts) -> Reference | None:
 
 
 def _describe(bench: Workbench, study: Study, facts: StudyFacts, images: RealImages | None) -> FeatureFacts:
-    """What the ledger, or else a worker, says of the features. Raises ConfigError when the reference does not fit."""
-    known = bench.ledger.last("reference")
-    if known and (images is None or known["n_images"]):
-        return FeatureFacts(known["n_features"], known["n_images"])
+    """What a worker says of the features. Raises ConfigError when the reference does not fit them."""
     described = bench.alone(DescribeFeatures(images))
     assert isinstance(described, FeatureFacts)
     statistics = facts.reference.statistics
@@ -96,7 +96,6 @@ def _describe(bench: Workbench, study: Study, facts: StudyFacts, images: RealIma
             f"the reference {facts.reference.text!r} has {len(statistics.mu)}",
             hint="make quality.reference with the same extractor",
         )
-    bench.ledger.append("reference", n_features=described.n_features, n_images=described.n_images)
     return described
 
 

@@ -130,6 +130,8 @@ class Workbench:
                     raise MeasurementError(finished.error or "a worker gave no answer")
                 yield finished.job, finished.answer
             self.progress.tick()
+            for loaded in pool.reloads():
+                self._record_loaded(loaded)
 
     def _workers(self) -> WorkerPool:
         if not self._started:
