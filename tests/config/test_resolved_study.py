@@ -28,7 +28,7 @@ from tstitch_search.errors import ConfigError
 
 QUICKSTART = Path(__file__).parents[2] / "studies" / "quickstart.yaml"
 
-text = st.text(min_size=1, max_size=30)
+text = st.text(max_size=30).map("no path: {}".format)
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.+]{0,9}", fullmatch=True)
 file_names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}", fullmatch=True)
 whole = st.integers(3, 2**53)
