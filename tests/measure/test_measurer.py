@@ -135,16 +135,18 @@ def test_the_same_job_gives_the_same_answer_after_any_other(measurer: StudyMeasu
     assert np.array_equal(images(measurer, MIXED, chunk), first)
 
 
-def test_calibration_says_what_was_timed_and_gives_the_threads_back(measurer: StudyMeasurer) -> None:
+def test_calibration_says_what_was_timed_and_gives_the_threads_back(measurer: StudyMeasurer, tiny_family: Path) -> None:
     threads = torch.get_num_threads()
     found = measurer.do(Calibrate(("S", "B", "XL"), 4, 3))
     assert isinstance(found, Calibration)
-    assert list(found.step_s) == list(found.step_se) == ["S", "B", "XL"]
+    assert list(found.step_s) == list(found.step_se) == list(found.switch_s) == ["S", "B", "XL"]
     assert all(s > 0 for s in found.step_s.values())
     assert (found.batch_size, found.n_repeats) == (2, 3)
     assert found.device.startswith(measurer.device)
     assert min(found.fixed_s, found.fixed_se, found.spread) >= 0
-    assert found.peak_memory_mb > 0
+    on_disk = {n: (tiny_family / n / "diffusion_pytorch_model.safetensors").stat().st_size for n in found.weights_mb}
+    assert found.weights_mb == {name: size / 1e6 for name, size in on_disk.items()}
+    assert 0 < found.member_memory_mb["S"] < found.member_memory_mb["XL"] < found.peak_memory_mb < 100
     assert torch.get_num_threads() == threads
 
 
@@ -152,7 +154,8 @@ def test_front_members_are_timed_in_the_order_asked(measurer: StudyMeasurer) -> 
     answer = measurer.do(TimeAllocations((MIXED, Allocation.parse("S*4")), n_repeats=3))
     assert isinstance(answer, AllocationTimes)
     assert [len(t.seconds) for t in answer.times] == [3, 3]
-    assert all(s > 0 for t in answer.times for s in t.seconds)
+    assert all(s > 0 for t in answer.times for s in (*t.seconds, *t.predicted_s))
+    assert answer.times[0].peak_memory_mb > answer.times[1].peak_memory_mb > 0
 
 
 def test_the_published_fid_is_that_of_the_studys_reference(measurer: StudyMeasurer, tiny_family: Path) -> None:

@@ -175,6 +175,9 @@ class LatencyConfig(Model):
     batch_size: Whole = Field(8, description="Images per timed batch, as at deploy time.", ge=1)
     n_repeats: Whole = Field(5, description="Timed repeats, interleaved over denoisers; the median counts.", ge=3)
     threads: Whole | None = Field(None, description="CPU threads while timing on CPU; default: all cores.", ge=1)
+    max_spread: Fraction = Field(
+        0.1, description="The run says so when repeats of a step differ by more than this share, for example 10%."
+    )
 
 
 class WorkersConfig(Model):

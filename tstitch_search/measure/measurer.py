@@ -16,9 +16,10 @@ from tstitch_search.measure.device import cpu_threads, device_name, resolve_devi
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import family_of
 from tstitch_search.measure.features import check_dimensions, extract, load_extractor, published_fid, to_uint8
-from tstitch_search.measure.latency import calibrate, time_allocations
-from tstitch_search.measure.locate import first_line
+from tstitch_search.measure.latency import Stand, calibrate, time_allocations
+from tstitch_search.measure.locate import first_line, weights_mb
 from tstitch_search.measure.members import load_members
+from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measurement import (
     AllocationTimes,
@@ -60,7 +61,9 @@ class StudyMeasurer:
         if self._threads:
             torch.set_num_threads(self._threads)
         near, dtype = self._study.space_path.parent, getattr(torch, self._config.workers.dtype)
-        members, load_s = load_members(check_space(self._space, near), self._device, dtype)
+        facts = check_space(self._space, near)
+        members, load_s = load_members(facts, self._device, dtype)
+        self._weights_mb = {name: weights_mb(member.path) for name, member in facts.items()}
         self._denoiser = self._family.stitch(members)
         self._pipeline = self._family.load_pipeline(self._space, near, self._denoiser, self._device, dtype)
         self._load_quality()
@@ -113,12 +116,23 @@ class StudyMeasurer:
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
         """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""
-        batch_size, threads = self._config.latency.batch_size, timing_threads(self._config.latency.threads)
-        device = self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads"
+        threads = timing_threads(self._config.latency.threads)
         with cpu_threads(threads):
-            if isinstance(job, Calibrate):
-                return calibrate(job, self._run_batch, clock_of(self._device), device, batch_size)
-            return time_allocations(job, self._run_batch, clock_of(self._device))
+            stand = self._stand(threads)
+            return calibrate(job, stand) if isinstance(job, Calibrate) else time_allocations(job, stand)
+
+    def _stand(self, threads: int) -> Stand:
+        members = zip(self._denoiser.names, self._denoiser.members, strict=True)
+        return Stand(
+            run=self._run_batch,
+            clock=clock_of(self._device),
+            memory=memory_of(self._device),
+            device=self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads",
+            batch_size=self._config.latency.batch_size,
+            weights_mb=self._weights_mb,
+            resident_mb={name: tensors_mb([member]) for name, member in members},
+            shared_mb=tensors_mb([self._pipeline.vae]),
+        )
 
     def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
         self._denoiser.on_step = on_step

@@ -137,6 +137,19 @@ def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
         name: 2 * (m.n_parameters or 0) * (m.sample_size / 2) ** 2 * batch_size * guided / flops_per_s
         for name, m in facts.members.items()
     }
-    nothing_known = dict.fromkeys(step_s, 0.0)
-    fixed_s = max(step_s.values())
-    return Calibration(step_s, nothing_known, fixed_s, 0.0, 0.0, 0.0, "unknown", batch_size, 0)
+    nothing = dict.fromkeys(step_s, 0.0)
+    return Calibration(
+        step_s=step_s,
+        step_se=nothing,
+        switch_s=nothing,
+        switch_se=nothing,
+        fixed_s=max(step_s.values()),
+        fixed_se=0.0,
+        spread=0.0,
+        peak_memory_mb=0.0,
+        member_memory_mb=nothing,
+        weights_mb=nothing,
+        device="unknown",
+        batch_size=batch_size,
+        n_repeats=0,
+    )

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,10 @@ def calibrate(bench: Workbench, study: Study) -> LatencyModel:
         event = bench.ledger.append("calibration", **asdict(calibration))
         bench.n_new += 1
     fields = {key: value for key, value in event.items() if key not in ("event", "at")}
-    return LatencyModel(Calibration(**fields))
+    latency = LatencyModel(Calibration(**fields))
+    if warning := latency.noise_warning(study.config.latency.max_spread):
+        bench.progress.note(warning)
+    return latency
 
 
 def candidates_in_focus(study: Study, space: SearchSpace, latency: LatencyModel) -> tuple[Allocation, ...]:
@@ -176,7 +180,11 @@ def time_entries(bench: Workbench, study: Study, entries: Sequence[Allocation]) 
         for allocation, time in zip(missing, answer.times, strict=True):
             known[allocation] = bench.ledger.append("timing", allocation=str(allocation), **asdict(time))
             bench.n_new += 1
-    return {a: AllocationTime(tuple(known[a]["seconds"]), known[a]["peak_memory_mb"]) for a in entries}
+    return {a: _timing(known[a]) for a in entries}
+
+
+def _timing(event: dict[str, Any]) -> AllocationTime:
+    return AllocationTime(tuple(event["seconds"]), tuple(event["predicted_s"]), event["peak_memory_mb"])
 
 
 def publish_fids(bench: Workbench, entries: Sequence[Allocation], chunks: Sequence[Chunk]) -> dict[Allocation, float]:

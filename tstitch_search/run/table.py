@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from math import sqrt
-from statistics import median, stdev
+from statistics import stdev
 from typing import Any
 
 from tstitch_search.allocation import Allocation
@@ -41,9 +41,9 @@ def make_table(
             **_quality_fields(quality),
             allocation=allocation,
             fid=published[allocation],
-            latency_s=median(times[allocation].seconds),
+            latency_s=times[allocation].latency_s,
             latency_s_se=MEDIAN_FACTOR * stdev(times[allocation].seconds) / sqrt(len(times[allocation].seconds)),
-            latency_s_predicted=latency.latency_s(allocation),
+            latency_s_predicted=times[allocation].latency_s_predicted,
             peak_memory_mb=times[allocation].peak_memory_mb,
             lossless=allocation == space.anchor or quality.is_lossless(margin),
         )
@@ -64,7 +64,7 @@ def make_table(
     ]
     provenance = {
         **provenance_of(study, facts, latency, ledger),
-        "largest_latency_s": median(times[space.anchor].seconds),
+        "largest_latency_s": times[space.anchor].latency_s,
     }
     table = build_table(study.config.name, point, entries, others, provenance)
     return replace(table, provenance={**provenance, "headline": headline(table)})
