@@ -130,7 +130,9 @@ def write_ledger(path: Path) -> None:
         ledger.append("trial", number=99, allocation="B*2-XL*18", state="FAIL")
         for text in CONFIRMED.split():
             _chunk(ledger, "confirm", text, n_images=500)
-            ledger.append("timing", allocation=text, seconds=[0.2, 0.21, 0.2], predicted_s=[0.2] * 3, peak_memory_mb=830.0)
+            ledger.append(
+                "timing", allocation=text, seconds=[0.2, 0.21, 0.2], predicted_s=[0.2] * 3, peak_memory_mb=830.0
+            )
         ledger.append("finished")
 
 

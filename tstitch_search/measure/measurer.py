@@ -13,12 +13,20 @@ from tstitch_search.config.models import Study
 from tstitch_search.errors import MeasurementError
 from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
-from tstitch_search.measure.facts import check_space
+from tstitch_search.measure.execution import (
+    Offload,
+    attention,
+    home_of_members,
+    prepare,
+    require_device,
+    require_working,
+)
+from tstitch_search.measure.facts import check_space, vae_folder
 from tstitch_search.measure.families import family_of
 from tstitch_search.measure.features import check_dimensions, extract, load_extractor, published_fid, to_uint8
 from tstitch_search.measure.latency import Stand, calibrate, time_allocations
 from tstitch_search.measure.locate import first_line, weights_mb
-from tstitch_search.measure.members import load_members
+from tstitch_search.measure.members import load_members, load_model
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measurement import (
@@ -49,6 +57,7 @@ class StudyMeasurer:
         self._family = family_of(study.space)
         self._proxy_set = ProxySet(self._config.proxy_set.seed, self._config.proxy_set.labels, study.space.n_classes)
         self._device = resolve_device(self._config.workers.device)
+        require_device(self._config.execution, self._device)
         self._threads = threads
         self.device = device_name(self._device)
 
@@ -60,12 +69,18 @@ class StudyMeasurer:
         _be_quiet()
         if self._threads:
             torch.set_num_threads(self._threads)
-        near, dtype = self._study.space_path.parent, getattr(torch, self._config.workers.dtype)
-        facts = check_space(self._space, near)
-        members, load_s = load_members(facts, self._device, dtype)
+        options, dtype = self._config.execution, getattr(torch, self._config.workers.dtype)
+        require_working(options, self._device, dtype)
+        near, vae_at = self._study.space_path.parent, vae_folder(self._study)
+        facts = check_space(self._space, near, vae_at)
         self._weights_mb = {name: weights_mb(member.path) for name, member in facts.items()}
+        members, load_s = load_members(facts, home_of_members(options, self._device), dtype)
+        vae = load_model(vae_at, self._device, dtype)
+        prepare(members.values(), vae, options)
         self._denoiser = self._family.stitch(members)
-        self._pipeline = self._family.load_pipeline(self._space, near, self._denoiser, self._device, dtype)
+        if options.offload == "model":
+            self._denoiser.offload = Offload(members.values(), self._device)
+        self._pipeline = self._family.load_pipeline(self._space, near, self._denoiser, vae)
         self._load_quality()
         return load_s
 
@@ -112,7 +127,9 @@ class StudyMeasurer:
     def _sample(self, allocation: Allocation, images: Chunk) -> torch.Tensor:
         self._denoiser.set_allocation(allocation)
         labels, generators = self._proxy_set.labels_of(images), self._proxy_set.generators_of(images)
-        return self._family.sample(self._pipeline, labels, generators, self._space.n_steps, self._config.guidance_scale)
+        n_steps, guidance_scale = self._space.n_steps, self._config.guidance_scale
+        with attention(self._config.execution):
+            return self._family.sample(self._pipeline, labels, generators, n_steps, guidance_scale)
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
         """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""
@@ -130,7 +147,7 @@ class StudyMeasurer:
             device=self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads",
             batch_size=self._config.latency.batch_size,
             weights_mb=self._weights_mb,
-            resident_mb={name: tensors_mb([member]) for name, member in members},
+            resident_mb={name: 0.0 if self._denoiser.offload else tensors_mb([member]) for name, member in members},
             shared_mb=tensors_mb([self._pipeline.vae]),
         )
 

@@ -15,7 +15,7 @@ from tstitch_search.files import make_folder, write_whole
 from tstitch_search.measurement import Calibration
 
 # The facts of a study that its times depend on.
-TIMED_BY = ("space.n_steps", "space.solver", "weights.", "guidance_scale", "dtype", "latency.batch_size")
+TIMED_BY = ("space.n_steps", "space.solver", "weights.", "guidance_scale", "dtype", "execution", "latency.batch_size")
 
 
 def remember(study: Study, key: Mapping[str, str], calibration: Calibration) -> None:

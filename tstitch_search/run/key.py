@@ -8,8 +8,14 @@ from pathlib import Path
 
 from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.measure.facts import MemberFacts, check_space, pipeline_folder, read_member_facts
-from tstitch_search.measure.locate import read_json
+from tstitch_search.measure.facts import (
+    MemberFacts,
+    check_space,
+    pipeline_folder,
+    read_member_facts,
+    read_vae_config,
+    vae_folder,
+)
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
@@ -34,7 +40,8 @@ def resolve_facts(study: Study) -> StudyFacts:
     Raises ConfigError for members that do not fit, EnvironmentProblem for files that are missing.
     """
     space, config, near = study.space, study.config, study.space_path.parent
-    check_space(space, near)
+    vae = vae_folder(study)
+    check_space(space, near, vae)
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
     pipeline = pipeline_folder(space, near, with_weights=True)
     key = {
@@ -44,7 +51,8 @@ def resolve_facts(study: Study) -> StudyFacts:
         "space.grid_steps": f"{space.grid_steps:g}",
         "space.solver": space.solver or "the pipeline's own",
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
-        "weights.pipeline": _hash_folders(pipeline / "vae", pipeline / "scheduler"),
+        "weights.pipeline": _hash_folders(vae, pipeline / "scheduler"),
+        "execution": str(config.execution),
         "guidance_scale": f"{config.guidance_scale:g}",
         "dtype": config.workers.dtype,
         "proxy_set": f"{config.proxy_set.labels} seed {config.proxy_set.seed} chunks of {config.proxy_set.chunk_size}",
@@ -54,8 +62,7 @@ def resolve_facts(study: Study) -> StudyFacts:
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
     }
-    vae = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")
-    shrink = 2 ** (len(vae["block_out_channels"]) - 1)
+    shrink = 2 ** (len(read_vae_config(vae)["block_out_channels"]) - 1)
     return StudyFacts(members, key, members[space.names[-1]].sample_size * shrink)
 
 
