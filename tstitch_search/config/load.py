@@ -48,7 +48,7 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> SpaceConfig:
 def study_as_yaml(study: Study) -> str:
     """The resolved study as YAML: its keys, then `space:` with the whole search space, then `overrides:` as given."""
     document = {
-        **study.config.model_dump(mode="json"),
+        **study.config.model_dump(mode="json", by_alias=True),
         "space": study.space.model_dump(mode="json"),
         "overrides": list(study.overrides),
     }

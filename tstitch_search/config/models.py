@@ -175,6 +175,11 @@ class LatencyConfig(Model):
     batch_size: Whole = Field(8, description="Images per timed batch, as at deploy time.", ge=1)
     n_repeats: Whole = Field(5, description="Timed repeats, interleaved over denoisers; the median counts.", ge=3)
     threads: Whole | None = Field(None, description="CPU threads while timing on CPU; default: all cores.", ge=1)
+    from_file: Text | None = Field(
+        None,
+        alias="from",
+        description="File written by `tstitch-search calibrate` (relative to this one) to take step times from.",
+    )
     max_spread: Fraction = Field(
         0.1, description="The run says so when repeats of a step differ by more than this share, for example 10%."
     )

@@ -55,7 +55,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
     folder = RunFolder.open(path, study, facts.key)
     store = FeatureStore(folder.features, facts.recipe)
     with folder.ledger, Workbench(pool, folder.ledger, store, progress) as bench:
-        latency = calibrate(bench, study)
+        latency = calibrate(bench, study, facts.key)
         remember(study, facts.key, latency.calibration)
         if warning := latency.order_warning(space.denoisers):
             progress.note(warning)

@@ -1,7 +1,7 @@
 """The stages of a run, one function each, in the order `run_study` calls them. Each looks into the ledger first."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +26,7 @@ from tstitch_search.measurement import (
 from tstitch_search.quality.estimate import QualityEstimate, estimate_quality
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import jackknife
+from tstitch_search.run.calibrations import given_calibration
 from tstitch_search.run.folder import RunFolder
 from tstitch_search.run.images import save_strip
 from tstitch_search.run.workbench import Workbench, require_anchor
@@ -38,9 +39,11 @@ N_SAMPLES = 10
 Estimates = dict[Allocation, QualityEstimate]
 
 
-def calibrate(bench: Workbench, study: Study) -> LatencyModel:
-    """The time of every allocation, from step times measured once per run folder."""
-    event = bench.ledger.last("calibration")
+def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> LatencyModel:
+    """The time of every allocation, from step times given in a file or measured once per run folder."""
+    event, given = bench.ledger.last("calibration"), given_calibration(study, key)
+    if event is None and given is not None:
+        event = bench.ledger.append("calibration", **asdict(given))
     if event is None:
         bench.progress.stage("calibrate")
         job = Calibrate(study.space.names, study.space.n_steps, study.config.latency.n_repeats)
@@ -50,6 +53,11 @@ def calibrate(bench: Workbench, study: Study) -> LatencyModel:
         bench.n_new += 1
     fields = {key: value for key, value in event.items() if key not in ("event", "at")}
     latency = LatencyModel(Calibration(**fields))
+    if given not in (None, latency.calibration):
+        raise ConfigError(
+            f"this run folder was calibrated otherwise than {study.config.latency.from_file} says",
+            hint="give the study another name or --output, or leave latency.from out",
+        )
     if warning := latency.noise_warning(study.config.latency.max_spread):
         bench.progress.note(warning)
     return latency
