@@ -148,6 +148,19 @@ Job: TypeAlias = MakeChunk | Calibrate | TimeAllocations | MakeImages | PublishF
 Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float
 
 
+def allocations_of(job: Job) -> tuple[Allocation, ...]:
+    """The allocations that a job makes batches of."""
+    match job:
+        case Calibrate(denoisers, n_steps):
+            return tuple(Allocation.of([(name, n_steps)]) for name in denoisers)
+        case TimeAllocations(allocations):
+            return allocations
+        case MakeChunk(allocation) | MakeImages(allocation):
+            return (allocation,)
+        case PublishFid():
+            return ()
+
+
 @dataclass(frozen=True)
 class Loaded:
     """What a worker says once it holds the members: who it is and how long each member took to load."""

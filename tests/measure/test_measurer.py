@@ -22,6 +22,7 @@ from tstitch_search.measurement import (
     Calibration,
     Chunk,
     ChunkFeatures,
+    Job,
     MakeChunk,
     MakeImages,
     PublishFid,
@@ -186,6 +187,51 @@ def test_a_denoiser_that_diverges_is_a_measurement_error_of_its_allocations_only
     with pytest.raises(MeasurementError, match="not finite"):
         features(measurer, MIXED, Chunk("search", 0, 2))
     assert np.isfinite(features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 2)).features).all()
+
+
+class Failing(torch.nn.Module):
+    """A member that answers up to `limit` latents at once, and raises `error` for more."""
+
+    def __init__(self, member: torch.nn.Module, limit: int, error: RuntimeError) -> None:
+        super().__init__()
+        self.member, self.config, self.limit, self.error = member, member.config, limit, error
+
+    def forward(self, latents: torch.Tensor, **conditions: torch.Tensor) -> Any:
+        if len(latents) > self.limit:
+            raise self.error
+        return self.member(latents, **conditions)
+
+
+def with_failing(study: Study, limit: int, error: RuntimeError) -> StudyMeasurer:
+    measurer = loaded(study)
+    measurer._denoiser.members[0] = Failing(measurer._denoiser.members[0], limit, error)
+    return measurer
+
+
+NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+@pytest.mark.parametrize(
+    ("job", "limit", "hint"),
+    [
+        (MakeChunk(MIXED, Chunk("search", 0, 10)), 6, "workers.device_batch_size=2, which fits"),  # 10, 5, 2; guided
+        (Calibrate(("S", "XL"), 4, 3), 2, "latency.batch_size=1, which fits"),
+        (TimeAllocations((MIXED,), 3), 1, "execution.offload=model, or a device with more memory"),
+    ],
+)
+def test_out_of_memory_is_said_with_the_batch_size_that_would_fit(study: Study, job: Job, limit: int, hint: str):
+    measurer = with_failing(study, limit, NO_MEMORY)
+    with pytest.raises(MeasurementError, match=r"ran out of memory with .*: CUDA out of memory") as caught:
+        measurer.do(job)
+    assert caught.value.hint == hint
+    assert features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 10)).features.shape == (10, 64)
+
+
+def test_a_device_that_fails_is_a_problem_of_the_machine_not_of_the_allocation(study: Study) -> None:
+    measurer = with_failing(study, 0, RuntimeError("CUDA error: unspecified launch failure\nCompile with ..."))
+    with pytest.raises(EnvironmentProblem, match=r"has failed: CUDA error: unspecified launch failure\n") as caught:
+        measurer.do(MakeChunk(MIXED, Chunk("search", 0, 2)))
+    assert "what was finished is kept" in caught.value.hint
 
 
 def test_a_u_net_takes_part_like_any_other_member(tiny_family: Path, tmp_path: Path) -> None:

@@ -69,6 +69,20 @@ class HangingOnce(ArithmeticMeasurer):
         return super().do(job)
 
 
+class FailingOnce(ArithmeticMeasurer):
+    """Its device fails at the first job; `flag` is a file that says this has happened, in whichever process."""
+
+    def __init__(self, flag: Path) -> None:
+        super().__init__()
+        self._flag = flag
+
+    def do(self, job: Job) -> Answer:
+        if not self._flag.exists():
+            self._flag.touch()
+            raise EnvironmentProblem("the device has failed", hint="nvidia-smi")
+        return super().do(job)
+
+
 class Unloadable(ArithmeticMeasurer):
     """Cannot have its members: raises `error` instead."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import measurers
 import numpy as np
 import pytest
-from measurers import MISSING_WEIGHTS, ArithmeticMeasurer, HangingOnce, Unloadable, features_of, make_chunk
+from measurers import MISSING_WEIGHTS, ArithmeticMeasurer, FailingOnce, HangingOnce, Unloadable, features_of, make_chunk
 from processes import is_loopback, listening_addresses, process_tree
 
 from tstitch_search.errors import EnvironmentProblem, TStitchError
@@ -142,6 +142,14 @@ class TestEveryPoolThatCannotGoOn:
         pool.close()
 
 
+def test_the_pool_without_processes_ends_with_the_device_and_says_why(tmp_path: Path) -> None:
+    pool = InlinePool(partial(FailingOnce, tmp_path / "failed"))
+    pool.start()
+    pool.submit(make_chunk("S*1"))
+    with pytest.raises(EnvironmentProblem, match="the device has failed"):
+        pool.wait(1)
+
+
 def start_mortal(factory: MeasurerFactory, n_workers: int, job_timeout_s: float = 60) -> tuple[RayPool, list[Loaded]]:
     pool = RayPool(factory, n_workers, job_timeout_s=job_timeout_s)
     return pool, pool.start()
@@ -180,6 +188,12 @@ class TestProcesses:
 
     def test_a_hung_worker_is_stopped_and_its_job_done_by_another(self, tmp_path: Path) -> None:
         pool, _ = start_mortal(partial(HangingOnce, tmp_path / "hung"), 1, job_timeout_s=2)
+        [done] = finish(pool, make_chunk("S*1"))
+        pool.close()
+        assert (done.worker, done.error) == ("worker-1", None)
+
+    def test_a_worker_whose_device_fails_is_replaced_and_its_job_done_by_another(self, tmp_path: Path) -> None:
+        pool, _ = start_mortal(partial(FailingOnce, tmp_path / "failed"), 1)
         [done] = finish(pool, make_chunk("S*1"))
         pool.close()
         assert (done.worker, done.error) == ("worker-1", None)

@@ -10,9 +10,16 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import Study
-from tstitch_search.errors import MeasurementError
+from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measure.clock import clock_of
-from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
+from tstitch_search.measure.device import (
+    batch_size_that_fits,
+    cpu_threads,
+    device_name,
+    is_gone,
+    resolve_device,
+    timing_threads,
+)
 from tstitch_search.measure.execution import (
     Offload,
     attention,
@@ -41,6 +48,7 @@ from tstitch_search.measurement import (
     MakeImages,
     PublishFid,
     TimeAllocations,
+    allocations_of,
 )
 from tstitch_search.quality.reference import load_reference
 
@@ -92,22 +100,49 @@ class StudyMeasurer:
         check_dimensions(self._extractor, self._reference)
 
     def do(self, job: Job) -> Answer:
-        """The answer to `job`. Raises MeasurementError when this allocation cannot be measured."""
+        """The answer to `job`.
+
+        Raises MeasurementError when this allocation cannot be measured, EnvironmentProblem when the device has failed.
+        """
         try:
-            match job:
-                case MakeChunk(allocation, chunk):
-                    return self._make_chunk(allocation, chunk)
-                case MakeImages(allocation, chunk):
-                    return self._make_images(allocation, chunk)
-                case PublishFid(_, mu, sigma):
-                    return published_fid(mu, sigma, self._reference)
-                case Calibrate() | TimeAllocations():
-                    return self._time(job)
+            return self._do(job)
         except torch.OutOfMemoryError as error:
-            raise MeasurementError(
-                f"the device ran out of memory: {first_line(error)}",
-                hint="lower workers.device_batch_size or latency.batch_size",
+            problem = first_line(error)
+        except RuntimeError as error:
+            if not is_gone(error):
+                raise
+            raise EnvironmentProblem(
+                f"the device {self.device} has failed: {first_line(error)}",
+                hint="check it with nvidia-smi; what was finished is kept, and the same command goes on from there",
             ) from error
+        raise self._out_of_memory(job, problem)  # only now is the memory of the failed batch free again
+
+    def _do(self, job: Job) -> Answer:
+        match job:
+            case MakeChunk(allocation, chunk):
+                return self._make_chunk(allocation, chunk)
+            case MakeImages(allocation, chunk):
+                return self._make_images(allocation, chunk)
+            case PublishFid(_, mu, sigma):
+                return published_fid(mu, sigma, self._reference)
+            case Calibrate() | TimeAllocations():
+                return self._time(job)
+
+    def _out_of_memory(self, job: Job, problem: str) -> MeasurementError:
+        """What to say when the job needed more memory than there is: with the batch size that would have done."""
+        timing = isinstance(job, Calibrate | TimeAllocations)
+        setting = "latency.batch_size" if timing else "workers.device_batch_size"
+        asked = self._config.latency.batch_size if timing else self._config.workers.device_batch_size
+
+        def make(n: int) -> None:
+            for allocation in allocations_of(job):
+                self._sample(allocation, Chunk("search", 0, n))
+
+        fits = batch_size_that_fits(make, asked)
+        return MeasurementError(
+            f"the device ran out of memory with {setting}={asked}: {problem}",
+            hint=f"{setting}={fits}, which fits" if fits else "execution.offload=model, or a device with more memory",
+        )
 
     def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
         started = time.perf_counter()
