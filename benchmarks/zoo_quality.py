@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
@@ -53,7 +52,7 @@ def main() -> None:
 def measure_floor(n_images: int = 5000) -> dict[str, float]:
     """FID of real test images and of the autoencoder's reconstructions of them: the lower end of the scale."""
     images = as_tensor(load_fashion_mnist("t10k", ROOT / "build" / "zoo")[0][:n_images])
-    vae = load_model(AutoencoderKL, CARD_FOLDER / "vae", torch.device("cpu"), torch.float32)
+    vae = load_model(CARD_FOLDER / "vae", torch.device("cpu"), torch.float32)
     extractor = load_extractor(FASHION_EXTRACTOR, None, torch.device("cpu"))
     distance = FrechetDistance(load_reference("zoo:fashion", ROOT))
 

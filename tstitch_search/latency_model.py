@@ -1,6 +1,6 @@
 """Time is not searched, it is known: seconds of any allocation from one calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 
@@ -9,20 +9,41 @@ from tstitch_search.measurement import Calibration
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What a batch's time is made of: the paper's Eq. 7 with the parts it leaves out.
+
+    `step_s[k]`: one step of denoiser k, c_k. `switch_s[k]`: what beginning a segment of k takes beyond that, s_k.
+    `fixed_s`: everything outside the steps, c_0.
+    """
+
+    step_s: Mapping[str, float]
+    switch_s: Mapping[str, float]
+    fixed_s: float
+
+    def latency_s(self, allocation: Allocation) -> float:
+        """`c0 + sum_k n_k c_k + sum over segments of s_k`: seconds for one batch, noise to decoded images."""
+        steps_s = sum(n * self.step_s[name] for name, n in allocation.steps.items())
+        return self.fixed_s + steps_s + sum(self.switch_s[segment.denoiser] for segment in allocation.segments)
+
+
+@dataclass(frozen=True)
 class LatencyModel:
-    """`latency_s(a) = c0 + sum_k n_k c_k`: the paper's Eq. 7 with the fixed part it leaves out."""
+    """The time of every allocation, predicted from one calibration and for its batch size."""
 
     calibration: Calibration
 
     def latency_s(self, allocation: Allocation) -> float:
         """Predicted seconds for one batch of the calibrated size, noise to decoded images."""
         c = self.calibration
-        return c.fixed_s + sum(n * c.step_s[name] for name, n in allocation.steps.items())
+        return Parts(c.step_s, c.switch_s, c.fixed_s).latency_s(allocation)
 
     def latency_se(self, allocation: Allocation) -> float:
         """Standard error of that prediction, from the spread of the calibration's repeats."""
         c = self.calibration
-        return hypot(c.fixed_se, *(n * c.step_se[name] for name, n in allocation.steps.items()))
+        steps = (n * c.step_se[name] for name, n in allocation.steps.items())
+        names = [segment.denoiser for segment in allocation.segments]
+        switches = (names.count(name) * c.switch_se[name] for name in allocation.steps)
+        return hypot(c.fixed_se, *steps, *switches)
 
     def order_warning(self, denoisers: Sequence[str]) -> str | None:
         """A sentence when measured step times contradict the listed order; Eq. 7 assumes C_1 < C_2 < ..."""
@@ -31,3 +52,13 @@ class LatencyModel:
             return None
         measured = ", ".join(f"{name} {t:.3g} s" for name, t in zip(denoisers, times, strict=True))
         return f"the denoisers are listed cheap to expensive, but their measured step times are {measured}"
+
+    def noise_warning(self, max_spread: float) -> str | None:
+        """A sentence when the machine was too busy for these times to be trusted to `max_spread`."""
+        spread = self.calibration.spread
+        if spread <= max_spread:
+            return None
+        return (
+            f"the machine is noisy: repeats of a step differ by {spread:.0%} (interquartile range over median), more "
+            f"than latency.max_spread = {max_spread:.0%}; stop other work on it or raise latency.n_repeats"
+        )

@@ -6,6 +6,7 @@ A worker does one `Job` at a time. Images are made in chunks of a proxy set (`Ma
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -66,18 +67,24 @@ class Calibrate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Seconds on one device for one batch: per step of each denoiser, and for everything outside the steps.
+    """Seconds on one device for one batch: per step of each denoiser, per segment of it, and outside the steps.
 
-    `step_s[name]` and `fixed_s` are medians over repeats, `*_se` their standard errors; `peak_memory_mb` is the
-    device's (on CPU the process's) peak while one batch is made, members loaded together.
+    `switch_s[name]` is what beginning a segment of a denoiser takes beyond a step of it. All are medians over repeats,
+    `*_se` their standard errors; `spread` says how much repeats of a step differ (interquartile range over median).
+    `member_memory_mb` is what a pipeline with that member alone needs, `peak_memory_mb` with all of them;
+    `weights_mb` the size of the members' weights on disk. MB are 10^6 bytes.
     """
 
     step_s: dict[str, float]
     step_se: dict[str, float]
+    switch_s: dict[str, float]
+    switch_se: dict[str, float]
     fixed_s: float
     fixed_se: float
     spread: float
     peak_memory_mb: float
+    member_memory_mb: dict[str, float]
+    weights_mb: dict[str, float]
     device: str
     batch_size: int
     n_repeats: int
@@ -87,7 +94,8 @@ class Calibration:
 class TimeAllocations:
     """Time whole batches end to end, from noise to decoded images; answers `AllocationTimes`.
 
-    Repeats are interleaved over the allocations, so that a drift of the device hits all alike.
+    Repeats are interleaved over the allocations and the single denoisers, so that a drift of the device hits all alike
+    and each repeat of an allocation comes with the prediction of its own minute.
     """
 
     allocations: tuple[Allocation, ...]
@@ -96,10 +104,26 @@ class TimeAllocations:
 
 @dataclass(frozen=True)
 class AllocationTime:
-    """Seconds of each timed repeat of one batch, and the peak memory meanwhile."""
+    """Seconds of each timed repeat of one batch, what that repeat's own steps predict, and the memory it needs."""
 
     seconds: tuple[float, ...]
+    predicted_s: tuple[float, ...]
     peak_memory_mb: float
+
+    @property
+    def latency_s(self) -> float:
+        """The median repeat."""
+        return median(self.seconds)
+
+    @property
+    def prediction_error(self) -> float:
+        """By which share it takes longer than predicted: the median over repeats, so that drift cancels."""
+        return median(s / p for s, p in zip(self.seconds, self.predicted_s, strict=True)) - 1
+
+    @property
+    def latency_s_predicted(self) -> float:
+        """The prediction at the speed that the machine had in the median repeat."""
+        return self.latency_s / (1 + self.prediction_error)
 
 
 @dataclass(frozen=True)
@@ -157,6 +181,19 @@ class ExtractReference:
 
 Job: TypeAlias = MakeChunk | Calibrate | TimeAllocations | MakeImages | Publish | DescribeFeatures | ExtractReference
 Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float | FeatureFacts
+
+
+def allocations_of(job: Job) -> tuple[Allocation, ...]:
+    """The allocations that a job makes batches of."""
+    match job:
+        case Calibrate(denoisers, n_steps):
+            return tuple(Allocation.of([(name, n_steps)]) for name in denoisers)
+        case TimeAllocations(allocations):
+            return allocations
+        case MakeChunk(allocation) | MakeImages(allocation):
+            return (allocation,)
+        case Publish() | DescribeFeatures() | ExtractReference():
+            return ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from tstitch_search.config.load import load_study, study_as_yaml
 from tstitch_search.config.models import (
     ConfirmConfig,
     DenoiserConfig,
+    ExecutionConfig,
     FocusConfig,
     GuardConfig,
     LatencyConfig,
@@ -92,7 +93,21 @@ configs = st.builds(
         look_ahead=whole,
     ),
     confirm=st.builds(ConfirmConfig, n_images=images, max_entries=whole, lossless_margin=shares),
-    latency=st.builds(LatencyConfig, batch_size=whole, n_repeats=whole, threads=st.none() | whole),
+    latency=st.builds(
+        LatencyConfig,
+        batch_size=whole,
+        n_repeats=whole,
+        threads=st.none() | whole,
+        max_spread=shares,
+        **{"from": st.none() | text},
+    ),
+    execution=st.builds(
+        ExecutionConfig,
+        compile=st.booleans(),
+        channels_last=st.booleans(),
+        attention=st.sampled_from(["default", "math", "flash", "efficient", "cudnn"]),
+        vae=st.none() | text,
+    ),
     workers=st.builds(
         WorkersConfig,
         pool=st.sampled_from(["ray", "inline"]),

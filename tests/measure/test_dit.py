@@ -12,7 +12,7 @@ from tstitch_search.config import load_space
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import dit, family_of
-from tstitch_search.measure.members import load_members
+from tstitch_search.measure.members import load_members, load_model
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -26,7 +26,7 @@ def load(folder: Path, solver: str | None = None, allocation: str = "S*2-XL*2") 
     members, _ = load_members(check_space(space, folder), CPU, torch.float32)
     denoiser = dit.stitch(members)
     denoiser.set_allocation(Allocation.parse(allocation))
-    return dit.load_pipeline(space, folder, denoiser, CPU, torch.float32)
+    return dit.load_pipeline(space, folder, denoiser, load_model(folder / "vae", CPU, torch.float32))
 
 
 def sample(pipeline: DiTPipeline, images: list[int], guidance: float = 1.5) -> torch.Tensor:

@@ -2,24 +2,47 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from statistics import median
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measure.clock import CpuClock, CudaClock, clock_of
 from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
-from tstitch_search.measure.latency import calibrate, median_se, time_allocations, time_batch
+from tstitch_search.measure.latency import MAX_WARM_UP, Stand, calibrate, median_se, time_allocations, time_batch
 from tstitch_search.measurement import Calibrate, TimeAllocations
 
+STEP_S = {"S": 1.0, "B": 2.0, "XL": 8.0}
+SWITCH_S = {"S": 0.125, "B": 0.25, "XL": 0.5}
+BEFORE_S, AFTER_S = 0.5, 0.25
+RESIDENT_MB = {"S": 10.0, "B": 20.0, "XL": 80.0}
 
-class WorkClock:
-    """A clock that stands still except where the work moves it on, and memory that only the work uses."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.memory_mb = 0.0
+class Work:
+    """Batches of exactly known times, and the clock and memory meter that only they move.
+
+    A batch takes `BEFORE_S`, then per step what its denoiser takes and `SWITCH_S` more for the first of a segment, then
+    `AFTER_S`; batch number i takes `pace(i)` times that. Its rise in memory is that of its largest denoiser.
+    """
+
+    def __init__(self, pace: Callable[[int], float] = lambda i: 1.0):
+        self.now, self.pace = 0.0, pace
+        self.batches: list[str] = []
+
+    def __call__(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
+        pace = self.pace(len(self.batches))
+        self.batches.append(str(allocation))
+        self.now += BEFORE_S * pace
+        on_step(0)
+        for done, (before, name) in enumerate(pairwise((None, *allocation.by_step)), start=1):
+            self.now += (STEP_S[name] + SWITCH_S[name] * (name != before)) * pace
+            on_step(done)
+        self.now += AFTER_S * pace
 
     def mark(self) -> float:
         return self.now
@@ -27,88 +50,124 @@ class WorkClock:
     def seconds_between(self, marks: Sequence[float]) -> list[float]:
         return [b - a for a, b in pairwise(marks)]
 
-    def forget_peak_memory(self) -> None:
-        self.memory_mb = 0.0
+    def rise_mb(self, work: Callable[[], None]) -> float:
+        work()
+        return max(STEP_S[name] for name in Allocation.parse(self.batches[-1]).steps)
 
-    def peak_memory_mb(self) -> float:
-        return self.memory_mb
-
-
-STEP_S = {"S": 1.0, "XL": 8.0}
-
-
-class Work:
-    """Batches of exactly known times: 0.5 s before the steps, per step what its denoiser takes, 0.25 s after them.
-
-    `slow_down` multiplies everything in each further batch.
-    """
-
-    def __init__(self, clock: WorkClock, slow_down: float = 1.0):
-        self.clock, self.slow_down = clock, slow_down
-        self.batches: list[str] = []
-
-    def __call__(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
-        factor = self.slow_down ** len(self.batches)
-        self.batches.append(str(allocation))
-        self.clock.now += 0.5 * factor
-        on_step(0)
-        for done, name in enumerate(allocation.by_step, start=1):
-            self.clock.now += STEP_S[name] * factor
-            self.clock.memory_mb = max(self.clock.memory_mb, 100 * STEP_S[name])
-            on_step(done)
-        self.clock.now += 0.25 * factor
+    @property
+    def stand(self) -> Stand:
+        return Stand(self, self, self, "a device", 2, {"S": 1, "B": 2, "XL": 3}, RESIDENT_MB, shared_mb=5)
 
 
 JOB = Calibrate(denoisers=("S", "XL"), n_steps=4, n_repeats=3)
 
 
-def test_calibration_finds_each_denoisers_step_and_the_fixed_part_exactly() -> None:
-    clock = WorkClock()
-    found = calibrate(JOB, Work(clock), clock, "a device", batch_size=2)
-    assert found.step_s == STEP_S
+def true_s(allocation: Allocation) -> float:
+    steps = sum(STEP_S[name] for name in allocation.by_step)
+    return BEFORE_S + steps + sum(SWITCH_S[s.denoiser] for s in allocation.segments) + AFTER_S
+
+
+def test_calibration_finds_step_switch_and_fixed_part_exactly() -> None:
+    found = calibrate(JOB, Work().stand)
+    assert found.step_s == {"S": 1.0, "XL": 8.0}
+    assert found.switch_s == {"S": 0.125, "XL": 0.5}
     assert found.fixed_s == 0.75
-    assert found.step_se == {"S": 0.0, "XL": 0.0}
-    assert (found.fixed_se, found.spread, found.peak_memory_mb) == (0.0, 0.0, 800.0)
+    assert found.step_se == found.switch_se == {"S": 0.0, "XL": 0.0}
+    assert (found.fixed_se, found.spread) == (0.0, 0.0)
     assert (found.device, found.batch_size, found.n_repeats) == ("a device", 2, 3)
 
 
-def test_repeats_take_turns_after_one_warm_up_of_each_denoiser() -> None:
-    work = Work(WorkClock())
-    calibrate(JOB, work, work.clock, "", 1)
-    assert work.batches == ["S*4", "XL*4"] * 4
-    work.batches.clear()
-    front = (Allocation.parse("S*1-XL*3"), Allocation.parse("S*4"))
-    time_allocations(TimeAllocations(front, n_repeats=2), work, work.clock)
-    assert work.batches == ["S*4", "XL*4", "S*1-XL*3", "S*4", "S*1-XL*3", "S*4"]
+def test_memory_of_a_member_is_its_own_and_together_it_is_that_of_all() -> None:
+    found = calibrate(JOB, Work().stand)
+    assert found.member_memory_mb == {"S": 10 + 5 + 1, "XL": 80 + 5 + 8}
+    assert found.peak_memory_mb == 10 + 80 + 5 + 8
+    assert found.weights_mb == {"S": 1, "B": 2, "XL": 3}
 
 
-def test_every_timed_repeat_of_an_allocation_is_reported_whole_and_in_order() -> None:
-    clock = WorkClock()
-    front = (Allocation.parse("S*1-XL*3"), Allocation.parse("S*4"))
-    mixed, small = time_allocations(TimeAllocations(front, n_repeats=3), Work(clock), clock).times
-    assert mixed.seconds == (25.75,) * 3
-    assert small.seconds == (4.75,) * 3
-    assert (mixed.peak_memory_mb, small.peak_memory_mb) == (800.0, 100.0)
+allocations = st.lists(st.sampled_from(["S", "B", "XL"]), min_size=6, max_size=6).map(
+    lambda names: Allocation.of((name, 1) for name in names)
+)
+
+
+@given(allocation=allocations, n_repeats=st.integers(3, 5))
+def test_on_an_undisturbed_machine_the_model_is_exact_for_every_allocation(allocation, n_repeats) -> None:
+    found = calibrate(Calibrate(("S", "B", "XL"), 6, n_repeats), Work().stand)
+    assert LatencyModel(found).latency_s(allocation) == pytest.approx(true_s(allocation), rel=1e-12)
+
+
+@given(entries=st.lists(allocations, min_size=1, max_size=4), slow_down=st.floats(0.9, 1.2))
+def test_times_are_whole_and_in_order_and_a_steady_drift_leaves_the_prediction_nearly_right(entries, slow_down) -> None:
+    work = Work(lambda i: slow_down ** (i / 20))
+    times = time_allocations(TimeAllocations(tuple(entries), n_repeats=3), work.stand).times
+    assert [len(t.seconds) for t in times] == [len(t.predicted_s) for t in times] == [3] * len(entries)
+    for entry, time in zip(entries, times, strict=True):
+        assert abs(time.prediction_error) <= abs(slow_down ** (8 / 20) - 1) + 1e-9  # at most 8 batches in a round
+        assert time.latency_s_predicted == pytest.approx(time.latency_s / (1 + time.prediction_error))
+        if slow_down == 1:
+            assert time.seconds == (true_s(entry),) * 3
+
+
+def test_an_entry_is_predicted_from_other_batches_than_its_own() -> None:
+    """Even a denoiser alone: here every batch that is an entry takes twice as long as those around it."""
+    work = Work()
+    entry = Allocation.parse("S*4")
+    work.pace = lambda i: 1 + (i >= 2 and (i - 2) % 3 == 2)  # two to warm up, then S*4, turns, S*4 in each round
+    [time] = time_allocations(TimeAllocations((entry,), n_repeats=3), work.stand).times
+    assert time.seconds == (2 * true_s(entry),) * 3
+    assert time.predicted_s == (true_s(entry),) * 3
+    assert time.prediction_error == 1
+
+
+def test_an_entrys_memory_is_that_of_the_members_it_uses() -> None:
+    front = (Allocation.parse("S*4"), Allocation.parse("S*2-B*2"))
+    small, mixed = time_allocations(TimeAllocations(front, n_repeats=3), Work().stand).times
+    assert (small.peak_memory_mb, mixed.peak_memory_mb) == (10 + 5 + 1, 10 + 20 + 5 + 2)
+
+
+def test_repeats_take_turns_after_each_denoiser_is_warm() -> None:
+    work = Work()
+    calibrate(JOB, work.stand)
+    in_turns = ["S*4", "XL*4", "S*1-XL*1-S*1-XL*1"]
+    assert work.batches == ["S*4"] * 2 + ["XL*4"] * 2 + in_turns * 3 + ["S*4", "XL*4"]  # the last two: memory
+
+
+def test_warming_up_goes_on_until_two_batches_agree_and_ends_in_any_case() -> None:
+    compiling = Work(lambda i: 1 + max(0, 3 - i))
+    calibrate(Calibrate(("S",), 4, 3), compiling.stand)
+    assert compiling.batches.count("S*4") == 5 + 2 * 3 + 1  # agrees at the 5th; alone and "in turns"; memory
+    restless = Work(lambda i: 1 + i % 2)
+    calibrate(Calibrate(("S",), 4, 3), restless.stand)
+    assert restless.batches.count("S*4") == MAX_WARM_UP + 2 * 3 + 1
 
 
 def test_a_drifting_machine_shows_in_spread_and_standard_errors() -> None:
-    clock = WorkClock()
-    found = calibrate(JOB, Work(clock, slow_down=1.5), clock, "", 1)
+    found = calibrate(JOB, Work(lambda i: 1.5**i).stand)
     assert found.spread > 0.5
-    assert all(se > 0 for se in (*found.step_se.values(), found.fixed_se))
-    assert found.step_s["S"] == 1.0 * 1.5**4  # the median repeat of S: batches 2, 4, 6
+    assert all(se > 0 for se in (*found.step_se.values(), *found.switch_se.values(), found.fixed_se))
 
 
-def test_a_step_that_was_held_up_counts_in_the_total_but_in_neither_part() -> None:
-    clock = WorkClock()
+def test_one_disturbed_batch_does_not_move_the_calibration() -> None:
+    disturbed = calibrate(JOB, Work(lambda i: 1 + 9 * (i in (4, 8))).stand)  # S and XL once each, in different rounds
+    assert disturbed.step_s == {"S": 1.0, "XL": 8.0}
+    assert disturbed.fixed_s == 0.75
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=4, max_size=4))
+def test_a_batch_is_the_sum_of_its_steps_and_the_rest(steps: list[float]) -> None:
+    work = Work()
 
     def run(allocation: Allocation, on_step: Callable[[int], None]) -> None:
-        for done, seconds in enumerate((0.5, 1.0, 1.0, 9.0, 1.0)):
-            clock.now += seconds
+        for done, seconds in enumerate((0.5, *steps)):
+            work.now += seconds
             on_step(done)
+        work.now += 0.25
 
-    batch = time_batch(Allocation.parse("S*4"), run, clock)
-    assert (batch.total_s, batch.step_s, batch.fixed_s) == (12.5, 1.0, 0.5)
+    batch = time_batch(Allocation.parse("S*4"), run, work)
+    assert batch.steps_s == pytest.approx(steps)
+    assert batch.fixed_s == pytest.approx(0.75)
+    assert batch.total_s == pytest.approx(0.75 + sum(steps))
+    assert median(batch.first_steps_s("S")) == batch.steps_s[0]
+    assert batch.first_steps_s("B") == []
 
 
 def test_the_standard_error_of_a_median_is_that_of_normal_values() -> None:
@@ -118,13 +177,12 @@ def test_the_standard_error_of_a_median_is_that_of_normal_values() -> None:
     assert mean_estimate == pytest.approx(true, rel=0.05)
 
 
-def test_the_cpu_clock_moves_on_and_sees_the_process_memory() -> None:
+def test_the_cpu_clock_moves_on() -> None:
     clock = clock_of(torch.device("cpu"))
     assert isinstance(clock, CpuClock)
     marks = [clock.mark() for _ in range(3)]
     assert len(clock.seconds_between(marks)) == 2
     assert all(s >= 0 for s in clock.seconds_between(marks))
-    assert 50 < clock.peak_memory_mb() < 1e6
 
 
 @pytest.mark.gpu
@@ -139,7 +197,6 @@ def test_the_cuda_clock_times_the_devices_work_not_the_launch() -> None:
         marks.append(clock.mark())
     short, long = clock.seconds_between(marks)
     assert long > short > 0
-    assert clock.peak_memory_mb() >= matrix.nbytes / 1e6
 
 
 def test_threads_are_given_back_after_timing() -> None:

@@ -22,6 +22,7 @@ from tstitch_search.measurement import (
     Calibration,
     Chunk,
     ChunkFeatures,
+    Job,
     MakeChunk,
     MakeImages,
     Publish,
@@ -147,16 +148,18 @@ def test_the_same_job_gives_the_same_answer_after_any_other(measurer: StudyMeasu
     assert np.array_equal(images(measurer, MIXED, chunk), first)
 
 
-def test_calibration_says_what_was_timed_and_gives_the_threads_back(measurer: StudyMeasurer) -> None:
+def test_calibration_says_what_was_timed_and_gives_the_threads_back(measurer: StudyMeasurer, tiny_family: Path) -> None:
     threads = torch.get_num_threads()
     found = measurer.do(Calibrate(("S", "B", "XL"), 4, 3))
     assert isinstance(found, Calibration)
-    assert list(found.step_s) == list(found.step_se) == ["S", "B", "XL"]
+    assert list(found.step_s) == list(found.step_se) == list(found.switch_s) == ["S", "B", "XL"]
     assert all(s > 0 for s in found.step_s.values())
     assert (found.batch_size, found.n_repeats) == (2, 3)
     assert found.device.startswith(measurer.device)
     assert min(found.fixed_s, found.fixed_se, found.spread) >= 0
-    assert found.peak_memory_mb > 0
+    on_disk = {n: (tiny_family / n / "diffusion_pytorch_model.safetensors").stat().st_size for n in found.weights_mb}
+    assert found.weights_mb == {name: size / 1e6 for name, size in on_disk.items()}
+    assert 0 < found.member_memory_mb["S"] < found.member_memory_mb["XL"] < found.peak_memory_mb < 100
     assert torch.get_num_threads() == threads
 
 
@@ -164,7 +167,8 @@ def test_front_members_are_timed_in_the_order_asked(measurer: StudyMeasurer) -> 
     answer = measurer.do(TimeAllocations((MIXED, Allocation.parse("S*4")), n_repeats=3))
     assert isinstance(answer, AllocationTimes)
     assert [len(t.seconds) for t in answer.times] == [3, 3]
-    assert all(s > 0 for t in answer.times for s in t.seconds)
+    assert all(s > 0 for t in answer.times for s in (*t.seconds, *t.predicted_s))
+    assert answer.times[0].peak_memory_mb > answer.times[1].peak_memory_mb > 0
 
 
 def test_the_published_fid_is_that_of_the_reference_in_the_job(measurer: StudyMeasurer, tiny_family: Path) -> None:
@@ -202,6 +206,51 @@ def test_a_denoiser_that_diverges_is_a_measurement_error_of_its_allocations_only
     with pytest.raises(MeasurementError, match="not finite"):
         features(measurer, MIXED, Chunk("search", 0, 2))
     assert np.isfinite(features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 2)).arrays["features"]).all()
+
+
+class Failing(torch.nn.Module):
+    """A member that answers up to `limit` latents at once, and raises `error` for more."""
+
+    def __init__(self, member: torch.nn.Module, limit: int, error: RuntimeError) -> None:
+        super().__init__()
+        self.member, self.config, self.limit, self.error = member, member.config, limit, error
+
+    def forward(self, latents: torch.Tensor, **conditions: torch.Tensor) -> Any:
+        if len(latents) > self.limit:
+            raise self.error
+        return self.member(latents, **conditions)
+
+
+def with_failing(study: Study, limit: int, error: RuntimeError) -> StudyMeasurer:
+    measurer = loaded(study)
+    measurer._denoiser.members[0] = Failing(measurer._denoiser.members[0], limit, error)
+    return measurer
+
+
+NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+@pytest.mark.parametrize(
+    ("job", "limit", "hint"),
+    [
+        (MakeChunk(MIXED, Chunk("search", 0, 10)), 6, "workers.device_batch_size=2, which fits"),  # 10, 5, 2; guided
+        (Calibrate(("S", "XL"), 4, 3), 2, "latency.batch_size=1, which fits"),
+        (TimeAllocations((MIXED,), 3), 1, "execution.offload=model, or a device with more memory"),
+    ],
+)
+def test_out_of_memory_is_said_with_the_batch_size_that_would_fit(study: Study, job: Job, limit: int, hint: str):
+    measurer = with_failing(study, limit, NO_MEMORY)
+    with pytest.raises(MeasurementError, match=r"ran out of memory with .*: CUDA out of memory") as caught:
+        measurer.do(job)
+    assert caught.value.hint == hint
+    assert features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 10)).features.shape == (10, 64)
+
+
+def test_a_device_that_fails_is_a_problem_of_the_machine_not_of_the_allocation(study: Study) -> None:
+    measurer = with_failing(study, 0, RuntimeError("CUDA error: unspecified launch failure\nCompile with ..."))
+    with pytest.raises(EnvironmentProblem, match=r"has failed: CUDA error: unspecified launch failure\n") as caught:
+        measurer.do(MakeChunk(MIXED, Chunk("search", 0, 2)))
+    assert "what was finished is kept" in caught.value.hint
 
 
 def test_a_u_net_takes_part_like_any_other_member(tiny_family: Path, tmp_path: Path) -> None:

@@ -103,10 +103,14 @@ def write_ledger(path: Path) -> None:
             "calibration",
             step_s=STEP_S,
             step_se={name: seconds / 40 for name, seconds in STEP_S.items()},
+            switch_s={name: seconds / 20 for name, seconds in STEP_S.items()},
+            switch_se={name: seconds / 40 for name, seconds in STEP_S.items()},
             fixed_s=FIXED_S,
             fixed_se=0.002,
             spread=0.03,
             peak_memory_mb=812.0,
+            member_memory_mb=dict.fromkeys(STEP_S, 500.0),
+            weights_mb=dict.fromkeys(STEP_S, 100.0),
             device="cpu (2 threads)",
             batch_size=16,
             n_repeats=5,
@@ -126,7 +130,9 @@ def write_ledger(path: Path) -> None:
         ledger.append("trial", number=99, allocation="B*2-XL*18", state="FAIL")
         for text in CONFIRMED.split():
             _chunk(ledger, "confirm", text, n_images=500)
-            ledger.append("timing", allocation=text, seconds=[0.2, 0.21, 0.2], peak_memory_mb=830.0, worker="worker-0")
+            ledger.append(
+                "timing", allocation=text, seconds=[0.2, 0.21, 0.2], predicted_s=[0.2] * 3, peak_memory_mb=830.0
+            )
         ledger.append("finished")
 
 

@@ -37,6 +37,26 @@ def latency_s(allocation: Allocation) -> float:
     return FIXED_S + sum(n * STEP_S[name] for name, n in allocation.steps.items())
 
 
+def calibration(n_repeats: int = 5) -> Calibration:
+    """The true parts of that time: a switch takes none."""
+    none = dict.fromkeys(STEP_S, 0.0)
+    return Calibration(
+        step_s=dict(STEP_S),
+        step_se=none,
+        switch_s=none,
+        switch_se=none,
+        fixed_s=FIXED_S,
+        fixed_se=0.0,
+        spread=0.0,
+        peak_memory_mb=100.0,
+        member_memory_mb=dict.fromkeys(STEP_S, 50.0),
+        weights_mb=dict.fromkeys(STEP_S, 10.0),
+        device="synthetic",
+        batch_size=2,
+        n_repeats=n_repeats,
+    )
+
+
 def shift(allocation: Allocation) -> float:
     """How far the mean of the features lies from the reference; late steps count more."""
     weights = np.arange(1, allocation.n_steps + 1) / sum(range(1, allocation.n_steps + 1))
@@ -71,10 +91,10 @@ class SyntheticMeasurer:
             case ExtractReference(images, first):
                 return self._extract(images, first)
             case Calibrate(n_repeats=n):
-                none = dict.fromkeys(STEP_S, 0.0)
-                return Calibration(dict(STEP_S), none, FIXED_S, 0.0, 0.0, 100.0, "synthetic", 2, n)
+                return calibration(n_repeats=n)
             case TimeAllocations(allocations, n):
-                return AllocationTimes(tuple(AllocationTime((latency_s(a),) * n, 100.0) for a in allocations))
+                times = [(latency_s(a),) * n for a in allocations]
+                return AllocationTimes(tuple(AllocationTime(seconds, seconds, 100.0) for seconds in times))
 
     def _extract(self, images: RealImages, first: int) -> np.ndarray:
         """The first pixels of each image."""

@@ -6,18 +6,17 @@ from math import log
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run.synthetic import calibration
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import ConfirmConfig, FocusConfig
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.measurement import Calibration
 from tstitch_search.pareto import pareto_front
 from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.run.selection import select_for_confirmation
 from tstitch_search.search_space import SearchSpace
 
-STEP_S = {"S": 0.1, "B": 0.3, "XL": 1.0}
-LATENCY = LatencyModel(Calibration(STEP_S, dict.fromkeys(STEP_S, 0.0), 0.2, 0.0, 0.0, 100.0, "cpu", 8, 5))
+LATENCY = LatencyModel(calibration())
 SPACE = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 10, 1)
 SINGLES = {SPACE.single(name) for name in SPACE.denoisers}
 ANCHOR_FID = 10.0

@@ -52,7 +52,7 @@ class ArithmeticMeasurer:
                 os._exit(1)
             case "Slow":
                 time.sleep(1)
-        return ChunkFeatures(features_of(job), seconds=self.n_loads)
+        return ChunkFeatures({"features": features_of(job)}, seconds=self.n_loads)
 
 
 class HangingOnce(ArithmeticMeasurer):
@@ -66,6 +66,20 @@ class HangingOnce(ArithmeticMeasurer):
         if not self._flag.exists():
             self._flag.touch()
             time.sleep(3600)
+        return super().do(job)
+
+
+class FailingOnce(ArithmeticMeasurer):
+    """Its device fails at the first job; `flag` is a file that says this has happened, in whichever process."""
+
+    def __init__(self, flag: Path) -> None:
+        super().__init__()
+        self._flag = flag
+
+    def do(self, job: Job) -> Answer:
+        if not self._flag.exists():
+            self._flag.touch()
+            raise EnvironmentProblem("the device has failed", hint="nvidia-smi")
         return super().do(job)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import measurers
 import numpy as np
 import pytest
-from measurers import MISSING_WEIGHTS, ArithmeticMeasurer, HangingOnce, Unloadable, features_of, make_chunk
+from measurers import MISSING_WEIGHTS, ArithmeticMeasurer, FailingOnce, HangingOnce, Unloadable, features_of, make_chunk
 from processes import is_loopback, listening_addresses, process_tree
 
 from tstitch_search.errors import EnvironmentProblem, TStitchError
@@ -86,11 +86,11 @@ class TestEveryPool:
         assert Counter(done.job for done in finished) == Counter([*jobs, again])
         for done in finished:
             assert done.error is None
-            np.testing.assert_array_equal(done.answer.features, features_of(done.job))
+            np.testing.assert_array_equal(done.answer.arrays["features"], features_of(done.job))
 
     def test_an_answer_belongs_to_the_driver_and_may_be_changed(self, pool: WorkerPool) -> None:
         [done] = finish(pool, make_chunk("S*3", n_images=100))
-        done.answer.features[:] = 0
+        done.answer.arrays["features"][:] = 0
 
     def test_a_raising_job_gives_its_message_and_the_pool_goes_on(self, pool: WorkerPool) -> None:
         finished = finish(pool, make_chunk("Raise*1"), make_chunk("S*1"), make_chunk("Raise*2"), make_chunk("S*2"))
@@ -142,6 +142,14 @@ class TestEveryPoolThatCannotGoOn:
         pool.close()
 
 
+def test_the_pool_without_processes_ends_with_the_device_and_says_why(tmp_path: Path) -> None:
+    pool = InlinePool(partial(FailingOnce, tmp_path / "failed"))
+    pool.start()
+    pool.submit(make_chunk("S*1"))
+    with pytest.raises(EnvironmentProblem, match="the device has failed"):
+        pool.wait(1)
+
+
 def start_mortal(factory: MeasurerFactory, n_workers: int, job_timeout_s: float = 60) -> tuple[RayPool, list[Loaded]]:
     pool = RayPool(factory, n_workers, job_timeout_s=job_timeout_s)
     return pool, pool.start()
@@ -180,6 +188,12 @@ class TestProcesses:
 
     def test_a_hung_worker_is_stopped_and_its_job_done_by_another(self, tmp_path: Path) -> None:
         pool, _ = start_mortal(partial(HangingOnce, tmp_path / "hung"), 1, job_timeout_s=2)
+        [done] = finish(pool, make_chunk("S*1"))
+        pool.close()
+        assert (done.worker, done.error) == ("worker-1", None)
+
+    def test_a_worker_whose_device_fails_is_replaced_and_its_job_done_by_another(self, tmp_path: Path) -> None:
+        pool, _ = start_mortal(partial(FailingOnce, tmp_path / "failed"), 1)
         [done] = finish(pool, make_chunk("S*1"))
         pool.close()
         assert (done.worker, done.error) == ("worker-1", None)

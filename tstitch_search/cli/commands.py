@@ -106,6 +106,30 @@ def plan(
 
 
 @app.command()
+def calibrate(
+    study: StudyPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("calibration.json"),
+    settings: Settings = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure each denoiser's step time and memory, and write a file that `latency.from` repeats a study with.
+
+    Example: tstitch-search calibrate studies/quickstart.yaml -o calibration.json
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_calibration
+    from tstitch_search.config import load_study
+    from tstitch_search.run.pool import open_pool
+    from tstitch_search.run.step_times import calibrate_study
+
+    loaded = load_study(study, ["workers.n_workers=1", *_overrides(settings, None, None, device)])
+    with show_progress() as progress:
+        calibration = calibrate_study(loaded, output, open_pool, progress)
+    print_calibration(calibration, output, as_json)
+
+
+@app.command()
 def generate(
     study: StudyPath,
     allocation: Annotated[

@@ -3,13 +3,15 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from tstitch_search.lookup import LookupEntry, LookupTable
-from tstitch_search.report.wording import named, plus_minus
+from tstitch_search.measurement import Calibration
+from tstitch_search.report.wording import milliseconds, named, plus_minus
 from tstitch_search.run import Outcome
 from tstitch_search.run.compare import Comparison
 from tstitch_search.run.headline import speed_up
@@ -74,6 +76,40 @@ def _lossless(table: LookupTable, entry: LookupEntry) -> str:
 def _names(table: LookupTable) -> list[str]:
     """The denoisers from the noise end."""
     return [denoiser["name"] for denoiser in table.provenance["denoisers"]]
+
+
+def print_calibration(calibration: Calibration, path: Path, as_json: bool) -> None:
+    """The parts of a batch's time, per denoiser, and where they were written."""
+    if as_json:
+        print(json.dumps(asdict(calibration), indent=2))
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console.print(calibration_table(calibration))
+    console.print(
+        f"outside the steps {milliseconds(calibration.fixed_s, calibration.fixed_se)}; repeats of a step differ by "
+        f"{calibration.spread:.1%}; all members together need {calibration.peak_memory_mb:.0f} MB"
+    )
+    console.print(str(path), markup=False, soft_wrap=True)
+
+
+def calibration_table(calibration: Calibration) -> Table:
+    """One row per denoiser; the segment's start is what its first step takes beyond a step."""
+    c = calibration
+    title = f"Steps of a batch of {c.batch_size} on {c.device}: medians of {c.n_repeats} repeats"
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    shown.add_column("denoiser", no_wrap=True)
+    for name in ("per step", "relative", "start of a segment", "memory, MB", "on disk, MB"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for name, step_s in c.step_s.items():
+        shown.add_row(
+            name,
+            milliseconds(step_s, c.step_se[name]),
+            f"{step_s / min(c.step_s.values()):.2f}x",
+            milliseconds(c.switch_s[name], c.switch_se[name]),
+            f"{c.member_memory_mb[name]:.1f}",
+            f"{c.weights_mb[name]:.1f}",
+        )
+    return shown
 
 
 def print_plan(plan: Plan, as_json: bool) -> None:

@@ -94,7 +94,7 @@ def _expected(detail: ErrorDetails) -> str:
 
 def _suggestion(model: type[BaseModel], key: Key) -> str:
     *above, last = key
-    siblings = list(_model_at(model, tuple(above)).model_fields)
+    siblings = list(_fields(_model_at(model, tuple(above))))
     elsewhere = [dotted for dotted in _dotted_keys(model) if dotted.rpartition(".")[2] == last]
     nearest = get_close_matches(str(last)[:100], siblings, n=1) or elsewhere
     return f"did you mean {' or '.join(nearest)}?" if nearest else f"expected one of {', '.join(siblings)}"
@@ -105,7 +105,7 @@ def _meaning(model: type[BaseModel], key: Key) -> str:
     words = [part for part in key if isinstance(part, str)]
     if not words:
         return ""
-    field = _model_at(model, tuple(words[:-1])).model_fields[words[-1]]
+    field = _fields(_model_at(model, tuple(words[:-1])))[words[-1]]
     text = field.description or getattr(_model_in(field), "__doc__", None)
     return f" ({text.rstrip('.')})" if text else ""
 
@@ -113,8 +113,13 @@ def _meaning(model: type[BaseModel], key: Key) -> str:
 def _model_at(model: type[BaseModel], key: Key) -> type[BaseModel]:
     for part in key:
         if isinstance(part, str):
-            model = _model_in(model.model_fields[part]) or model
+            model = _model_in(_fields(model)[part]) or model
     return model
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields by the name they have in a file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _model_in(field: FieldInfo) -> type[BaseModel] | None:
@@ -126,7 +131,7 @@ def _model_in(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
+    for name, field in _fields(model).items():
         yield prefix + name
         if inner := _model_in(field):
             yield from _dotted_keys(inner, f"{prefix}{name}.")

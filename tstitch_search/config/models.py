@@ -236,6 +236,14 @@ class LatencyConfig(Model):
     batch_size: Whole = Field(8, description="Images per timed batch, as at deploy time.", ge=1)
     n_repeats: Whole = Field(5, description="Timed repeats, interleaved over denoisers; the median counts.", ge=3)
     threads: Whole | None = Field(None, description="CPU threads while timing on CPU; default: all cores.", ge=1)
+    from_file: Text | None = Field(
+        None,
+        alias="from",
+        description="File written by `tstitch-search calibrate` (relative to this one) to take step times from.",
+    )
+    max_spread: Fraction = Field(
+        0.1, description="The run says so when repeats of a step differ by more than this share, for example 10%."
+    )
 
 
 class WorkersConfig(Model):
@@ -252,6 +260,34 @@ class WorkersConfig(Model):
     device_batch_size: Whole = Field(
         64, description="Images sampled together inside a chunk; no effect on the images.", ge=1
     )
+
+
+class ExecutionConfig(Model):
+    """How the members run, alike while calibrating, searching and deploying."""
+
+    compile: bool = Field(False, description="Compile every member with torch.compile.")
+    channels_last: bool = Field(False, description="Keep members and VAE in channels-last memory format.")
+    attention: Literal["default", "math", "flash", "efficient", "cudnn"] = Field(
+        "default", description="torch's kernel for attention; default: torch chooses."
+    )
+    offload: Literal["none", "model"] = Field(
+        "none", description="model: only the member whose turn it is has its weights on the GPU."
+    )
+    vae: Text | None = Field(
+        None, description="Another VAE for the same latents: hub id, folder (relative to this file) or zoo:FAMILY/vae."
+    )
+
+    @field_validator("offload")
+    @classmethod
+    def _compiled_members_stay(cls, offload: str, info: ValidationInfo) -> str:
+        if offload == "model" and info.data.get("compile"):
+            raise ValueError("got model together with compile: true, expected one of the two")
+        return offload
+
+    def __str__(self) -> str:
+        """What differs from the defaults; not the VAE, whose weights speak for themselves."""
+        chosen = self.model_dump(exclude={"vae"}, exclude_defaults=True)
+        return " ".join(f"{name}={value}".lower() for name, value in chosen.items()) or "plain"
 
 
 class StudyConfig(Model):
@@ -271,6 +307,7 @@ class StudyConfig(Model):
     search: SearchConfig = SearchConfig()
     confirm: ConfirmConfig = ConfirmConfig()
     latency: LatencyConfig = LatencyConfig()
+    execution: ExecutionConfig = ExecutionConfig()
     workers: WorkersConfig = WorkersConfig()
 
 

@@ -1,8 +1,8 @@
 """Which device the work is done on, what it is called, and how many CPU threads it may use."""
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -31,6 +31,22 @@ def _cpu_name() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
+
+def is_gone(error: RuntimeError) -> bool:
+    """Whether the error says that the GPU itself failed; nothing can be done on it any more by this process."""
+    return any(sign in str(error) for sign in ("CUDA error", "CUDA driver error"))
+
+
+def batch_size_that_fits(make: Callable[[int], object], batch_size: int) -> int | None:
+    """`batch_size` halved until a batch of it can be made; None when not even one image can."""
+    while batch_size > 1:
+        batch_size //= 2
+        torch.cuda.empty_cache()
+        with suppress(torch.OutOfMemoryError):
+            make(batch_size)
+            return batch_size
+    return None
 
 
 def timing_threads(threads: int | None) -> int:

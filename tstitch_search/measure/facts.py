@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tstitch_search.config.models import DenoiserConfig, SpaceConfig
+from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
 
@@ -53,17 +53,20 @@ class MemberFacts:
     weights_sha256: str | None
 
 
-def check_space(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> dict[str, MemberFacts]:
+def check_space(
+    space: SpaceConfig, near: Path, vae: Path | None = None, *, with_weights: bool = True
+) -> dict[str, MemberFacts]:
     """Facts of every member by name, once it is known that they fit together; the space's paths are relative to `near`.
 
-    Without `with_weights` only config files are fetched from the hub, and weights may be missing. Raises ConfigError
-    when members do not fit, EnvironmentProblem when a file cannot be had.
+    `vae` is the folder of another VAE than the pipeline's own. Without `with_weights` only config files are fetched
+    from the hub, and weights may be missing. Raises ConfigError when members do not fit, EnvironmentProblem when a file
+    cannot be had.
     """
     folder = pipeline_folder(space, near, with_weights=with_weights)
-    vae = read_json(folder / "vae" / "config.json", "the pipeline's VAE")
+    latent_channels = read_vae_config(vae or folder / "vae")["latent_channels"]
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json", "the pipeline's scheduler")
     members = {d.name: read_member_facts(d, near, with_weights=with_weights) for d in space.denoisers}
-    check_compatible(list(members.values()), vae["latent_channels"], NoiseProcess.of(scheduler), space.n_classes)
+    check_compatible(list(members.values()), latent_channels, NoiseProcess.of(scheduler), space.n_classes)
     return members
 
 
@@ -134,6 +137,26 @@ def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True
     """The local folder of the shared parts, `vae/` and `scheduler/`."""
     files = ["vae/config.json", "scheduler/*", *(["vae/*.safetensors"] if with_weights else [])]
     return locate(space.pipeline, near, f"the pipeline of {space.name}", files)
+
+
+def vae_folder(study: Study) -> Path:
+    """The local folder of the study's VAE: its own choice (`execution.vae`), or the pipeline's."""
+    own = study.config.execution.vae
+    if own is None:
+        return pipeline_folder(study.space, study.space_path.parent) / "vae"
+    return locate(own, study.study_path.parent, "execution.vae", ["config.json", "*.safetensors"])
+
+
+def read_vae_config(folder: Path) -> dict[str, Any]:
+    """The config.json of the VAE in `folder`. Raises ConfigError when it describes none."""
+    config = read_json(folder / "config.json", "the pipeline's VAE")
+    name = str(config.get("_class_name"))
+    if not name.startswith("Autoencoder") or "latent_channels" not in config or "block_out_channels" not in config:
+        raise ConfigError(
+            f"{folder / 'config.json'} describes a {name}, expected a VAE with latent_channels and block_out_channels",
+            hint="for example an AutoencoderKL or an AutoencoderTiny",
+        )
+    return config
 
 
 def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:

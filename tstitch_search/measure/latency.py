@@ -1,85 +1,185 @@
-"""How long a batch takes: c_0 + sum over k of n_k c_k, each part measured inside the real pipeline.
+"""How long a batch takes, in parts that add up: c_0, n_k c_k for the steps of denoiser k, s_k for each segment of it.
 
-c_k is the step time of denoiser k, the median of a batch's intervals between step starts; c_0 is what comes before the
-first and after the last step: start noise and decoding. A batch is timed from noise to decoded images. c_0 is not taken
-as the total less n steps: on a busy machine that would add every delayed step to it.
+c_k is the mean step of a batch that k makes alone, c_0 what lies before its first and after its last step: start noise
+and decoding. s_k is what the first step of a segment takes beyond c_k: cold caches, or moving the weights in. It hangs
+on who comes, hardly on who goes: measured on 2 cores of an AMD EPYC (12 rounds, the zoo's S, B, XL, batch 16), XL
+starts 2.4 ms late after S and after B alike, and 3.3 ms at the start of a trajectory, with c_XL = 26 ms.
+
+Means, not medians, of a batch's steps: delays are part of a real batch's time, and a sum of medians misses them (7 %
+against 2 % off, same measurement). Over batches the median counts, so that one disturbed batch does not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice, pairwise
+from statistics import fmean, median
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.latency_model import Parts
 from tstitch_search.measure.clock import Clock
+from tstitch_search.measure.memory import MemoryMeter
 from tstitch_search.measurement import AllocationTime, AllocationTimes, Calibrate, Calibration, TimeAllocations
 
 # Makes one batch with the allocation, calling the function once i steps are done, i = 0 ... n_steps.
 RunBatch: TypeAlias = Callable[[Allocation, Callable[[int], None]], None]
 
+# A denoiser is warm once two batches in a row take the same time within this share, or after this many.
+WARM_WITHIN, MAX_WARM_UP = 0.05, 8
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What times and memory are taken with, and what is known of the pipeline under test.
+
+    `weights_mb` are the members' files on disk, `resident_mb` their tensors where they are kept while others answer,
+    `shared_mb` those of the parts they share.
+    """
+
+    run: RunBatch
+    clock: Clock
+    memory: MemoryMeter
+    device: str
+    batch_size: int
+    weights_mb: Mapping[str, float]
+    resident_mb: Mapping[str, float]
+    shared_mb: float
+
 
 @dataclass(frozen=True)
 class BatchTime:
-    """Seconds of one batch: in all, of its median step, and outside its steps; and its peak memory."""
+    """Seconds of one batch: of each of its steps, and outside them (before the first and after the last)."""
 
-    total_s: float
-    step_s: float
+    allocation: Allocation
+    steps_s: tuple[float, ...]
     fixed_s: float
-    peak_memory_mb: float
+
+    @property
+    def total_s(self) -> float:
+        """From noise to decoded images."""
+        return self.fixed_s + sum(self.steps_s)
+
+    def first_steps_s(self, name: str) -> list[float]:
+        """Seconds of the steps that begin a segment of the denoiser."""
+        by_step = (None, *self.allocation.by_step)
+        return [s for s, (before, now) in zip(self.steps_s, pairwise(by_step), strict=True) if now == name != before]
 
 
-def calibrate(job: Calibrate, run: RunBatch, clock: Clock, device: str, batch_size: int) -> Calibration:
-    """The parts of a batch's time, from `n_repeats` batches per denoiser.
+@dataclass(frozen=True)
+class Timed:
+    """The batches of one interleaved job, round by round: of each denoiser alone, taking turns, of each entry."""
+
+    denoisers: tuple[str, ...]
+    rounds: tuple[tuple[BatchTime, ...], ...]
+
+    def parts(self, batches: Sequence[BatchTime]) -> Parts:
+        """The parts of a batch's time as one round has them."""
+        known = batches[: len(self.denoisers) + 1]
+        step_s = {name: fmean(b.steps_s[1:] or b.steps_s) for name, b in zip(self.denoisers, known, strict=False)}
+        first_s = {name: fmean(s for b in known for s in b.first_steps_s(name)) for name in self.denoisers}
+        return Parts(
+            step_s=step_s,
+            switch_s={name: first_s[name] - step_s[name] for name in self.denoisers},
+            fixed_s=median(b.fixed_s for b in known),
+        )
+
+    def entries(self, batches: Sequence[BatchTime]) -> Sequence[BatchTime]:
+        """The round's batches that are not there for the parts."""
+        return batches[len(self.denoisers) + 1 :]
+
+
+def calibrate(job: Calibrate, stand: Stand) -> Calibration:
+    """The parts of a batch's time and memory, from `n_repeats` batches per denoiser and as many that take turns.
 
     `spread` is the largest interquartile range of a denoiser's step times, relative to their median.
     """
     alone = [Allocation.of([(name, job.n_steps)]) for name in job.denoisers]
-    times = dict(zip(job.denoisers, _interleaved(alone, job.n_repeats, run, clock), strict=True))
-    step_s = {name: [batch.step_s for batch in batches] for name, batches in times.items()}
-    fixed_s = [batch.fixed_s for batches in times.values() for batch in batches]
+    timed = _interleaved(job.denoisers, job.n_steps, (), job.n_repeats, stand)
+    parts = [timed.parts(batches) for batches in timed.rounds]
+    step_s = {name: [p.step_s[name] for p in parts] for name in job.denoisers}
+    switch_s = {name: [p.switch_s[name] for p in parts] for name in job.denoisers}
+    rise_mb = {name: _rise_mb(a, stand) for name, a in zip(job.denoisers, alone, strict=True)}
     return Calibration(
-        step_s={name: float(np.median(values)) for name, values in step_s.items()},
+        step_s={name: median(values) for name, values in step_s.items()},
         step_se={name: median_se(values) for name, values in step_s.items()},
-        fixed_s=float(np.median(fixed_s)),
-        fixed_se=median_se(fixed_s),
+        switch_s={name: median(values) for name, values in switch_s.items()},
+        switch_se={name: median_se(values) for name, values in switch_s.items()},
+        fixed_s=median(p.fixed_s for p in parts),
+        fixed_se=median_se([p.fixed_s for p in parts]),
         spread=max(_relative_iqr(values) for values in step_s.values()),
-        peak_memory_mb=max(batch.peak_memory_mb for batches in times.values() for batch in batches),
-        device=device,
-        batch_size=batch_size,
+        peak_memory_mb=_memory_mb(job.denoisers, max(rise_mb.values()), stand),
+        member_memory_mb={name: _memory_mb([name], rise, stand) for name, rise in rise_mb.items()},
+        weights_mb=dict(stand.weights_mb),
+        device=stand.device,
+        batch_size=stand.batch_size,
         n_repeats=job.n_repeats,
     )
 
 
-def time_allocations(job: TimeAllocations, run: RunBatch, clock: Clock) -> AllocationTimes:
-    """The end-to-end time of each of `n_repeats` batches of every allocation."""
-    batches = _interleaved(job.allocations, job.n_repeats, run, clock)
+def time_allocations(job: TimeAllocations, stand: Stand) -> AllocationTimes:
+    """The end-to-end time of `n_repeats` batches of every allocation, and what their round's own steps predict.
+
+    The denoisers alone are timed again in every round, so that a prediction and what it is held against are of the
+    same minute. No batch is on both sides, not even where an entry is a denoiser alone.
+    """
+    denoisers = tuple(dict.fromkeys(name for a in job.allocations for name in a.steps))
+    n_steps = max(a.n_steps for a in job.allocations)
+    timed = _interleaved(denoisers, n_steps, job.allocations, job.n_repeats, stand)
+    parts = [timed.parts(batches) for batches in timed.rounds]
+    by_entry = zip(*(timed.entries(batches) for batches in timed.rounds), strict=True)
     return AllocationTimes(
-        tuple(AllocationTime(tuple(b.total_s for b in of), max(b.peak_memory_mb for b in of)) for of in batches)
+        tuple(
+            AllocationTime(
+                seconds=tuple(b.total_s for b in batches),
+                predicted_s=tuple(p.latency_s(allocation) for p in parts),
+                peak_memory_mb=_memory_mb(list(allocation.steps), _rise_mb(allocation, stand), stand),
+            )
+            for allocation, batches in zip(job.allocations, by_entry, strict=True)
+        )
     )
 
 
 def _interleaved(
-    allocations: Sequence[Allocation], n_repeats: int, run: RunBatch, clock: Clock
-) -> list[list[BatchTime]]:
-    """`n_repeats` batches of each allocation, taken in turns, so that a slow drift of the machine hits all alike.
+    denoisers: Sequence[str], n_steps: int, entries: Sequence[Allocation], n_repeats: int, stand: Stand
+) -> Timed:
+    """`n_repeats` rounds of one batch each, so that a slow drift of the machine hits all alike; warmed up before."""
+    alone = [Allocation.of([(name, n_steps)]) for name in denoisers]
+    turns = Allocation.of((name, 1) for name in islice(cycle(denoisers), n_steps))
+    for allocation in alone:
+        _warm_up(allocation, stand)
+    order = (*alone, turns, *entries)
+    rounds = tuple(tuple(time_batch(a, stand.run, stand.clock) for a in order) for _ in range(n_repeats))
+    return Timed(tuple(denoisers), rounds)
 
-    Before them one batch of every denoiser in use warms up.
-    """
-    for name, n_steps in sorted({(name, a.n_steps) for a in allocations for name in a.steps}):
-        time_batch(Allocation.of([(name, n_steps)]), run, clock)
-    rounds = [[time_batch(allocation, run, clock) for allocation in allocations] for _ in range(n_repeats)]
-    return [list(batches) for batches in zip(*rounds, strict=True)]
+
+def _warm_up(allocation: Allocation, stand: Stand) -> None:
+    """Make batches until two in a row take the same time, or it does not get any better."""
+    before = time_batch(allocation, stand.run, stand.clock).total_s
+    for _ in range(MAX_WARM_UP - 1):
+        now = time_batch(allocation, stand.run, stand.clock).total_s
+        if abs(now - before) <= WARM_WITHIN * before:
+            return
+        before = now
 
 
 def time_batch(allocation: Allocation, run: RunBatch, clock: Clock) -> BatchTime:
     """Make one batch and say how long it took. Marks are read only after the batch, so that nothing waits in it."""
-    clock.forget_peak_memory()
     marks: list[Any] = [clock.mark()]
     run(allocation, lambda _: marks.append(clock.mark()))
     marks.append(clock.mark())
     before, *steps, after = clock.seconds_between(marks)
-    return BatchTime(before + sum(steps) + after, float(np.median(steps)), before + after, clock.peak_memory_mb())
+    return BatchTime(allocation, tuple(steps), before + after)
+
+
+def _rise_mb(allocation: Allocation, stand: Stand) -> float:
+    return stand.memory.rise_mb(lambda: stand.run(allocation, lambda _: None))
+
+
+def _memory_mb(members: Sequence[str], rise_mb: float, stand: Stand) -> float:
+    """What a pipeline with these members needs: their weights, those of the shared parts, and a batch's rise."""
+    return sum(stand.resident_mb[name] for name in members) + stand.shared_mb + rise_mb
 
 
 def median_se(values: Sequence[float]) -> float:

@@ -72,6 +72,11 @@ def weight_files(folder: Path, owner: str) -> list[Path]:
     return [folder / shard for shard in sorted(shards)]
 
 
+def weights_mb(folder: Path) -> float:
+    """Size on disk of the weights that diffusers loads from `folder`, in MB (10^6 bytes)."""
+    return sum(file.stat().st_size for file in weight_files(folder, str(folder))) / 1e6
+
+
 def count_parameters(file: Path) -> int:
     """Number of values in a safetensors file, from its header: 8 bytes of length, then JSON."""
     with file.open("rb") as stream:

@@ -10,17 +10,33 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import Study
-from tstitch_search.errors import MeasurementError
+from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measure.clip_score import clip_scores, load_clip
 from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.datasets import batches_of, count_images
-from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
-from tstitch_search.measure.facts import check_space
+from tstitch_search.measure.device import (
+    batch_size_that_fits,
+    cpu_threads,
+    device_name,
+    is_gone,
+    resolve_device,
+    timing_threads,
+)
+from tstitch_search.measure.execution import (
+    Offload,
+    attention,
+    home_of_members,
+    prepare,
+    require_device,
+    require_working,
+)
+from tstitch_search.measure.facts import check_space, vae_folder
 from tstitch_search.measure.families import family_of
 from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
-from tstitch_search.measure.latency import calibrate, time_allocations
-from tstitch_search.measure.locate import first_line
-from tstitch_search.measure.members import load_members
+from tstitch_search.measure.latency import Stand, calibrate, time_allocations
+from tstitch_search.measure.locate import first_line, weights_mb
+from tstitch_search.measure.members import load_members, load_model
+from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measure.published import publish
 from tstitch_search.measurement import (
@@ -38,6 +54,7 @@ from tstitch_search.measurement import (
     MakeImages,
     Publish,
     TimeAllocations,
+    allocations_of,
 )
 from tstitch_search.quality.metrics import arrays_for
 from tstitch_search.quality.reference import Reference
@@ -56,6 +73,7 @@ class StudyMeasurer:
         self._family = family_of(study.space)
         self._proxy_set = ProxySet.of_study(study)
         self._device = resolve_device(self._config.workers.device)
+        require_device(self._config.execution, self._device)
         self._threads = threads
         self.device = device_name(self._device)
 
@@ -67,10 +85,18 @@ class StudyMeasurer:
         _be_quiet()
         if self._threads:
             torch.set_num_threads(self._threads)
-        near, dtype = self._study.space_path.parent, getattr(torch, self._config.workers.dtype)
-        members, load_s = load_members(check_space(self._space, near), self._device, dtype)
+        options, dtype = self._config.execution, getattr(torch, self._config.workers.dtype)
+        require_working(options, self._device, dtype)
+        near, vae_at = self._study.space_path.parent, vae_folder(self._study)
+        facts = check_space(self._space, near, vae_at)
+        self._weights_mb = {name: weights_mb(member.path) for name, member in facts.items()}
+        members, load_s = load_members(facts, home_of_members(options, self._device), dtype)
+        vae = load_model(vae_at, self._device, dtype)
+        prepare(members.values(), vae, options)
         self._denoiser = self._family.stitch(members)
-        self._pipeline = self._family.load_pipeline(self._space, near, self._denoiser, self._device, dtype)
+        if options.offload == "model":
+            self._denoiser.offload = Offload(members.values(), self._device)
+        self._pipeline = self._family.load_pipeline(self._space, near, self._denoiser, vae)
         self._load_quality()
         return load_s
 
@@ -83,26 +109,53 @@ class StudyMeasurer:
         self._clip = load_clip(quality.clip_model, near, self._device) if "clip_score" in arrays else None
 
     def do(self, job: Job) -> Answer:
-        """The answer to `job`. Raises MeasurementError when this allocation cannot be measured."""
+        """The answer to `job`.
+
+        Raises MeasurementError when this allocation cannot be measured, EnvironmentProblem when the device has failed.
+        """
         try:
-            match job:
-                case MakeChunk(allocation, chunk):
-                    return self._make_chunk(allocation, chunk)
-                case MakeImages(allocation, chunk):
-                    return self._make_images(allocation, chunk)
-                case Publish():
-                    return _publish(job)
-                case DescribeFeatures(images):
-                    return FeatureFacts(count_features(self._extractor), count_images(images) if images else 0)
-                case ExtractReference(images, _):
-                    return self._extract_reference(images)
-                case Calibrate() | TimeAllocations():
-                    return self._time(job)
+            return self._do(job)
         except torch.OutOfMemoryError as error:
-            raise MeasurementError(
-                f"the device ran out of memory: {first_line(error)}",
-                hint="lower workers.device_batch_size or latency.batch_size",
+            problem = first_line(error)
+        except RuntimeError as error:
+            if not is_gone(error):
+                raise
+            raise EnvironmentProblem(
+                f"the device {self.device} has failed: {first_line(error)}",
+                hint="check it with nvidia-smi; what was finished is kept, and the same command goes on from there",
             ) from error
+        raise self._out_of_memory(job, problem)  # only now is the memory of the failed batch free again
+
+    def _do(self, job: Job) -> Answer:
+        match job:
+            case MakeChunk(allocation, chunk):
+                return self._make_chunk(allocation, chunk)
+            case MakeImages(allocation, chunk):
+                return self._make_images(allocation, chunk)
+            case Publish():
+                return _publish(job)
+            case DescribeFeatures(images):
+                return FeatureFacts(count_features(self._extractor), count_images(images) if images else 0)
+            case ExtractReference(images, _):
+                return self._extract_reference(images)
+            case Calibrate() | TimeAllocations():
+                return self._time(job)
+
+    def _out_of_memory(self, job: Job, problem: str) -> MeasurementError:
+        """What to say when the job needed more memory than there is: with the batch size that would have done."""
+        timing = isinstance(job, Calibrate | TimeAllocations)
+        setting = "latency.batch_size" if timing else "workers.device_batch_size"
+        asked = self._config.latency.batch_size if timing else self._config.workers.device_batch_size
+
+        def make(n: int) -> None:
+            for allocation in allocations_of(job):
+                self._sample(allocation, Chunk("search", 0, n))
+
+        fits = batch_size_that_fits(make, asked) if allocations_of(job) else asked // 2
+        return MeasurementError(
+            f"the device ran out of memory with {setting}={asked}: {problem}",
+            hint=f"{setting}={fits}, which fits" if fits else "execution.offload=model, or a device with more memory",
+        )
 
     def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
         started = time.perf_counter()
@@ -141,16 +194,29 @@ class StudyMeasurer:
         labels = self._proxy_set.labels_of(images)
         # on the CPU, so that every device makes the same images
         generators = [torch.Generator().manual_seed(seed) for seed in self._proxy_set.seeds_of(images)]
-        return self._family.sample(self._pipeline, labels, generators, self._space.n_steps, self._config.guidance_scale)
+        n_steps, guidance_scale = self._space.n_steps, self._config.guidance_scale
+        with attention(self._config.execution):
+            return self._family.sample(self._pipeline, labels, generators, n_steps, guidance_scale)
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
         """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""
-        batch_size, threads = self._config.latency.batch_size, timing_threads(self._config.latency.threads)
-        device = self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads"
+        threads = timing_threads(self._config.latency.threads)
         with cpu_threads(threads):
-            if isinstance(job, Calibrate):
-                return calibrate(job, self._run_batch, clock_of(self._device), device, batch_size)
-            return time_allocations(job, self._run_batch, clock_of(self._device))
+            stand = self._stand(threads)
+            return calibrate(job, stand) if isinstance(job, Calibrate) else time_allocations(job, stand)
+
+    def _stand(self, threads: int) -> Stand:
+        members = zip(self._denoiser.names, self._denoiser.members, strict=True)
+        return Stand(
+            run=self._run_batch,
+            clock=clock_of(self._device),
+            memory=memory_of(self._device),
+            device=self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads",
+            batch_size=self._config.latency.batch_size,
+            weights_mb=self._weights_mb,
+            resident_mb={name: 0.0 if self._denoiser.offload else tensors_mb([member]) for name, member in members},
+            shared_mb=tensors_mb([self._pipeline.vae]),
+        )
 
     def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
         self._denoiser.on_step = on_step

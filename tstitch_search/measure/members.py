@@ -18,23 +18,23 @@ from tstitch_search.measure.locate import first_line, read_json
 def load_members(
     members: Mapping[str, MemberFacts], device: torch.device, dtype: torch.dtype
 ) -> tuple[dict[str, nn.Module], dict[str, float]]:
-    """Every member, ready on the device, and the seconds each took to load."""
+    """Every member on the device, and the seconds each took to load."""
     modules: dict[str, nn.Module] = {}
     seconds: dict[str, float] = {}
     for name, facts in members.items():
         started = time.perf_counter()
-        modules[name] = load_model(diffusers.AutoModel, facts.path, device, dtype)
+        modules[name] = load_model(facts.path, device, dtype)
         seconds[name] = time.perf_counter() - started
     return modules, seconds
 
 
-def load_model(loader: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The model in a local diffusers folder: safetensors only, no gradients, in `dtype` on `device`.
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model, of whatever class, in a local diffusers folder: safetensors, no gradients, in `dtype` on `device`.
 
     Raises EnvironmentProblem when the weights are missing or do not fit the folder's config.json.
     """
     try:
-        model: nn.Module = loader.from_pretrained(str(folder), torch_dtype=dtype, use_safetensors=True)
+        model: nn.Module = diffusers.AutoModel.from_pretrained(str(folder), torch_dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, AttributeError) as error:  # what diffusers raises for a damaged folder
         raise EnvironmentProblem(
             f"cannot load the model in {folder}: {first_line(error)}",

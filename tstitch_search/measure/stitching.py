@@ -13,6 +13,7 @@ from torch import nn
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
+from tstitch_search.measure.execution import Offload
 
 # How a family puts the pipeline's question to one member: (member, *the pipeline's arguments) -> the member's output.
 Ask: TypeAlias = Callable[..., Any]
@@ -23,7 +24,7 @@ class StitchedDenoiser(nn.Module):
 
     What the pipeline reads from its denoiser (`config`, `dtype`, `add_embedding`, ...) the largest member, the anchor,
     answers. `on_step(i)`, when set, is called once i sampling steps are done, i = 0 ... n_steps, without waiting for
-    the device.
+    the device. `offload`, when set, brings in whoever's turn it is.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], ask: Ask):
@@ -33,6 +34,7 @@ class StitchedDenoiser(nn.Module):
         self.members = nn.ModuleList(members.values())
         self._anchor = max(range(len(members)), key=lambda k: sum(p.numel() for p in self.members[k].parameters()))
         self.on_step: Callable[[int], None] | None = None
+        self.offload: Offload | None = None
         self._ask = ask
         self._allocation: Allocation | None = None
         self._by_step: tuple[str, ...] = ()
@@ -59,7 +61,10 @@ class StitchedDenoiser(nn.Module):
         if self._entry >= len(self._step_of_entry):
             raise ConfigError("no trajectory is under way: expected set_allocation, then the pipeline's own loop")
         name = self._by_step[self._step_of_entry[self._entry]]
-        return self._ask(self.members[self.names.index(name)], *inputs, **named_inputs)
+        member = self.members[self.names.index(name)]
+        if self.offload:
+            self.offload.bring_in(member)
+        return self._ask(member, *inputs, **named_inputs)
 
     def watch(self, scheduler: Any) -> None:
         """Follow this diffusers scheduler from now on: its timesteps start a trajectory, its steps move it on."""
@@ -95,6 +100,8 @@ class StitchedDenoiser(nn.Module):
     def _advance(self) -> None:
         done = self._step_of_entry[self._entry]
         self._entry += 1
+        if self.offload and self._entry == len(self._step_of_entry):
+            self.offload.leave()
         if self._entry == len(self._step_of_entry) or self._step_of_entry[self._entry] > done:
             self._report(done + 1)
 

@@ -59,7 +59,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         if reference:
             save_reference(reference, folder.reference)
         judge = Judge(config.quality, space.anchor, reference)
-        latency = calibrate(bench, study)
+        latency = calibrate(bench, study, facts.key)
         remember(study, facts.key, latency.calibration)
         if warning := latency.order_warning(space.denoisers):
             progress.note(warning)

@@ -1,20 +1,87 @@
-"""Step times measured on this machine, kept between studies so that `plan` can price one without measuring."""
+"""Calibrations as files: one that a study names, so that its decisions can be repeated exactly, and those of this
+machine, kept between studies so that `plan` can price one without measuring.
+"""
 
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from tstitch_search.config import Study
-from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.files import cache_folder, make_folder, write_whole
+from tstitch_search.json_fields import check_count, check_number, check_text, get, read_json, refuse
 from tstitch_search.measurement import Calibration
 
 # The facts of a study that its times depend on.
-TIMED_BY = ("space.n_steps", "space.solver", "weights.", "guidance_scale", "dtype", "latency.batch_size")
+TIMED_BY = (
+    "space.denoisers",
+    "space.n_steps",
+    "space.solver",
+    "weights.",
+    "guidance_scale",
+    "dtype",
+    "execution",
+    "latency.batch_size",
+)
+PER_DENOISER = ("step_s", "step_se", "switch_s", "switch_se", "member_memory_mb", "weights_mb")
+FILE_VERSION = 1
+
+
+def write_calibration(path: Path, key: Mapping[str, str], calibration: Calibration) -> None:
+    """Write the calibration with what it depends on. Read by `latency.from`; schema version 1."""
+    document = {"version": FILE_VERSION, "timed": _timed_by(key), "calibration": asdict(calibration)}
+    write_whole(path, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def given_calibration(study: Study, key: Mapping[str, str]) -> Calibration | None:
+    """What the file named by `latency.from` says, or None when none is named.
+
+    Raises ConfigError when the file is no calibration, or one of other members or settings.
+    """
+    if study.config.latency.from_file is None:
+        return None
+    path = study.study_path.parent / study.config.latency.from_file
+    try:
+        return _parse(read_json(path), _timed_by(key))
+    except ConfigError as error:
+        raise ConfigError(
+            f"latency.from: {path}: {error.message}", hint=error.hint or "write it with `tstitch-search calibrate`"
+        ) from error
+
+
+def _parse(document: Any, timed: Mapping[str, str]) -> Calibration:
+    if get(document, "version") != FILE_VERSION:
+        refuse("version", str(FILE_VERSION), document["version"])
+    there = get(document, "timed")
+    if differing := [name for name in {**there, **timed} if there.get(name) != timed.get(name)]:
+        lines = [f"  {n}: {there.get(n, 'absent')} there, {timed.get(n, 'absent')} now" for n in differing]
+        raise ConfigError(
+            "it was measured with other members or settings; these differ:\n" + "\n".join(lines),
+            hint="calibrate this study anew, or leave latency.from out",
+        )
+    values = get(document, "calibration")
+    for field in fields(Calibration):
+        _check(field.name, get(values, field.name), timed["space.denoisers"].split())
+    return Calibration(**{field.name: values[field.name] for field in fields(Calibration)})
+
+
+def _check(field: str, value: Any, denoisers: Sequence[str]) -> None:
+    """Refuse what `field` of a calibration of these denoisers cannot be."""
+    if field == "device":
+        check_text(field, value)
+    elif field in ("batch_size", "n_repeats"):
+        check_count(field, value)
+    elif field in PER_DENOISER:
+        for name in denoisers:
+            check_number(f"{field}.{name}", get(value, name), lowest=-inf if field == "switch_s" else 0)
+    else:
+        check_number(field, value, lowest=0)
 
 
 def remember(study: Study, key: Mapping[str, str], calibration: Calibration) -> None:
@@ -33,7 +100,10 @@ def recall(study: Study, key: Mapping[str, str]) -> Calibration | None:
         return None
 
 
+def _timed_by(key: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in key.items() if name.startswith(TIMED_BY)}
+
+
 def _path(study: Study, key: Mapping[str, str]) -> Path:
-    timed_by = {name: value for name, value in key.items() if name.startswith(TIMED_BY)}
-    identity = json.dumps([platform.node(), study.config.workers.device, sorted(timed_by.items())])
+    identity = json.dumps([platform.node(), study.config.workers.device, sorted(_timed_by(key).items())])
     return cache_folder("calibrations") / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"

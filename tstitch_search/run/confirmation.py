@@ -7,6 +7,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
+from tstitch_search.ledger import Event
 from tstitch_search.lookup import LookupTable
 from tstitch_search.measurement import AllocationTime, AllocationTimes, Chunk, MakeImages, Publish, TimeAllocations
 from tstitch_search.quality.metrics.metric import Metric
@@ -62,7 +63,11 @@ def time_entries(bench: Workbench, study: Study, entries: Sequence[Allocation]) 
         for allocation, time in zip(missing, answer.times, strict=True):
             known[allocation] = bench.ledger.append("timing", allocation=str(allocation), **asdict(time))
             bench.n_new += 1
-    return {a: AllocationTime(tuple(known[a]["seconds"]), known[a]["peak_memory_mb"]) for a in entries}
+    return {a: _timing(known[a]) for a in entries}
+
+
+def _timing(event: Event) -> AllocationTime:
+    return AllocationTime(tuple(event["seconds"]), tuple(event["predicted_s"]), event["peak_memory_mb"])
 
 
 def publish(

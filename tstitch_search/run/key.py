@@ -9,8 +9,14 @@ from pathlib import Path
 
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.measure.facts import MemberFacts, check_space, pipeline_folder, read_member_facts
-from tstitch_search.measure.locate import read_json
+from tstitch_search.measure.facts import (
+    MemberFacts,
+    check_space,
+    pipeline_folder,
+    read_member_facts,
+    read_vae_config,
+    vae_folder,
+)
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
@@ -39,11 +45,11 @@ def resolve_facts(study: Study) -> StudyFacts:
     Raises ConfigError for members that do not fit, EnvironmentProblem for files that are missing.
     """
     space, config, near = study.space, study.config, study.space_path.parent
-    check_space(space, near)
+    vae = vae_folder(study)
+    check_space(space, near, vae)
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
     pipeline = pipeline_folder(space, near, with_weights=True)
-    vae = read_json(pipeline / "vae" / "config.json", owner=f"the VAE of {space.pipeline}")
-    resolution = members[space.names[-1]].sample_size * 2 ** (len(vae["block_out_channels"]) - 1)
+    resolution = members[space.names[-1]].sample_size * 2 ** (len(read_vae_config(vae)["block_out_channels"]) - 1)
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         "space.denoisers": " ".join(space.names),
@@ -52,7 +58,8 @@ def resolve_facts(study: Study) -> StudyFacts:
         "space.grid_steps": f"{space.grid_steps:g}",
         "space.solver": space.solver or "the pipeline's own",
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
-        "weights.pipeline": _hash_folders(pipeline / "vae", pipeline / "scheduler"),
+        "weights.pipeline": _hash_folders(vae, pipeline / "scheduler"),
+        "execution": str(config.execution),
         "guidance_scale": f"{config.guidance_scale:g}",
         "dtype": config.workers.dtype,
         **_proxy_facts(study),

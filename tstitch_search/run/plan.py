@@ -10,16 +10,16 @@ from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.machine import count_cores, count_gpus
-from tstitch_search.measurement import Calibrate, Calibration
+from tstitch_search.measurement import Calibration
 from tstitch_search.quality.metrics import needs_real_features
-from tstitch_search.run.calibrations import recall, remember
+from tstitch_search.run.calibrations import given_calibration, recall, remember
 from tstitch_search.run.folder import key_of_measurements, require_same_key
 from tstitch_search.run.key import StudyFacts, resolve_facts
 from tstitch_search.run.prices import price
 from tstitch_search.run.progress import Progress
 from tstitch_search.run.references import feature_dim, state_of_reference
 from tstitch_search.run.stages import candidates_in_focus
-from tstitch_search.run.workbench import run_alone
+from tstitch_search.run.step_times import measure_calibration
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.workers.protocol import WorkerPool
 
@@ -107,7 +107,9 @@ def _require_usable(folder: Path, facts: StudyFacts) -> None:
 def _calibration(
     study: Study, facts: StudyFacts, folder: Path, open_pool: Callable[[Study], WorkerPool] | None, progress: Progress
 ) -> tuple[Calibration, str]:
-    """Step times and how they are known: measured now, in this run folder, on this machine before, or guessed."""
+    """Step times and how they are known: from the file the study names, measured now or before, or guessed."""
+    if given := given_calibration(study, facts.key):
+        return given, f"{study.config.latency.from_file}, measured on {given.device}"
     if open_pool:
         calibration = measure_calibration(study, open_pool, progress)
         remember(study, facts.key, calibration)
@@ -115,20 +117,6 @@ def _calibration(
     if stored := recall(study, facts.key):
         return stored, f"measured before on {stored.device}"
     return rough_calibration(study, facts), "rough: from the number of parameters; --calibrate measures it"
-
-
-def measure_calibration(study: Study, open_pool: Callable[[Study], WorkerPool], progress: Progress) -> Calibration:
-    """Step times measured by one worker."""
-    job = Calibrate(study.space.names, study.space.n_steps, study.config.latency.n_repeats)
-    pool = open_pool(study)
-    try:
-        progress.stage("calibrate")
-        pool.start()
-        calibration = run_alone(pool, job, progress)
-    finally:
-        pool.close()
-    assert isinstance(calibration, Calibration)
-    return calibration
 
 
 def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
@@ -140,6 +128,19 @@ def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
         name: 2 * (m.n_parameters or 0) * (m.sample_size / 2) ** 2 * batch_size * guided / flops_per_s
         for name, m in facts.members.items()
     }
-    nothing_known = dict.fromkeys(step_s, 0.0)
-    fixed_s = max(step_s.values())
-    return Calibration(step_s, nothing_known, fixed_s, 0.0, 0.0, 0.0, "unknown", batch_size, 0)
+    nothing = dict.fromkeys(step_s, 0.0)
+    return Calibration(
+        step_s=step_s,
+        step_se=nothing,
+        switch_s=nothing,
+        switch_se=nothing,
+        fixed_s=max(step_s.values()),
+        fixed_se=0.0,
+        spread=0.0,
+        peak_memory_mb=0.0,
+        member_memory_mb=nothing,
+        weights_mb=nothing,
+        device="unknown",
+        batch_size=batch_size,
+        n_repeats=0,
+    )

@@ -2,6 +2,7 @@
 
 from functools import partial
 from math import ceil
+from typing import Literal
 
 from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
@@ -22,6 +23,7 @@ def open_pool(study: Study) -> WorkerPool:
             hint="use --device cpu, or run where the GPU is",
         )
     on_gpu = workers.device != "cpu" and n_gpus > 0
+    study = _on(study, "cuda" if on_gpu else "cpu")  # a worker whose GPU is lost must not go on without
     n_cores = count_cores()
     n_workers = workers.n_workers or (n_gpus if on_gpu else n_cores)
     threads = max(1, n_cores // n_workers)
@@ -38,6 +40,11 @@ def open_pool(study: Study) -> WorkerPool:
 def share_of_gpus(n_gpus: int, n_workers: int) -> float:
     """What each worker gets so that all fit: whole GPUs, or an equal part of one (Ray gives out nothing else)."""
     return n_gpus // n_workers if n_workers <= n_gpus else 1 / ceil(n_workers / n_gpus)
+
+
+def _on(study: Study, device: Literal["cpu", "cuda"]) -> Study:
+    workers = study.config.workers.model_copy(update={"device": device})
+    return study.model_copy(update={"config": study.config.model_copy(update={"workers": workers})})
 
 
 def build_measurer(study: Study, threads: int) -> Measurer:

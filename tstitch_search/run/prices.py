@@ -10,6 +10,8 @@ from tstitch_search.search_space import SearchSpace
 
 # Bytes of one feature value on disk (float32).
 FEATURE_BYTES = 4
+# Warming up and measuring memory take about as long as this many timed rounds.
+EXTRA_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ def price(study: Study, space: SearchSpace, candidates: Sequence[Allocation], la
     mean_s = sum(map(latency.latency_s, candidates)) / len(candidates)
     search_images, confirm_images = n_trials * c.quality.n_images, n_entries * c.confirm.n_images
     search_s = mean_s * search_images / batch_size
+    round_s = sum(latency.latency_s(space.single(d)) for d in space.denoisers) + mean_s  # each alone, and taking turns
+    parts_s = round_s * (c.latency.n_repeats + EXTRA_ROUNDS)
     stages = {
-        "calibrate": sum(latency.latency_s(space.single(d)) for d in space.denoisers) * (c.latency.n_repeats + 1),
+        "calibrate": parts_s,
         "search": min(search_s, c.search.device_seconds or search_s),
         "confirm": mean_s * confirm_images / batch_size,
-        "time": mean_s * n_entries * (c.latency.n_repeats + 1),
+        "time": parts_s + mean_s * n_entries * (c.latency.n_repeats + 1),
     }
     return Price(n_trials, search_images + confirm_images, stages)
 

@@ -1,7 +1,7 @@
 """The stages of a run, one function each, in the order `run_study` calls them. Each looks into the ledger first."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
 
@@ -16,15 +16,18 @@ from tstitch_search.measurement import (
     chunks_of,
 )
 from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.run.calibrations import given_calibration
 from tstitch_search.run.judge import Judge
 from tstitch_search.run.workbench import Workbench
 from tstitch_search.search import AllocationStudy, Rule, Trial
 from tstitch_search.search_space import SearchSpace
 
 
-def calibrate(bench: Workbench, study: Study) -> LatencyModel:
-    """The time of every allocation, from step times measured once per run folder."""
-    event = bench.ledger.last("calibration")
+def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> LatencyModel:
+    """The time of every allocation, from step times given in a file or measured once per run folder."""
+    event, given = bench.ledger.last("calibration"), given_calibration(study, key)
+    if event is None and given is not None:
+        event = bench.ledger.append("calibration", **asdict(given))
     if event is None:
         bench.progress.stage("calibrate")
         job = Calibrate(study.space.names, study.space.n_steps, study.config.latency.n_repeats)
@@ -33,7 +36,15 @@ def calibrate(bench: Workbench, study: Study) -> LatencyModel:
         event = bench.ledger.append("calibration", **asdict(calibration))
         bench.n_new += 1
     fields = {key: value for key, value in event.items() if key not in ("event", "at")}
-    return LatencyModel(Calibration(**fields))
+    latency = LatencyModel(Calibration(**fields))
+    if given not in (None, latency.calibration):
+        raise ConfigError(
+            f"this run folder was calibrated otherwise than {study.config.latency.from_file} says",
+            hint="give the study another name or --output, or leave latency.from out",
+        )
+    if warning := latency.noise_warning(study.config.latency.max_spread):
+        bench.progress.note(warning)
+    return latency
 
 
 def candidates_in_focus(study: Study, space: SearchSpace, latency: LatencyModel) -> tuple[Allocation, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from math import sqrt
-from statistics import median, stdev
+from statistics import stdev
 from typing import Any
 
 from tstitch_search.allocation import Allocation
@@ -60,7 +60,7 @@ def make_table(
     ]
     provenance = {
         **provenance_of(study, facts, latency, ledger),
-        "largest_latency_s": median(confirmed.times[judge.anchor].seconds),
+        "largest_latency_s": confirmed.times[judge.anchor].latency_s,
     }
     table = build_table(study.config.name, [point], entries, others, provenance, objective)
     return replace(table, provenance={**provenance, "headline": headline(table)})
@@ -75,9 +75,9 @@ def _entry(
         **_quality_fields(quality),
         allocation=allocation,
         quality=confirmed.published[judge.objective.name][allocation],
-        latency_s=median(time.seconds),
+        latency_s=time.latency_s,
         latency_s_se=MEDIAN_FACTOR * stdev(time.seconds) / sqrt(len(time.seconds)),
-        latency_s_predicted=latency.latency_s(allocation),
+        latency_s_predicted=time.latency_s_predicted,
         peak_memory_mb=time.peak_memory_mb,
         lossless=allocation == judge.anchor or quality.is_lossless(study.config.confirm.lossless_margin),
         guard_lost=allocation in confirmed.guard and judge.is_guard_lost(confirmed.guard[allocation]),

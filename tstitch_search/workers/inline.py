@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from tstitch_search.errors import TStitchError
+from tstitch_search.errors import EnvironmentProblem, TStitchError
 from tstitch_search.measurement import Finished, Job, Loaded
 from tstitch_search.workers.protocol import MeasurerFactory
 from tstitch_search.workers.worker import Worker
@@ -31,12 +31,14 @@ class InlinePool:
         return len(self._queue)
 
     def wait(self, timeout_s: float) -> list[Finished]:
-        """The next queued job, done now; `timeout_s` cannot interrupt it."""
+        """The next queued job, done now; `timeout_s` cannot interrupt it. Raises the EnvironmentProblem it meets."""
         if not self._queue:
             return []
         job = self._queue.popleft()
         try:
             return [Finished(job, NAME, answer=self._worker.do(job))]
+        except EnvironmentProblem:
+            raise
         except TStitchError as error:
             return [Finished(job, NAME, error=str(error))]
 

@@ -16,7 +16,11 @@ class Measurer(Protocol):
         ...
 
     def do(self, job: Job) -> Answer:
-        """The answer to `job` (its type is in the job's docstring). Raises when the job cannot be done."""
+        """The answer to `job` (its type is in the job's docstring).
+
+        Raises EnvironmentProblem when it can do no job any more, such as when its device has failed, and anything else
+        when this job cannot be done.
+        """
         ...
 
 
@@ -28,7 +32,7 @@ class WorkerPool(Protocol):
     """Workers that hold the members for a whole run.
 
     Every submitted job comes back from `wait` exactly once, in any order, as an answer or as an error. A job that
-    raises costs that job only; a worker that dies costs a second try.
+    raises costs that job only; a worker that dies, or whose machine fails (EnvironmentProblem), costs a second try.
     """
 
     n_workers: int

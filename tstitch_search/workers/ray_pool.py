@@ -177,6 +177,8 @@ class RayPool:
             answer, error = _result(place.call), None
         except ray.exceptions.RayError as failure:
             return self._lose(place, _last_line(failure))
+        except EnvironmentProblem as failure:  # while loading, or its device has failed: it will do no better next time
+            return self._lose(place, str(failure))
         except TStitchError as failure:
             answer, error = None, str(failure)
         if task is None and error is not None:

@@ -20,9 +20,7 @@ class Family(Protocol):
         """The members as one denoiser for the family's pipeline."""
         ...
 
-    def load_pipeline(
-        self, space: SpaceConfig, near: Path, denoiser: StitchedDenoiser, device: torch.device, dtype: torch.dtype
-    ) -> Any:
+    def load_pipeline(self, space: SpaceConfig, near: Path, denoiser: StitchedDenoiser, vae: nn.Module) -> Any:
         """A stock diffusers pipeline around `denoiser`, watched by it; the space's paths are relative to `near`."""
         ...
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DiTPipeline
+from diffusers import DiTPipeline
 from torch import nn
 
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.facts import n_classes, pipeline_folder
-from tstitch_search.measure.members import load_model, load_scheduler
+from tstitch_search.measure.members import load_scheduler
 from tstitch_search.measure.stitching import StitchedDenoiser
 
 
@@ -31,10 +31,8 @@ def ask(member: Any, latents: torch.Tensor, timestep: torch.Tensor, class_labels
     return member(latents, timestep=timestep, class_labels=class_labels.clamp(max=n_classes(member.config)))
 
 
-def load_pipeline(
-    space: SpaceConfig, near: Path, denoiser: StitchedDenoiser, device: torch.device, dtype: torch.dtype
-) -> DiTPipeline:
-    """The stock pipeline around `denoiser`; VAE and scheduler from `space.pipeline`, the solver from `space.solver`.
+def load_pipeline(space: SpaceConfig, near: Path, denoiser: StitchedDenoiser, vae: nn.Module) -> DiTPipeline:
+    """The stock pipeline around `denoiser` and `vae`; scheduler from `space.pipeline`, the solver from `space.solver`.
 
     Raises ConfigError for an unknown solver, or one that starts from noise of another scale: DiTPipeline starts from
     unit noise whatever the solver says.
@@ -48,7 +46,6 @@ def load_pipeline(
             "expected a solver that starts from scale 1, as DiTPipeline does",
             hint="solver: DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler or PNDMScheduler",
         )
-    vae = load_model(AutoencoderKL, folder / "vae", device, dtype)
     pipeline = DiTPipeline(transformer=denoiser, vae=vae, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     denoiser.watch(scheduler)
