@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError, EnvironmentProblem, QualityGateError
-from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, Objective, OperatingPoint, build_table
+from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, Objective, OperatingPoint, PointTime, build_table
 
 GOLDEN = Path(__file__).parent / "golden" / "lookup_v1.json"
 CPU = OperatingPoint("cpu-16", "2 cores", 16)
@@ -206,3 +207,46 @@ def test_nothing_outside_the_standard_library_is_imported() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "{'tstitch_search'}"
+
+
+def at_two_points() -> LookupTable:
+    """On the GPU the slow candidate is faster than an entry, and needs less memory."""
+
+    def with_gpu(measured: LookupEntry, latency_s: float, memory_mb: float) -> LookupEntry:
+        on_gpu = {"gpu": PointTime(latency_s=latency_s, latency_s_se=0.0, peak_memory_mb=memory_mb)}
+        return replace(measured, latency_by_point=on_gpu, peak_memory_mb=10 * memory_mb, confirmed=True)
+
+    confirmed = [
+        with_gpu(replace(entry("S*20", 0.1, 30), quality_difference=20.0), 0.01, 1),
+        with_gpu(replace(entry("XL*20", 0.9, 10), quality_difference=0.0), 0.03, 9),
+        with_gpu(replace(entry("S*4-XL*16", 0.95, 10.5), quality_difference=0.5), 0.02, 5),
+    ]
+    return build_table("study", [CPU, OperatingPoint("gpu", "a GPU", 1)], confirmed, [], {})
+
+
+def test_pick_at_another_operating_point_goes_by_its_times_and_may_find_a_candidate() -> None:
+    table = at_two_points()
+    assert [str(e.allocation) for e in table.entries] == ["S*20", "XL*20"]
+    assert str(table.pick(budget_s=0.02, at="gpu").allocation) == "S*4-XL*16"
+    assert str(table.pick(budget_s=0.5, at="cpu-16").allocation) == "S*20"
+    with pytest.raises(ConfigError, match="unknown operating point 'tpu', expected one of cpu-16, gpu"):
+        table.pick(at="tpu")
+
+
+def test_memory_limits_what_is_picked_and_a_refusal_says_the_least() -> None:
+    table = at_two_points()
+    assert str(table.pick(max_memory_mb=20).allocation) == "S*20"
+    assert str(table.pick(max_memory_mb=5, at="gpu").allocation) == "S*4-XL*16"
+    with pytest.raises(QualityGateError, match=r"no entry needs at most 0\.5 MB; the least is 1\.0 MB"):
+        table.pick(max_memory_mb=0.5, at="gpu")
+    with pytest.raises(QualityGateError, match="their memory was not measured"):
+        THREE.pick(max_memory_mb=5)
+
+
+def test_a_loss_is_a_share_of_the_largest_denoisers_own_quality() -> None:
+    table = at_two_points()
+    assert str(table.pick(max_fid_loss=0.05, at="gpu").allocation) == "S*4-XL*16"
+    assert str(table.pick(max_fid_loss=0.04, at="gpu").allocation) == "XL*20"
+    assert str(table.pick(max_fid_loss=2.0).allocation) == "S*20"
+    with pytest.raises(ConfigError, match="does not say how good the largest denoiser alone is"):
+        THREE.pick(max_fid_loss=0.1)

@@ -45,6 +45,17 @@ class LatencyModel:
         switches = (names.count(name) * c.switch_se[name] for name in allocation.steps)
         return hypot(c.fixed_se, *steps, *switches)
 
+    def memory_mb(self, allocation: Allocation) -> float:
+        """Predicted MB of a pipeline with the allocation's members: the neediest one's, and the others' weights."""
+        c, members = self.calibration, list(allocation.steps)
+        weights_mb = sum(c.weights_mb[name] for name in members)
+        return max(c.member_memory_mb[name] + weights_mb - c.weights_mb[name] for name in members)
+
+    def extra_weights_mb(self, allocation: Allocation, largest: str) -> float:
+        """MB of weights beside those of the largest denoiser, as in the paper's table 8; negative without it."""
+        weights_mb = self.calibration.weights_mb
+        return sum(weights_mb[name] for name in allocation.steps) - weights_mb[largest]
+
     def order_warning(self, denoisers: Sequence[str]) -> str | None:
         """A sentence when measured step times contradict the listed order; Eq. 7 assumes C_1 < C_2 < ..."""
         times = [self.calibration.step_s[name] for name in denoisers]

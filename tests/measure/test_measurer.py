@@ -243,7 +243,7 @@ def test_out_of_memory_is_said_with_the_batch_size_that_would_fit(study: Study, 
     with pytest.raises(MeasurementError, match=r"ran out of memory with .*: CUDA out of memory") as caught:
         measurer.do(job)
     assert caught.value.hint == hint
-    assert features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 10)).features.shape == (10, 64)
+    assert features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 10)).arrays["features"].shape == (10, 64)
 
 
 def test_a_device_that_fails_is_a_problem_of_the_machine_not_of_the_allocation(study: Study) -> None:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -164,6 +164,11 @@ def pick(
     limit: Annotated[
         float | None, typer.Option(help="The worst value to accept, of a table about another metric.")
     ] = None,
+    max_fid_loss: Annotated[
+        str | None, typer.Option(help="How much worse than the largest denoiser it may be: 2%.")
+    ] = None,
+    max_memory: Annotated[float | None, typer.Option(help="Peak memory in MB not to exceed.", metavar="MB")] = None,
+    at: Annotated[str | None, typer.Option(help="Another operating point of the table.", metavar="ID")] = None,
     as_json: AsJson = False,
 ) -> None:
     """The allocation to deploy: the best within a time budget, or the fastest within an FID.
@@ -173,14 +178,13 @@ def pick(
     from tstitch_search.lookup import LookupTable
 
     lookup = LookupTable.read(table)
-    entry = lookup.pick(budget_s=_seconds(budget), max_fid=max_fid, limit=limit)
+    entry = lookup.pick(_seconds(budget), max_fid, limit, _share(max_fid_loss), max_memory, at)
     if as_json:
         print(json.dumps(entry.to_json(lookup.objective), indent=2))
     else:
-        print(
-            f"{entry.allocation}  {entry.latency_s:.4g} s  "
-            f"{lookup.objective.label} {entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
-        )
+        (latency_s,) = (o.latency_s for o in lookup.options(at) if o.candidate == entry)
+        quality = f"{entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
+        print(f"{entry.allocation}  {latency_s:.4g} s  {lookup.objective.label} {quality}")
 
 
 @app.command()
@@ -258,12 +262,23 @@ def _folder(output: Path | None, name: str) -> Path:
 
 
 def _seconds(text: str | None) -> float | None:
+    from tstitch_search.config.quantities import Seconds
+
+    return _quantity(text, Seconds, "a time, expected for example 0.8s, 250ms or 2m")
+
+
+def _share(text: str | None) -> float | None:
+    from tstitch_search.config.quantities import Fraction
+
+    return _quantity(text, Fraction, "a share, expected for example 2% or 0.02")
+
+
+def _quantity(text: str | None, kind: Any, expected: str) -> float | None:
     from pydantic import TypeAdapter, ValidationError
 
-    from tstitch_search.config.models import Seconds
     from tstitch_search.errors import ConfigError
 
     try:
-        return None if text is None else float(TypeAdapter(Seconds).validate_python(text))
+        return None if text is None else float(TypeAdapter(kind).validate_python(text))
     except ValidationError as error:
-        raise ConfigError(f"{text!r} is not a time, expected for example 0.8s, 250ms or 2m") from error
+        raise ConfigError(f"{text!r} is not {expected}") from error

@@ -46,7 +46,8 @@ class Candidate:
     ...). `metrics`: further metrics by name. `lossless`: shown, with 95 % confidence, to lose less than the study's
     margin. `guard_lost`: the study's guard metric is worse by more than its tolerance. `confirmed`: measured on
     images that the search never saw. `group`: neighbours on the front with the same number cannot be told apart.
-    `peak_memory_mb`: of the device while a batch is made; `extra_weights_mb`: weights beside the largest denoiser's.
+    `peak_memory_mb`: of the device while a batch is made; `extra_weights_mb`: its members' weights less the
+    largest denoiser's.
     """
 
     allocation: Allocation
@@ -67,7 +68,7 @@ class Candidate:
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
     latency_by_point: Mapping[str, PointTime] = field(default_factory=dict)
 
-    SIGNED: ClassVar[set[str]] = {"quality", "quality_difference"}
+    SIGNED: ClassVar[set[str]] = {"quality", "quality_difference", "extra_weights_mb"}
     OPTIONAL: ClassVar[set[str]] = {
         "latency_s",
         "latency_s_se",

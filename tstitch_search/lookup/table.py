@@ -3,16 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
-from tstitch_search.errors import ConfigError, QualityGateError
+from tstitch_search.errors import ConfigError
 from tstitch_search.files import write_whole
 from tstitch_search.json_fields import check_count, check_text, get, get_list, read_json, refuse
 from tstitch_search.lookup.entry import Candidate, LookupEntry
 from tstitch_search.lookup.objective import Objective, OperatingPoint
+from tstitch_search.lookup.picking import Limits, Option, choose
 from tstitch_search.pareto import pareto_front
 
 SCHEMA_VERSION = 1
@@ -44,7 +45,7 @@ class LookupTable:
                 better = "a higher" if self.objective.higher_is_better else "a lower"
                 raise ConfigError(
                     f"entries[{i}]: expected slower than the one before and {better} {self.objective.label}: "
-                    f"{self.describe(b)} after {self.describe(a)}"
+                    f"{b.allocation} after {a.allocation}"
                 )
             if a.n_images != b.n_images:
                 raise ConfigError(f"entries[{i}].n_images: expected {a.n_images} as before, got {b.n_images}")
@@ -52,61 +53,58 @@ class LookupTable:
     def _loss(self, candidate: Candidate) -> float:
         return self.objective.loss(candidate.quality)
 
-    def describe(self, entry: LookupEntry) -> str:
-        """The entry in words."""
-        return (
-            f"{entry.allocation} with {entry.latency_s:.4g} s and {self.objective.label} {entry.quality:.4g} "
-            f"at n = {entry.n_images}"
-        )
-
     def pick(
-        self, budget_s: float | None = None, max_fid: float | None = None, limit: float | None = None
-    ) -> LookupEntry:
-        """The best entry within `budget_s` seconds, or with a limit alone the fastest that is as good.
+        self,
+        budget_s: float | None = None,
+        max_fid: float | None = None,
+        limit: float | None = None,
+        max_fid_loss: float | None = None,
+        max_memory_mb: float | None = None,
+        at: str | None = None,
+    ) -> Candidate:
+        """The best allocation within `budget_s` seconds, or without a budget the fastest that is good enough.
 
-        `max_fid`: the FID not to exceed; `limit`: the same for any objective, the worst value to accept. With both
-        limits, the best entry within both. An entry is a measured allocation; nothing is interpolated. Raises
-        QualityGateError saying what is possible when no entry fits, ConfigError for `max_fid` of a table without FID.
+        `max_fid`: the FID not to exceed; `limit`: the same for any objective, the worst value to accept;
+        `max_fid_loss`: the share by which it may be worse than the largest denoiser; `max_memory_mb`: peak memory.
+        `at`: another operating point of the table, whose front may hold confirmed candidates too. What is picked was
+        measured as it stands; nothing is interpolated. Raises QualityGateError saying what is possible when nothing
+        fits, ConfigError for an unknown operating point or `max_fid` of a table without FID.
         """
-        worst = limit if max_fid is None else self._fid_limit(max_fid)
-        in_time = [e for e in self.entries if budget_s is None or e.latency_s <= budget_s]
-        good = [e for e in self.entries if worst is None or self._loss(e) <= self.objective.loss(worst)]
-        fitting = [e for e in in_time if e in good]
-        if fitting:
-            return fitting[0] if budget_s is None and worst is not None else fitting[-1]
-        raise self._nothing_fits(budget_s, worst, in_time, good)
+        if max_fid is not None and self.objective.name != "fid":
+            raise ConfigError(f"this table is about {self.objective.label}, not FID", hint="give it as --limit instead")
+        given = [value for value in (max_fid, limit) if value is not None]
+        if max_fid_loss is not None:
+            given.append(self._value_at_loss(max_fid_loss))
+        worst = min(given, key=self.objective.loss, default=None)
+        return choose(self.options(at), Limits(budget_s, worst, max_memory_mb))
 
-    def _fid_limit(self, max_fid: float) -> float:
-        if self.objective.name != "fid":
-            raise ConfigError(
-                f"this table is about {self.objective.label}, not FID", hint="give the limit as --limit instead"
-            )
-        return max_fid
+    def options(self, at: str | None = None) -> list[Option]:
+        """What may be deployed at the operating point `at`, the first one if None.
 
-    def _nothing_fits(
-        self, budget_s: float | None, worst: float | None, in_time: list[LookupEntry], good: list[LookupEntry]
-    ) -> QualityGateError:
-        """Why no entry fits, and what would."""
-        bound = "at least" if self.objective.higher_is_better else "at most"
-        asked = f"{self.objective.label} {bound} {worst:g}" if worst is not None else ""
-        if not in_time:
-            return QualityGateError(
-                f"no entry takes at most {budget_s:g} s; the fastest is {self.describe(self.entries[0])}",
-                f"a budget of at least {_rounded(self.entries[0].latency_s, ROUND_CEILING)} s",
-            )
-        if not good:
-            rounding = ROUND_FLOOR if self.objective.higher_is_better else ROUND_CEILING
-            opposite = "at most" if self.objective.higher_is_better else "at least"
-            return QualityGateError(
-                f"no entry has {asked}; the best is {self.describe(self.entries[-1])}",
-                f"a limit of {opposite} {_rounded(self.entries[-1].quality, rounding)}",
-            )
-        return QualityGateError(
-            f"no entry takes at most {budget_s:g} s and has {asked}: "
-            f"the best in that time is {self.describe(in_time[-1])}, "
-            f"the fastest that is as good is {self.describe(good[0])}",
-            "the limits of one of the two",
-        )
+        At the first that is the front; elsewhere every confirmed allocation, since its front may be another.
+        """
+        if at is None or at == self.operating_points[0].id:
+            return [self._option(e, e.latency_s, e.peak_memory_mb) for e in self.entries]
+        if at not in (known := [point.id for point in self.operating_points]):
+            raise ConfigError(f"unknown operating point {at!r}, expected one of {', '.join(known)}")
+        n_images = self.entries[0].n_images
+        others = [c for c in self.candidates if c.confirmed and c.n_images == n_images]
+        times = [(c, c.latency_by_point[at]) for c in (*self.entries, *others) if at in c.latency_by_point]
+        if not times:
+            raise ConfigError(f"no allocation of the table has a time at the operating point {at!r}")
+        return [self._option(c, time.latency_s, time.peak_memory_mb) for c, time in times]
+
+    def _option(self, candidate: Candidate, latency_s: float, memory_mb: float | None) -> Option:
+        return Option(candidate, latency_s, inf if memory_mb is None else memory_mb, self.objective)
+
+    def _value_at_loss(self, share: float) -> float:
+        """The quality that is worse than that of the largest denoiser alone by this share."""
+        known = [e for e in self.entries if e.quality_difference is not None]
+        if not known:
+            raise ConfigError("the table does not say how good the largest denoiser alone is", hint="give --limit")
+        largest = min(known, key=lambda e: abs(e.quality_difference or 0.0))
+        value = largest.quality - (largest.quality_difference or 0.0)
+        return value - share * abs(value) if self.objective.higher_is_better else value + share * abs(value)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -174,11 +172,6 @@ def build_table(
 def as_candidate(entry: LookupEntry) -> Candidate:
     """A confirmed entry that is not on the front."""
     return Candidate(**{f.name: getattr(entry, f.name) for f in fields(Candidate)})
-
-
-def _rounded(value: float, rounding: str) -> str:
-    """`value` in four digits, rounded away from the limit, so that asking for what is printed succeeds."""
-    return format(Context(prec=4, rounding=rounding).create_decimal(str(value)), "f")
 
 
 def _check_version(version: Any) -> None:

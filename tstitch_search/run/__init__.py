@@ -28,6 +28,7 @@ from tstitch_search.run.stages import (
     search,
     search_chunks,
 )
+from tstitch_search.run.step_times import calibrate_points
 from tstitch_search.run.table import make_table, with_groups
 from tstitch_search.run.workbench import Workbench
 from tstitch_search.search import AllocationStudy
@@ -55,6 +56,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
     store = FeatureStore(folder.features, facts.recipe, config.quality.features_dtype)
     arrays = arrays_for(config.quality.all_metrics)
     with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays) as bench:
+        at_points = calibrate_points(study, facts.key, folder.ledger, open_pool, progress)
         reference = prepare_reference(bench, study, facts, needs_real_features(config.quality.all_metrics))
         if reference:
             save_reference(reference, folder.reference)
@@ -72,7 +74,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
 
         selected = select_for_confirmation(searched, latency, space, config.confirm, config.focus)
         confirmed = confirm(bench, study, judge, selected)
-        table = make_table(study, facts, latency, judge, searched, confirmed, folder.ledger)
+        table = make_table(study, facts, latency, judge, searched, confirmed, folder.ledger, at_points)
         table = with_groups(table, judge.groups(bench, [e.allocation for e in table.entries], confirm_chunks(study)))
         table.write(folder.lookup)
         make_strips(bench, folder, table)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from math import sqrt
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.config import Study
+from tstitch_search.config import Study, study_document
+from tstitch_search.config.models import DEFAULT_POINT
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import (
@@ -17,6 +19,7 @@ from tstitch_search.lookup import (
     MetricValue,
     Objective,
     OperatingPoint,
+    PointTime,
     build_table,
 )
 from tstitch_search.quality.estimate import QualityEstimate
@@ -39,40 +42,68 @@ def make_table(
     searched: Estimates,
     confirmed: Confirmed,
     ledger: Ledger,
+    at_points: Mapping[str, LatencyModel],
 ) -> LookupTable:
-    """The table: the front of the confirmed entries, and every other allocation that was measured."""
+    """The table: the front of the confirmed entries, and every other allocation that was measured.
+
+    `at_points`: the study's further operating points by id.
+    """
     calibration = latency.calibration
-    point = OperatingPoint("default", calibration.device, calibration.batch_size)
+    points = [OperatingPoint(DEFAULT_POINT, calibration.device, calibration.batch_size)]
+    points += [OperatingPoint(i, m.calibration.device, m.calibration.batch_size) for i, m in at_points.items()]
     objective = Objective(judge.objective.name, judge.objective.label, judge.objective.higher_is_better)
-    entries = [_entry(allocation, study, latency, judge, confirmed) for allocation in confirmed.quality]
+    entries = [
+        _entry(allocation, study, judge, confirmed, _known_times(allocation, latency, at_points, judge))
+        for allocation in confirmed.quality
+    ]
     others = [
         Candidate(
             **_quality_fields(quality),
+            **_known_times(allocation, latency, at_points, judge),
             allocation=allocation,
             quality=quality.value,
             latency_s=None,
             latency_s_se=None,
             latency_s_predicted=latency.latency_s(allocation),
-            peak_memory_mb=None,
+            peak_memory_mb=latency.memory_mb(allocation),
         )
         for allocation, quality in searched.items()
         if allocation not in confirmed.quality
     ]
     provenance = {
-        **provenance_of(study, facts, latency, ledger),
+        **provenance_of(study, facts, latency, ledger, ledger.path.parent),
         "largest_latency_s": confirmed.times[judge.anchor].latency_s,
     }
-    table = build_table(study.config.name, [point], entries, others, provenance, objective)
+    table = build_table(study.config.name, points, entries, others, provenance, objective)
     return replace(table, provenance={**provenance, "headline": headline(table)})
 
 
+def _known_times(
+    allocation: Allocation, latency: LatencyModel, at_points: Mapping[str, LatencyModel], judge: Judge
+) -> dict[str, Any]:
+    """What the calibrations say without a measurement of the allocation itself."""
+    (largest,) = judge.anchor.steps
+    return {
+        "extra_weights_mb": latency.extra_weights_mb(allocation, largest),
+        "latency_by_point": {
+            point: PointTime(
+                latency_s=model.latency_s(allocation),
+                latency_s_se=model.latency_se(allocation),
+                peak_memory_mb=model.memory_mb(allocation),
+            )
+            for point, model in at_points.items()
+        },
+    }
+
+
 def _entry(
-    allocation: Allocation, study: Study, latency: LatencyModel, judge: Judge, confirmed: Confirmed
+    allocation: Allocation, study: Study, judge: Judge, confirmed: Confirmed, known_times: Mapping[str, Any]
 ) -> LookupEntry:
     """All that the confirmation found about one allocation; published values where they exist."""
     quality, time = confirmed.quality[allocation], confirmed.times[allocation]
     return LookupEntry(
         **_quality_fields(quality),
+        **known_times,
         allocation=allocation,
         quality=confirmed.published[judge.objective.name][allocation],
         latency_s=time.latency_s,
@@ -117,7 +148,9 @@ def with_groups(table: LookupTable, groups: Mapping[Allocation, int]) -> LookupT
     return replace(table, entries=tuple(replace(e, group=groups[e.allocation]) for e in table.entries))
 
 
-def provenance_of(study: Study, facts: StudyFacts, latency: LatencyModel, ledger: Ledger) -> dict[str, Any]:
+def provenance_of(
+    study: Study, facts: StudyFacts, latency: LatencyModel, ledger: Ledger, folder: Path
+) -> dict[str, Any]:
     """Where every number of the table comes from, so that it can be trusted, or doubted, years later."""
     space, config = study.space, study.config
     measured = [e["at"] for kind in ("chunk", "timing", "published") for e in ledger.of(kind)]
@@ -151,6 +184,8 @@ def provenance_of(study: Study, facts: StudyFacts, latency: LatencyModel, ledger
         "seed": config.proxy_set.seed,
         "lossless_margin": config.confirm.lossless_margin,
         "guard": config.quality.guard.model_dump() if config.quality.guard else None,
+        "spread": latency.calibration.spread,
         "key": dict(facts.key),
+        "study": study_document(study, folder),
         "environment": environment(),
     }
