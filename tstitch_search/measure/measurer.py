@@ -25,7 +25,6 @@ from tstitch_search.measure.execution import (
     attention,
     home_of_members,
     prepare,
-    require_device,
     require_working,
 )
 from tstitch_search.measure.facts import check_space, vae_folder
@@ -65,7 +64,6 @@ class StudyMeasurer:
         self._family = family_of(study.space)
         self._proxy_set = ProxySet(self._config.proxy_set.seed, self._config.proxy_set.labels, study.space.n_classes)
         self._device = resolve_device(self._config.workers.device)
-        require_device(self._config.execution, self._device)
         self._threads = threads
         self.device = device_name(self._device)
 
