@@ -27,7 +27,7 @@ from tstitch_search.config.models import DenoiserConfig, ExecutionConfig, SpaceC
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.device import device_name, resolve_device
-from tstitch_search.measure.execution import Offload, attention, home_of_members, prepare, require_device
+from tstitch_search.measure.execution import Offload, attention, home_of_members, prepare
 from tstitch_search.measure.families import dit
 from tstitch_search.measure.latency import Stand, calibrate, median_se, time_allocations
 from tstitch_search.measure.memory import memory_of, tensors_mb
@@ -71,7 +71,6 @@ def main() -> None:
     options = ExecutionConfig(
         compile=given.compile, channels_last=given.channels_last, offload="model" if given.offload else "none"
     )
-    require_device(options, device)
     setting, dtypes = (REDUCED, ["float32"]) if given.reduced else (REAL, given.dtype)
     results = {f"{dtype}, {options}": measure(setting, dtype, options, device) for dtype in dtypes}
     print(page := "\n".join(as_markdown(name, result) for name, result in results.items()))

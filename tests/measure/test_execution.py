@@ -17,6 +17,7 @@ from tstitch_search.measure.execution import Offload, require_working
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Calibrate, Calibration, Chunk, MakeImages
 from tstitch_search.run.key import resolve_facts
+from tstitch_search.run.pool import open_pool
 
 CPU = torch.device("cpu")
 MIXED = Allocation.parse("S*2-XL*2")
@@ -74,8 +75,9 @@ def test_a_kernel_that_this_device_has_not_is_refused_before_anything_is_loaded(
 
 
 def test_offloading_from_a_cpu_and_compiling_what_moves_are_refused(tiny_family: Path) -> None:
+    on_cpu = load_study(tiny_family / "study.yaml", ["execution.offload=model"])
     with pytest.raises(EnvironmentProblem, match=r"execution.offload is model, but the work is done on the CPU"):
-        measurer(tiny_family, "execution.offload=model")
+        open_pool(on_cpu)
     with pytest.raises(ConfigError, match="got model together with compile: true"):
         load_study(tiny_family / "study.yaml", ["execution.compile=true", "execution.offload=model"])
 
@@ -108,13 +110,25 @@ def test_only_the_member_whose_turn_it_is_is_present_and_its_weights_stay_what_t
 
 
 def test_every_step_finds_its_member_present_and_decoding_finds_none(tiny_family: Path, plain: np.ndarray) -> None:
-    made = measurer(tiny_family)
-    made._denoiser.offload = offload = Offload(made._denoiser.members, CPU)
+    made = measurer(tiny_family, "execution.offload=model")
+    offload = made._denoiser.offload
+    assert offload is not None
     present: list[nn.Module | None] = []
     made._denoiser.on_step = lambda _: present.append(offload._present)
     assert np.array_equal(images(made), plain)
     small, _, large = made._denoiser.members
     assert present == [None, small, small, large, None]
+
+
+def test_offloaded_members_leave_room_where_decoding_needs_the_most(tiny_family: Path) -> None:
+    job = Calibrate(("S", "XL"), 4, 3)
+    moved = measurer(tiny_family, "execution.offload=model").do(job)
+    kept = measurer(tiny_family).do(job)
+    assert isinstance(moved, Calibration)
+    assert isinstance(kept, Calibration)
+    assert all(moved.member_memory_mb[name] < kept.member_memory_mb[name] for name in job.denoisers)
+    assert moved.peak_memory_mb == max(moved.member_memory_mb.values())
+    assert kept.peak_memory_mb > max(kept.member_memory_mb.values())
 
 
 @pytest.fixture

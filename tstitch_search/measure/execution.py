@@ -25,15 +25,6 @@ KERNELS = {
 }
 
 
-def require_device(options: ExecutionConfig, device: torch.device) -> None:
-    """Nothing, when the options make sense on the device. Raises EnvironmentProblem for offloading from a CPU."""
-    if options.offload == "model" and device.type == "cpu":
-        raise EnvironmentProblem(
-            "execution.offload is model, but the work is done on the CPU, where the members are already",
-            hint="execution.offload=none, or a GPU",
-        )
-
-
 def require_working(options: ExecutionConfig, device: torch.device, dtype: torch.dtype) -> None:
     """Nothing, when torch can do here what the options ask for. Raises EnvironmentProblem otherwise."""
     _require(f"attention is {options.attention}", lambda: _attend(options, device, dtype))

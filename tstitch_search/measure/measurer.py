@@ -27,7 +27,6 @@ from tstitch_search.measure.execution import (
     attention,
     home_of_members,
     prepare,
-    require_device,
     require_working,
 )
 from tstitch_search.measure.facts import check_space, vae_folder
@@ -73,7 +72,6 @@ class StudyMeasurer:
         self._family = family_of(study.space)
         self._proxy_set = ProxySet.of_study(study)
         self._device = resolve_device(self._config.workers.device)
-        require_device(self._config.execution, self._device)
         self._threads = threads
         self.device = device_name(self._device)
 

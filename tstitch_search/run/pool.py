@@ -13,7 +13,7 @@ from tstitch_search.workers.protocol import Measurer, WorkerPool
 def open_pool(study: Study) -> WorkerPool:
     """The pool the study asks for, not yet started.
 
-    Raises EnvironmentProblem when it asks for a GPU that is not there.
+    Raises EnvironmentProblem when it asks for a GPU that is not there, or makes sense on a GPU only.
     """
     workers = study.config.workers
     n_gpus = count_gpus()
@@ -23,6 +23,11 @@ def open_pool(study: Study) -> WorkerPool:
             hint="use --device cpu, or run where the GPU is",
         )
     on_gpu = workers.device != "cpu" and n_gpus > 0
+    if study.config.execution.offload == "model" and not on_gpu:
+        raise EnvironmentProblem(
+            "execution.offload is model, but the work is done on the CPU, where the members are already",
+            hint="execution.offload=none, or a GPU",
+        )
     study = _on(study, "cuda" if on_gpu else "cpu")  # a worker whose GPU is lost must not go on without
     n_cores = count_cores()
     n_workers = workers.n_workers or (n_gpus if on_gpu else n_cores)
