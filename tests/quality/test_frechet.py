@@ -71,3 +71,9 @@ def test_fewer_images_of_the_same_kind_have_the_larger_distance():
 def test_order_of_the_images_does_not_matter():
     distance, features = FrechetDistance(reference_of(correlated(500, seed=1))), correlated(100, seed=2)
     assert distance(features[::-1]) == pytest.approx(distance(features), rel=1e-9)
+
+
+def test_shift_of_all_images_needs_no_new_summary():
+    distance, features = FrechetDistance(reference_of(correlated(500, seed=1))), correlated(100, seed=2)
+    shift = np.linspace(-1.0, 1.0, D)
+    assert distance.of(distance.summary(features).moved(shift)) == pytest.approx(distance(features + shift), rel=1e-9)

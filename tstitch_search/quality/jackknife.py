@@ -5,7 +5,7 @@ as FID at small n (docs/decisions/0005-standard-errors.md). It tends to overstat
 certainty. The interval is for the expected value at this n with the reference fixed; it covers no bias.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -32,12 +32,17 @@ def jackknife_difference(
     return statistic(features) - statistic(anchor), _standard_error(left_out)
 
 
-def _left_out(statistic: Statistic, features: np.ndarray, n_groups: int) -> np.ndarray:
-    """The statistic without each block of consecutive images in turn: (n_groups,)."""
+def without_each_block(features: np.ndarray, n_groups: int = N_GROUPS) -> Iterator[np.ndarray]:
+    """`features` (n, d) without each block of consecutive images in turn. Raises ValueError when n < `n_groups`."""
     if len(features) < n_groups:
         raise ValueError(f"{n_groups} groups need at least as many images, got {len(features)}")
-    blocks = np.array_split(np.arange(len(features)), n_groups)
-    return np.array([statistic(np.delete(features, block, axis=0)) for block in blocks])
+    for block in np.array_split(np.arange(len(features)), n_groups):
+        yield np.delete(features, block, axis=0)
+
+
+def _left_out(statistic: Statistic, features: np.ndarray, n_groups: int) -> np.ndarray:
+    """The statistic without each block in turn: (n_groups,)."""
+    return np.array([statistic(rest) for rest in without_each_block(features, n_groups)])
 
 
 def _standard_error(left_out: np.ndarray) -> float:
