@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from tstitch_search.quality.frechet import FrechetDistance
+from tstitch_search.quality.frechet import BLOCK, FrechetDistance
 from tstitch_search.quality.reference import Reference
 
 D = 24
@@ -71,3 +71,20 @@ def test_fewer_images_of_the_same_kind_have_the_larger_distance():
 def test_order_of_the_images_does_not_matter():
     distance, features = FrechetDistance(reference_of(correlated(500, seed=1))), correlated(100, seed=2)
     assert distance(features[::-1]) == pytest.approx(distance(features), rel=1e-9)
+
+
+def test_shift_of_all_images_needs_no_new_summary():
+    distance, features = FrechetDistance(reference_of(correlated(500, seed=1))), correlated(100, seed=2)
+    shift = np.linspace(-1.0, 1.0, D)
+    assert distance.of(distance.summary(features).moved(shift)) == pytest.approx(distance(features + shift), rel=1e-9)
+
+
+def test_many_images_are_summed_in_blocks_to_the_same_value():
+    rng = np.random.default_rng(0)
+    reference = Reference(np.zeros(6), np.diag(np.arange(1.0, 7.0)), None, None, "")
+    features = (rng.normal(size=(3 * BLOCK + 17, 6)) * [1, 2, 1, 3, 1, 0.5] + 5).astype(np.float32)
+    mean, sigma = features.mean(0, dtype=np.float64), np.cov(features.astype(np.float64), rowvar=False)
+    root = np.sqrt(reference.sigma)
+    expected = mean @ mean + np.trace(sigma + reference.sigma)
+    expected -= 2 * np.sqrt(np.linalg.eigvalsh(root @ sigma @ root)).sum()
+    assert FrechetDistance(reference)(features) == pytest.approx(expected, rel=1e-12)

@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+from tstitch_search.quality.frechet import BLOCK
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.metrics.metric import check_n_images, real_features, reference_for
 from tstitch_search.quality.metrics.precision_recall import N_NEIGHBOURS
+from tstitch_search.quality.moments import moments_of
 from tstitch_search.quality.reference import Reference
 
 # torch-fidelity's defaults: KID is the mean over random subsets, here no larger than the smaller set.
@@ -42,8 +44,8 @@ def published_fid(mu: np.ndarray, sigma: np.ndarray, reference: Reference) -> fl
 def _fid(features: np.ndarray, reference: Reference | None) -> float:
     real = reference_for("FID", reference)
     check_n_images("FID", features, at_least=2)
-    statistics = fid_features_to_statistics(_double(features))
-    return published_fid(statistics["mu"], statistics["sigma"], real)
+    moments = moments_of(features[i : i + BLOCK] for i in range(0, len(features), BLOCK))
+    return published_fid(moments.mean, moments.covariance, real)
 
 
 def _kid(features: np.ndarray, reference: Reference | None) -> float:

@@ -5,7 +5,7 @@ as FID at small n (docs/decisions/0005-standard-errors.md). It tends to overstat
 certainty. The interval is for the expected value at this n with the reference fixed; it covers no bias.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +48,13 @@ def jackknifed(statistic: Statistic, values: np.ndarray, n_groups: int = N_GROUP
 
     Raises ValueError when n < `n_groups`.
     """
+    left_out = np.array([statistic(rest) for rest in without_each_block(values, n_groups)])
+    return Jackknifed(statistic(values), left_out, len(values))
+
+
+def without_each_block(values: np.ndarray, n_groups: int = N_GROUPS) -> Iterator[np.ndarray]:
+    """`values` (n, ...) without each block of consecutive images in turn. Raises ValueError when n < `n_groups`."""
     if len(values) < n_groups:
         raise ValueError(f"{n_groups} groups need at least as many images, got {len(values)}")
-    blocks = np.array_split(np.arange(len(values)), n_groups)
-    left_out = np.array([statistic(np.delete(values, block, axis=0)) for block in blocks])
-    return Jackknifed(statistic(values), left_out, len(values))
+    for block in np.array_split(np.arange(len(values)), n_groups):
+        yield np.delete(values, block, axis=0)
