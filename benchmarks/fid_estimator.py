@@ -20,7 +20,7 @@ import numpy as np
 
 from tstitch_search.quality.control_variates import ControlVariates
 from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.jackknife import jackknife
+from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.reference import Reference, load_reference
 from tstitch_search.run.folder import environment
 
@@ -158,7 +158,7 @@ def cost(n: int = 1000, n_all: int = 4000, d: int = 2048) -> dict[str, float]:
     x = (noise[:n] + 0.3 * rng.normal(size=(n, d))) * scales
     distance = FrechetDistance(Reference(np.zeros(d), np.diag(scales**2), None, None, ""))
     marks = [time.monotonic()]
-    jackknife(distance, x)
+    jackknifed(distance, x)
     marks.append(time.monotonic())
     controls = ControlVariates(distance, baselines, "XL")
     marks.append(time.monotonic())

@@ -7,7 +7,7 @@ import pytest
 
 from tstitch_search.quality.control_variates import ControlVariates, Estimate
 from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.jackknife import jackknife, jackknife_difference
+from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.reference import Reference
 
 D, N_FEW, N_MANY, N_REPEATS = 8, 100, 400, 200
@@ -116,8 +116,9 @@ def test_baselines_that_predict_nothing_are_not_used_and_plain_fid_is_reported()
     estimate = controls(baselines, "small", "large").estimate(x)
     assert (estimate.active, estimate.n_level, estimate.effective_n) == (False, N_FEW, N_FEW)
     assert estimate.fid == pytest.approx(DISTANCE(x), rel=1e-12)
-    assert estimate.fid_se == pytest.approx(jackknife(DISTANCE, x)[1], rel=0.1)
-    difference, difference_se = jackknife_difference(DISTANCE, x, baselines["large"][:N_FEW])
+    assert estimate.fid_se == pytest.approx(jackknifed(DISTANCE, x).se, rel=0.1)
+    paired = jackknifed(DISTANCE, x).minus(jackknifed(DISTANCE, baselines["large"][:N_FEW]))
+    difference, difference_se = paired.value, paired.se
     assert estimate.difference == pytest.approx(difference, rel=1e-9)
     assert estimate.difference_se == pytest.approx(difference_se, rel=0.1)
     paired = np.log(DISTANCE(x) / DISTANCE(baselines["large"][:N_FEW]))
