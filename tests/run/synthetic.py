@@ -1,6 +1,7 @@
 """A measurer without a model: Gaussian features whose distance to the reference is known, and exact step times."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,16 +33,16 @@ FIXED_S = 0.2
 WEAKNESS = {"S": 1.0, "B": 0.4, "XL": 0.1}
 
 
-def latency_s(allocation: Allocation) -> float:
+def latency_s(allocation: Allocation, step_s: Mapping[str, float] = STEP_S) -> float:
     """The true time: what the latency model must reproduce."""
-    return FIXED_S + sum(n * STEP_S[name] for name, n in allocation.steps.items())
+    return FIXED_S + sum(n * step_s[name] for name, n in allocation.steps.items())
 
 
-def calibration(n_repeats: int = 5) -> Calibration:
+def calibration(n_repeats: int = 5, step_s: Mapping[str, float] = STEP_S) -> Calibration:
     """The true parts of that time: a switch takes none."""
     none = dict.fromkeys(STEP_S, 0.0)
     return Calibration(
-        step_s=dict(STEP_S),
+        step_s=dict(step_s),
         step_se=none,
         switch_s=none,
         switch_se=none,
@@ -65,12 +66,17 @@ def shift(allocation: Allocation) -> float:
 
 @dataclass
 class SyntheticMeasurer:
-    """Image i of a set has the same noise under every allocation. Allocations in `broken` cannot be measured."""
+    """Image i of a set has the same noise under every allocation. Allocations in `broken` cannot be measured.
+
+    `step_s` is what its device takes, `decay` what it does to every image's features.
+    """
 
     reference: Reference
     broken: frozenset[str] = frozenset()
     interrupt_after: int | None = None
     device: str = "synthetic"
+    step_s: Mapping[str, float] = field(default_factory=lambda: dict(STEP_S))
+    decay: float = 0.0
     made: list[MakeChunk] = field(default_factory=list)
     extracted: list[int] = field(default_factory=list)
 
@@ -91,9 +97,9 @@ class SyntheticMeasurer:
             case ExtractReference(images, first):
                 return self._extract(images, first)
             case Calibrate(n_repeats=n):
-                return calibration(n_repeats=n)
+                return replace(calibration(n, self.step_s), device=self.device)
             case TimeAllocations(allocations, n):
-                times = [(latency_s(a),) * n for a in allocations]
+                times = [(latency_s(a, self.step_s),) * n for a in allocations]
                 return AllocationTimes(tuple(AllocationTime(seconds, seconds, 100.0) for seconds in times))
 
     def _extract(self, images: RealImages, first: int) -> np.ndarray:
@@ -114,5 +120,5 @@ class SyntheticMeasurer:
         d = len(self.reference.mu)
         seeds = [(i, job.chunk.set_name == "confirm") for i in range(job.chunk.first, job.chunk.last)]
         noise = np.array([np.random.default_rng(seed).normal(size=d) for seed in seeds])
-        values = self.reference.mu + noise * np.sqrt(np.diag(self.reference.sigma)) + shift(job.allocation)
+        values = self.reference.mu + noise * np.sqrt(np.diag(self.reference.sigma)) + shift(job.allocation) + self.decay
         return ChunkFeatures({"features": values.astype(np.float32)}, seconds=latency_s(job.allocation))

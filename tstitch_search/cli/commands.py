@@ -26,6 +26,9 @@ Budget = Annotated[str | None, typer.Option(help="Search no longer than this dev
 Workers = Annotated[int | None, typer.Option(help="Number of workers.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default reports/STUDY-NAME.")]
+OtherStudy = Annotated[
+    Path | None, typer.Option(help="Study file, where the table's own paths lead nowhere.", metavar="STUDY")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
 
 
@@ -198,6 +201,60 @@ def report(
     from tstitch_search.report import write_report
 
     print(write_report(folder))
+
+
+@app.command()
+def recalibrate(
+    table: TablePath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table to write.")] = Path("lookup-here.json"),
+    point: Annotated[str, typer.Option("--id", help="Name of this device's operating point.")] = "here",
+    study: OtherStudy = None,
+    settings: Settings = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """The table for this device: times measured anew, the front with them; qualities are kept.
+
+    Example: tstitch-search recalibrate reports/quickstart/lookup.json -o lookup-here.json
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_table
+    from tstitch_search.run.pool import open_pool
+    from tstitch_search.run.recalibrate import recalibrate as measure_again
+
+    with show_progress() as progress:
+        made = measure_again(table, point, open_pool, progress, study, _overrides(settings, None, None, device))
+    made.write(output)
+    print_table(made, output, as_json)
+
+
+@app.command()
+def verify(
+    table: TablePath,
+    max_fid_loss: Annotated[str, typer.Option(help="How much worse than the table says an entry may be.")] = "2%",
+    entries: Annotated[int, typer.Option(help="How many entries to measure again, spread over the front.", min=1)] = 3,
+    study: OtherStudy = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a few entries again, after an upgrade or on another machine; exit code 5 when one does not hold.
+
+    Example: tstitch-search verify reports/quickstart/lookup.json --max-fid-loss 2%
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_verification
+    from tstitch_search.run.pool import open_pool
+    from tstitch_search.run.verify import verify as measure_again
+
+    max_loss = _share(max_fid_loss) or 0.0
+    with show_progress() as progress:
+        given = _overrides(settings, None, workers, device)
+        found = measure_again(table, max_loss, entries, open_pool, progress, study, given)
+    print_verification(found, as_json)
+    if not found.passed:
+        raise typer.Exit(5)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from tstitch_search.run.compare import Comparison
 from tstitch_search.run.headline import speed_up
 from tstitch_search.run.plan import Plan
 from tstitch_search.run.requality import Requality
+from tstitch_search.run.verify import Verification
 
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
@@ -38,6 +39,59 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
         )
     for path in (outcome.folder / "lookup.json", outcome.report):
         console.print(str(path), markup=False, soft_wrap=True)
+
+
+def print_table(table: LookupTable, path: Path, as_json: bool) -> None:
+    """A table's front, its headline and where it was written."""
+    if as_json:
+        print(json.dumps(table.to_json(), indent=2))
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console.print(front_table(table))
+    console.print(table.provenance["headline"], markup=False)
+    console.print(str(path), markup=False, soft_wrap=True)
+
+
+def print_verification(found: Verification, as_json: bool) -> None:
+    """Each entry as the table has it and as it is now, and whether the table holds."""
+    rows = [
+        {
+            "allocation": str(v.entry.allocation),
+            "quality_recorded": v.entry.quality,
+            "quality_now": v.quality,
+            "loss": v.loss,
+            "latency_s_recorded": v.entry.latency_s,
+            "latency_s_now": v.time.latency_s,
+            "slowdown": v.slowdown,
+        }
+        for v in found.entries
+    ]
+    if as_json:
+        about = {"metric": found.table.objective.name, "max_loss": found.max_loss, "passed": found.passed}
+        print(json.dumps({**about, "device": found.device, "packages": found.changed, "entries": rows}, indent=2))
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console.print(verification_table(found))
+    recorded = found.table.operating_points[0].device
+    console.print(f"Measured now on {found.device}; the table was made on {recorded}.", markup=False)
+    changed = ", ".join(f"{name} {versions}" for name, versions in found.changed.items())
+    console.print(f"Packages: {changed or 'the versions of the table'}.", markup=False)
+    says = "holds" if found.passed else "does NOT hold"
+    console.print(f"The table {says}: no loss above {found.max_loss:.3g} was tolerated.", markup=False)
+
+
+def verification_table(found: Verification) -> Table:
+    """One row per entry that was measured again."""
+    quality = named(found.table.objective.label, found.table.entries[0].n_images)
+    shown = Table(title=f"{found.table.study}, measured again", title_justify="left", box=box.SIMPLE_HEAD)
+    shown.add_column("allocation", no_wrap=True)
+    for name in (f"{quality}, table", "now", "loss", "seconds, table", "now", "slower by"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for v in found.entries:
+        qualities = (f"{v.entry.quality:.4g}", f"{v.quality:.4g}", f"{v.loss:+.2%}")
+        times = (f"{v.entry.latency_s:.4g}", f"{v.time.latency_s:.4g}", f"{v.slowdown:+.1%}")
+        shown.add_row(str(v.entry.allocation), *qualities, *times)
+    return shown
 
 
 def front_table(table: LookupTable) -> Table:

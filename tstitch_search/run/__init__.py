@@ -63,8 +63,6 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         judge = Judge(config.quality, space.anchor, reference)
         latency = calibrate(bench, study, facts.key)
         remember(study, facts.key, latency.calibration)
-        if warning := latency.order_warning(space.denoisers):
-            progress.note(warning)
         candidates = candidates_in_focus(study, space, latency)
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 

@@ -10,7 +10,6 @@ from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measurement import (
-    Calibrate,
     Calibration,
     Chunk,
     chunks_of,
@@ -18,6 +17,7 @@ from tstitch_search.measurement import (
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.run.calibrations import given_calibration
 from tstitch_search.run.judge import Judge
+from tstitch_search.run.step_times import calm_calibration, warn
 from tstitch_search.run.workbench import Workbench
 from tstitch_search.search import AllocationStudy, Rule, Trial
 from tstitch_search.search_space import SearchSpace
@@ -30,10 +30,7 @@ def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> Latency
         event = bench.ledger.append("calibration", **asdict(given))
     if event is None:
         bench.progress.stage("calibrate")
-        job = Calibrate(study.space.names, study.space.n_steps, study.config.latency.n_repeats)
-        calibration = bench.alone(job)
-        assert isinstance(calibration, Calibration)
-        event = bench.ledger.append("calibration", **asdict(calibration))
+        event = bench.ledger.append("calibration", **asdict(calm_calibration(study, bench.alone)))
         bench.n_new += 1
     fields = {key: value for key, value in event.items() if key not in ("event", "at")}
     latency = LatencyModel(Calibration(**fields))
@@ -42,8 +39,7 @@ def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> Latency
             f"this run folder was calibrated otherwise than {study.config.latency.from_file} says",
             hint="give the study another name or --output, or leave latency.from out",
         )
-    if warning := latency.noise_warning(study.config.latency.max_spread):
-        bench.progress.note(warning)
+    warn(study, latency, bench.progress)
     return latency
 
 

@@ -8,13 +8,16 @@ from tstitch_search.config import Study
 from tstitch_search.config.models import PointConfig
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Ledger
-from tstitch_search.measurement import Calibrate, Calibration
+from tstitch_search.measurement import Answer, Calibrate, Calibration
 from tstitch_search.run.calibrations import given_calibration, remember, write_calibration
 from tstitch_search.run.folder import Key
 from tstitch_search.run.key import resolve_facts
 from tstitch_search.run.progress import Progress
 from tstitch_search.run.workbench import run_alone
 from tstitch_search.workers.protocol import WorkerPool
+
+# So often step times are taken on a noisy machine before the calmest are used.
+MAX_TRIES = 3
 
 
 def calibrate_study(
@@ -59,17 +62,30 @@ def _study_at(study: Study, point: PointConfig) -> Study:
 
 def measure_calibration(study: Study, open_pool: Callable[[Study], WorkerPool], progress: Progress) -> Calibration:
     """Step times measured by one worker, with what there is to say about them."""
-    job = Calibrate(study.space.names, study.space.n_steps, study.config.latency.n_repeats)
     pool = open_pool(study)
     try:
         progress.stage("calibrate")
         pool.start()
-        calibration = run_alone(pool, job, progress)
+        calibration = calm_calibration(study, lambda job: run_alone(pool, job, progress))
     finally:
         pool.close()
-    assert isinstance(calibration, Calibration)
-    latency = LatencyModel(calibration)
+    warn(study, LatencyModel(calibration), progress)
+    return calibration
+
+
+def calm_calibration(study: Study, measure: Callable[[Calibrate], Answer]) -> Calibration:
+    """The step times, measured again while the machine is noisier than the study allows: the calmest of MAX_TRIES."""
+    job = Calibrate(study.space.names, study.space.n_steps, study.config.latency.n_repeats)
+    max_spread, found = study.config.latency.max_spread, list[Calibration]()
+    while len(found) < MAX_TRIES and not any(c.spread <= max_spread for c in found):
+        calibration = measure(job)
+        assert isinstance(calibration, Calibration)
+        found.append(calibration)
+    return min(found, key=lambda c: c.spread)
+
+
+def warn(study: Study, latency: LatencyModel, progress: Progress) -> None:
+    """Say what is odd about the step times: their order, or how much repeats differ."""
     for warning in (latency.order_warning(study.space.names), latency.noise_warning(study.config.latency.max_spread)):
         if warning:
             progress.note(warning)
-    return calibration
