@@ -1,7 +1,7 @@
 """The shapes of `search_spaces/*.yaml` and `studies/*.yaml`: every field documented, unknown keys refused.
 
-These documents are checked here once; inside the package there are only these frozen objects. Descriptions become the
-JSON Schema that editors use (`tstitch-search schema study`).
+One long file, since it is the reference of every key. These documents are checked here once; inside the package there
+are only these frozen objects. Descriptions become the JSON Schema that editors use (`tstitch-search schema study`).
 """
 
 from dataclasses import dataclass

@@ -43,7 +43,11 @@ class CpuMemory:
 
 
 class CudaMemory:
-    """The allocator's own peak, `torch.cuda.max_memory_allocated`, less what was allocated before."""
+    """The allocator's own peak, `torch.cuda.max_memory_allocated`, less what was allocated before.
+
+    Like the figures built on it, it leaves out what is no tensor: the CUDA context and the libraries' workspaces, some
+    hundred MB that nvidia-smi counts.
+    """
 
     def rise_mb(self, work: Callable[[], None]) -> float:
         before = torch.cuda.memory_allocated()
