@@ -185,6 +185,23 @@ class QualityConfig(Model):
         "openai/clip-vit-large-patch14", description="CLIP model for clip_score: hub id, or folder of save_pretrained."
     )
     n_images: Images = Field(1000, description="Images per allocation while searching.")
+    control_images: Images | None = Field(
+        None,
+        description="Images of each denoiser alone while searching, more than n_images: they then serve as control "
+        "variates, so that every FID is estimated at this number of images, with less noise.",
+    )
+
+    @field_validator("control_images")
+    @classmethod
+    def _controls_fid(cls, control_images: int | None, info: ValidationInfo) -> int | None:
+        n_images, objective = info.data.get("n_images", 0), info.data.get("objective")
+        if control_images is not None and control_images < n_images:
+            raise ValueError(f"got {control_images}, expected at least quality.n_images, which is {n_images}")
+        if control_images is not None and objective != "fid":
+            raise ValueError(
+                f"control variates are for FID, and the objective is {objective}; leave control_images out"
+            )
+        return control_images
 
     @field_validator("reference")
     @classmethod
@@ -195,6 +212,12 @@ class QualityConfig(Model):
         if reference is None and needing:
             raise ValueError(f"reference is missing: {needing[0]} compares with real images")
         return reference
+
+    @property
+    def from_reference(self) -> tuple[MetricName, ...]:
+        """The metrics that are bound to the study's reference: all but a guard that compares with the anchor."""
+        guard = (self.guard.metric,) if self.guard and self.guard.reference == "study" else ()
+        return tuple(dict.fromkeys((self.objective, *self.metrics, *guard)))
 
     @property
     def all_metrics(self) -> tuple[MetricName, ...]:

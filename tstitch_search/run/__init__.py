@@ -18,6 +18,7 @@ from tstitch_search.run.judge import Judge
 from tstitch_search.run.key import resolve_facts
 from tstitch_search.run.prices import price, seconds_of
 from tstitch_search.run.progress import Progress
+from tstitch_search.run.proxy_quality import ProxyQuality
 from tstitch_search.run.references import prepare_reference
 from tstitch_search.run.selection import select_for_confirmation
 from tstitch_search.run.stages import (
@@ -26,7 +27,6 @@ from tstitch_search.run.stages import (
     confirm_chunks,
     rule_of,
     search,
-    search_chunks,
 )
 from tstitch_search.run.step_times import calibrate_points
 from tstitch_search.run.table import make_table, with_groups
@@ -67,8 +67,11 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
         trials = AllocationStudy(folder.database, config.name, space, rule_of(study, judge.objective, candidates))
-        search(bench, study, trials, latency, judge)
-        searched = judge.estimates(bench, trials.allocations, search_chunks(study))
+        proxy = ProxyQuality(study, space, judge)
+        search(bench, study, trials, latency, proxy)
+        searched = proxy.estimates(bench, trials.allocations)
+        if gained := proxy.summary():
+            progress.note(gained)
 
         selected = select_for_confirmation(searched, latency, space, config.confirm, config.focus)
         confirmed = confirm(bench, study, judge, selected)

@@ -39,14 +39,11 @@ class Judge:
         """Raises ConfigError when the reference lacks what a metric needs."""
         self.anchor, self.guard = anchor, quality.guard
         self.objective = metric_named(quality.objective)
-        from_reference = [name for name in quality.all_metrics if not self._guards_by_anchor(name)]
-        self.statistics: dict[str, Statistic] = {name: metric_named(name).bind(reference) for name in from_reference}
+        self.statistics: dict[str, Statistic] = {
+            name: metric_named(name).bind(reference) for name in quality.from_reference
+        }
         self.reference = reference
         self._known: dict[tuple[Allocation, tuple[Chunk, ...], Statistic], Jackknifed] = {}
-
-    def _guards_by_anchor(self, name: str) -> bool:
-        """Whether the metric compares with the anchor's images instead of real ones."""
-        return self.guard is not None and self.guard.metric == name and self.guard.reference == "anchor"
 
     @property
     def further(self) -> tuple[Metric, ...]:
@@ -70,7 +67,7 @@ class Judge:
         if self.guard is None:
             return {}
         metric = metric_named(self.guard.metric)
-        if not self._guards_by_anchor(metric.name):
+        if self.guard.reference == "study":
             return self.estimates(reader, allocations, chunks, metric)
         reference = Reference.of_features(require_anchor(reader, self.anchor, others, metric.array))
         return self._estimates(reader, allocations, chunks, metric, metric.bind(reference))

@@ -65,6 +65,7 @@ def resolve_facts(study: Study) -> StudyFacts:
         **_proxy_facts(study),
         "quality.objective": config.quality.objective,
         "quality.features_dtype": config.quality.features_dtype,
+        **({"quality.control_images": str(config.quality.control_images)} if config.quality.control_images else {}),
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
         **({"quality.clip_model": config.quality.clip_model} if "clip_score" in config.quality.all_metrics else {}),

@@ -40,8 +40,11 @@ def price(study: Study, space: SearchSpace, candidates: Sequence[Allocation], la
     n_entries = min(c.confirm.max_entries, n_trials)
     mean_s = sum(map(latency.latency_s, candidates)) / len(candidates)
     search_images, confirm_images = n_trials * c.quality.n_images, n_entries * c.confirm.n_images
-    search_s = mean_s * search_images / batch_size
-    round_s = sum(latency.latency_s(space.single(d)) for d in space.denoisers) + mean_s  # each alone, and taking turns
+    more_for_controls = max(0, (c.quality.control_images or 0) - c.quality.n_images)
+    singles_s = sum(latency.latency_s(space.single(d)) for d in space.denoisers)
+    search_s = (mean_s * search_images + singles_s * more_for_controls) / batch_size
+    search_images += len(space.denoisers) * more_for_controls
+    round_s = singles_s + mean_s  # each alone, and taking turns
     parts_s = round_s * (c.latency.n_repeats + EXTRA_ROUNDS)
     stages = {
         "calibrate": parts_s,

@@ -1,7 +1,7 @@
 """The stages of a run, one function each, in the order `run_study` calls them. Each looks into the ledger first."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Literal
 
@@ -16,7 +16,7 @@ from tstitch_search.measurement import (
 )
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.run.calibrations import given_calibration
-from tstitch_search.run.judge import Judge
+from tstitch_search.run.proxy_quality import ProxyQuality
 from tstitch_search.run.step_times import calm_calibration, warn
 from tstitch_search.run.workbench import Workbench
 from tstitch_search.search import AllocationStudy, Rule, Trial
@@ -62,7 +62,7 @@ def candidates_in_focus(study: Study, space: SearchSpace, latency: LatencyModel)
     return tuple(dict.fromkeys([*space.baselines(), *inside]))
 
 
-def search(bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, judge: Judge) -> None:
+def search(bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, proxy: ProxyQuality) -> None:
     """Ask, measure, tell until the budget is used up or every candidate is known.
 
     Up to `look_ahead` trials are under way; they are told strictly in the order they were asked, so that what the
@@ -70,19 +70,18 @@ def search(bench: Workbench, study: Study, trials: AllocationStudy, latency: Lat
     """
     bench.progress.stage("search")
     config = study.config.search
-    chunks = search_chunks(study)
     told = trials.allocations
     live: deque[Trial] = deque(trials.reopen())
     for allocation in [*told, *(trial.allocation for trial in live)]:
-        bench.request(allocation, chunks)
+        bench.request(allocation, proxy.chunks_of(allocation))
     while True:
         while len(live) < config.look_ahead and (trial := _next_trial(bench, study, trials)):
             live.append(trial)
-            bench.request(trial.allocation, chunks)
+            bench.request(trial.allocation, proxy.chunks_of(trial.allocation))
         if not live:
-            return bench.wait_for([(allocation, chunks) for allocation in told])
-        if bench.is_ready(live[0].allocation, chunks):
-            _answer(bench, trials, live.popleft(), chunks, latency, judge)
+            return bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
+        if bench.is_ready(live[0].allocation, proxy.chunks_of(live[0].allocation)):
+            _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
         else:
             bench.collect()
 
@@ -110,13 +109,13 @@ def _answer(
     bench: Workbench,
     trials: AllocationStudy,
     trial: Trial,
-    chunks: Sequence[Chunk],
     latency: LatencyModel,
-    judge: Judge,
+    proxy: ProxyQuality,
+    metric: str,
 ) -> None:
     """Tell a trial what was measured; the ledger first, so that the decision record never knows more."""
     try:
-        quality = judge.measured(bench, trial.allocation, chunks)
+        quality = proxy.measure(bench, trial.allocation)
     except MeasurementError as error:
         bench.ledger.append("trial", number=trial.number, allocation=str(trial.allocation), state="FAIL")
         trials.fail(trial, error.message)
@@ -129,10 +128,12 @@ def _answer(
         allocation=str(trial.allocation),
         state="COMPLETE",
         latency_s=latency_s,
-        metric=judge.objective.name,
+        metric=metric,
         quality=quality.value,
         quality_se=quality.se,
         n_images=quality.n_images,
+        n_made=quality.n_made,
+        effective_n=quality.effective_n,
     )
     trials.tell(trial, latency_s, quality.value, quality.se, quality.n_images)
 

@@ -1,0 +1,115 @@
+"""The quality of an allocation while searching: from few images, where it pays with control variates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from statistics import median
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import Study
+from tstitch_search.errors import MeasurementError
+from tstitch_search.measurement import Chunk, chunks_of
+from tstitch_search.quality.control_variates import ControlVariates
+from tstitch_search.quality.estimate import QualityEstimate
+from tstitch_search.quality.frechet import FrechetDistance
+from tstitch_search.run.judge import Estimates, Judge, Reader, require_anchor
+from tstitch_search.search_space import SearchSpace
+
+
+@dataclass(frozen=True)
+class ProxyEstimate:
+    """A quality at the level of `n_images` images, judged from `n_made` of them.
+
+    `effective_n`: so many images without control variates would be as certain; None where there are none.
+    """
+
+    value: float
+    se: float
+    n_images: int
+    n_made: int
+    effective_n: float | None = None
+
+
+class ProxyQuality:
+    """Qualities of the proxy set: all at one level, so that they compare.
+
+    With `quality.control_images` = N the denoisers alone are measured on N images and serve as control variates: every
+    FID is then an estimate of FID-N. Otherwise the level is `quality.n_images` and the value the plain one.
+    """
+
+    def __init__(self, study: Study, space: SearchSpace, judge: Judge):
+        config = study.config.quality
+        self._judge = judge
+        self._singles = [space.single(name) for name in space.denoisers]
+        self._n_control = config.control_images if config.control_images != config.n_images else None
+        self._chunks = chunks_of("search", config.n_images, study.config.proxy_set.chunk_size)
+        self._control_chunks = chunks_of("search", self._n_control or 0, study.config.proxy_set.chunk_size)
+        self._controls: ControlVariates | None = None
+        self._effective: dict[Allocation, tuple[float, bool]] = {}
+
+    def chunks_of(self, allocation: Allocation) -> Sequence[Chunk]:
+        """The proxy images that the allocation is judged by."""
+        return self._control_chunks if self._n_control and allocation in self._singles else self._chunks
+
+    def measure(self, reader: Reader, allocation: Allocation) -> ProxyEstimate:
+        """The allocation's quality, once its chunks and those of the denoisers alone are there.
+
+        Raises MeasurementError when one was given up.
+        """
+        if self._n_control is None:
+            plain = self._judge.measured(reader, allocation, self._chunks)
+            return ProxyEstimate(plain.value, plain.se, plain.n_images, plain.n_images)
+        features = reader.read(allocation, self.chunks_of(allocation))
+        if allocation in self._singles:
+            alone = self._judge.measured(reader, allocation, self._control_chunks)
+            return ProxyEstimate(alone.value, alone.se, self._n_control, self._n_control)
+        found = self._controls_from(reader).estimate(features)
+        self._effective[allocation] = (found.effective_n, found.active)
+        value = exp(found.log_fid)
+        return ProxyEstimate(value, value * found.log_fid_se, self._n_control, len(features), found.effective_n)
+
+    def estimates(self, reader: Reader, allocations: Sequence[Allocation]) -> Estimates:
+        """Value, error and difference to the anchor of every allocation whose chunks are all there."""
+        if self._n_control is None:
+            return self._judge.estimates(reader, allocations, self._chunks)
+        require_anchor(reader, self._judge.anchor, self._control_chunks, self._judge.objective.array)
+        anchor = self._judge.measured(reader, self._judge.anchor, self._control_chunks)
+        estimates: Estimates = {}
+        for allocation in allocations:
+            try:
+                found = self.measure(reader, allocation)
+            except MeasurementError as error:
+                reader.progress.note(error.message)
+                continue
+            se = 0.0 if allocation == self._judge.anchor else found.se
+            estimates[allocation] = QualityEstimate(
+                found.value, found.se, found.n_images, found.value - anchor.value, se
+            )
+        return estimates
+
+    def summary(self) -> str | None:
+        """What the control variates gained, in a sentence; None without them."""
+        if not self._effective:
+            return None
+        n_active = sum(active for _, active in self._effective.values())
+        effective = median(n for n, _ in self._effective.values())
+        n_made = sum(chunk.n_images for chunk in self._chunks)
+        return (
+            f"control variates: in use for {n_active} of {len(self._effective)} allocations; {n_made} images each are "
+            f"worth {effective:.0f} (median)"
+        )
+
+    def _controls_from(self, reader: Reader) -> ControlVariates:
+        """The denoisers alone as control variates; those that could not be measured are left out."""
+        if self._controls is None:
+            baselines = {}
+            for single in self._singles:
+                try:
+                    baselines[str(single)] = reader.read(single, self._control_chunks)
+                except MeasurementError:
+                    if single == self._judge.anchor:
+                        raise
+            assert self._judge.reference is not None
+            distance = FrechetDistance(self._judge.reference)
+            self._controls = ControlVariates(distance, baselines, str(self._judge.anchor))
+        return self._controls
