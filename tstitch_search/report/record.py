@@ -11,7 +11,7 @@ from tstitch_search.allocation import Allocation, steps_from_fractions
 from tstitch_search.errors import ConfigError
 from tstitch_search.json_fields import get
 from tstitch_search.ledger import Event, read_events
-from tstitch_search.lookup import Candidate, LookupTable
+from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
 from tstitch_search.measurement import Calibration, Loaded
 
 PAPER_FRACTION = 0.4  # T-Stitch's rule of thumb: the cheapest denoiser takes the first 40 % of the steps
@@ -63,6 +63,14 @@ class Record:
         """Confirmed and timed at the front's number of images, but dominated."""
         n = self.table.entries[0].n_images
         return tuple(c for c in self.table.candidates if c.n_images == n and c.latency_s is not None)
+
+    def beaten_by(self, measured: Candidate) -> LookupEntry | None:
+        """The best entry that is at most as slow as `measured`, and no worse."""
+        loss, at_most_s = self.table.objective.loss, measured.latency_s or 0.0
+        faster = [
+            e for e in self.table.entries if e.latency_s <= at_most_s and loss(e.quality) <= loss(measured.quality)
+        ]
+        return faster[-1] if faster else None
 
     @cached_property
     def denoisers(self) -> tuple[str, ...]:
