@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
 from tstitch_search.quality.metrics import METRICS
-from tstitch_search.report.wording import NBSP, percent
+from tstitch_search.report.wording import percent
 
 GUARD = "guard"  # the guard's key among an entry's metrics
 
@@ -53,9 +53,7 @@ def front_notes(table: LookupTable) -> list[str]:
     notes = []
     for number, entries in alike(table).items():
         n = entries[0].n_images
-        notes.append(
-            f"Group {number} cannot be told apart at n{NBSP}={NBSP}{n}: {_listed(entries)}.{_advice(table, entries)}"
-        )
+        notes.append(f"Group {number} cannot be told apart at n = {n}: {_listed(entries)}.{_advice(table, entries)}")
     lost = [c for c in (*table.entries, *table.candidates) if c.guard_lost]
     tolerance = _guard(table).get("tolerance")
     allowed = f" ({percent(tolerance)})" if isinstance(tolerance, int | float) else ""
