@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
 from tstitch_search.report import write_report
 from tstitch_search.report.front import front
 from tstitch_search.report.limits import limits
+from tstitch_search.report.markup import Html
 from tstitch_search.report.notes import alike, front_notes, further_metrics
 from tstitch_search.report.record import Record, read_record
+from tstitch_search.report.sections import pareto as pareto_section
 from tstitch_search.report.times import error_sentence, prediction_error, times
 
 NEWER = {"extra_weights_mb": None, "guard_lost": False, "confirmed": False, "group": None}
@@ -147,6 +150,27 @@ def test_every_confirmed_allocation_has_a_time_at_every_operating_point(record: 
     assert said.count("2,345 MB") == 8
     assert "<b>0.02522 ± 0.00070 s</b>" in said  # S*14-XL*6 overtakes B*20 there ...
     assert "<b>0.02542 ± 0.00070 s</b>" not in said  # ... which leaves that front
+
+
+def test_a_point_that_was_measured_before_is_not_called_predicted(record: Record) -> None:
+    retimed = {**record.table.provenance, "retimed_from": [{"device": "NVIDIA H200", "point": "gpu"}]}
+    said = times(replace(record, table=replace(record.table, provenance=retimed)))
+    assert "batch of 64, measured before" in said
+    assert "batch of 1, predicted" in said
+
+
+def test_what_control_variates_gained_is_told(own_run: Path) -> None:
+    assert read_record(own_run).controls is None
+    told = {"state": "COMPLETE", "latency_s": 0.4, "quality": 20, "quality_se": 0.5, "n_images": 500}
+    with Ledger(own_run / "ledger.jsonl") as ledger:
+        for number, (text, effective_n) in enumerate([("S*8-XL*12", 310.0), ("S*6-XL*14", 290.0), ("XL*20", None)]):
+            ledger.append("trial", number=number, allocation=text, **told, n_made=100, effective_n=effective_n)
+    record = read_record(own_run)
+    said = "For 2 allocations 100 images each told as much as 300 would have without"
+    assert said in " ".join(limits(record))
+    plot = pareto_section(record, Html())
+    assert "The two groups are of different images" in plot
+    assert "different n" not in plot
 
 
 def test_limits_tell_of_groups_guard_and_records_only_where_there_are_any(record: Record, without: Record) -> None:

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.measurement import Calibration
-from tstitch_search.report.notes import alike, front_notes, further_metrics, guard_name
-from tstitch_search.report.wording import milliseconds, metric_text, named, plus_minus
+from tstitch_search.report.notes import alike, front_notes, further_metrics
+from tstitch_search.report.wording import metric_text, milliseconds, named, plus_minus
 from tstitch_search.run import Outcome
 from tstitch_search.run.compare import Comparison
 from tstitch_search.run.headline import speed_up
@@ -30,11 +30,7 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
         print(json.dumps({**outcome.table.to_json(), "folder": str(outcome.folder), "n_new": outcome.n_new}, indent=2))
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(front_table(outcome.table))
-    if further_metrics(outcome.table):
-        console.print(metrics_table(outcome.table))
-    for note in (*front_notes(outcome.table), outcome.table.provenance["headline"]):
-        console.print(note, markup=False)
+    _print_front(console, outcome.table)
     if outcome.n_new == 0:
         console.print("Nothing new was measured: everything was in the ledger already.")
     if outcome.n_failed:
@@ -51,9 +47,17 @@ def print_table(table: LookupTable, path: Path, as_json: bool) -> None:
         print(json.dumps(table.to_json(), indent=2))
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(front_table(table))
-    console.print(table.provenance["headline"], markup=False)
+    _print_front(console, table)
     console.print(str(path), markup=False, soft_wrap=True)
+
+
+def _print_front(console: Console, table: LookupTable) -> None:
+    """The front, its further metrics if there are any, what its columns cannot say, and the headline."""
+    console.print(front_table(table))
+    if further_metrics(table):
+        console.print(metrics_table(table))
+    for note in (*front_notes(table), table.provenance["headline"]):
+        console.print(note, markup=False)
 
 
 def print_verification(found: Verification, as_json: bool) -> None:
@@ -134,7 +138,7 @@ def _lossless(table: LookupTable, entry: LookupEntry) -> str:
     if list(entry.allocation.steps) == [table.provenance["largest"]]:
         return "-"
     if entry.guard_lost:
-        return f"loses {guard_name(table)}"
+        return "guard lost"
     return "yes" if entry.lossless else "not shown"
 
 

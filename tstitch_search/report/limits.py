@@ -10,6 +10,7 @@ def limits(record: Record) -> list[str]:
     return [
         *_about_quality(record),
         *_about_confirmation(record),
+        *_about_controls(record),
         *_about_groups(record),
         *_about_guard(record),
         *_about_time(record),
@@ -43,6 +44,17 @@ def _about_confirmation(record: Record) -> list[str]:
         f"Lossless means: the upper end of the one-sided 95 % interval of that paired difference lies below "
         f"{_margin(record)} of the {record.label} of {_largest(record)}. “Not shown at n = {n}” does not mean worse: "
         "more images may show it.",
+    ]
+
+
+def _about_controls(record: Record) -> list[str]:
+    if record.controls is None:
+        return []
+    made, worth, n = record.controls.n_made, record.controls.effective_n, record.controls.n_allocations
+    return [
+        f"The search estimated what {record.label} would be at more images than it made: the denoisers alone, measured "
+        f"on all of those, serve as control variates. For {n} allocations {made:.0f} images each told as much as "
+        f"{worth:.0f} would have without (medians). The front's own values are plain."
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tstitch_search.allocation import Allocation, steps_from_fractions
@@ -38,11 +39,24 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Controls:
+    """What control variates did for the search: `n_made` images told as much as `effective_n` would (medians)."""
+
+    n_made: float
+    effective_n: float
+    n_allocations: int
+
+
+@dataclass(frozen=True)
 class Record:
-    """Everything the page tells. `trials` holds the newest search measurement of each allocation."""
+    """Everything the page tells. `trials` holds the newest search measurement of each allocation.
+
+    `controls` is None for a search without control variates.
+    """
 
     table: LookupTable
     trials: tuple[Candidate, ...]
+    controls: Controls | None
     calibration: Calibration | None
     workers: tuple[Loaded, ...]
     costs: tuple[Cost, ...]
@@ -151,6 +165,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
     return Record(
         table=table,
         trials=_trials(_of(events, "trial")),
+        controls=_controls(_of(events, "trial")),
         calibration=_calibration(calibrations[-1]) if calibrations else None,
         workers=_workers(_of(events, "loaded")),
         costs=_costs(events),
@@ -179,6 +194,15 @@ def _trial(event: Event) -> Candidate:
         n_images=get(event, "n_images"),
         peak_memory_mb=None,
     )
+
+
+def _controls(events: list[Event]) -> Controls | None:
+    """What the newest trials with control variates gained."""
+    helped = {get(e, "allocation"): e for e in events if e.get("effective_n") is not None}.values()
+    if not helped:
+        return None
+    n_made, effective_n = (median(get(e, field) for e in helped) for field in ("n_made", "effective_n"))
+    return Controls(n_made, effective_n, len(helped))
 
 
 def _workers(events: list[Event]) -> tuple[Loaded, ...]:

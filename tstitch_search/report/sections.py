@@ -16,14 +16,21 @@ def pareto(record: Record, plot: Html) -> Html:
     search = _switch("search measurements", choices, "search") if record.trials else Html()
     down, lowest = ("Up", "highest") if record.table.objective.higher_is_better else ("Down", "lowest")
     note = (
-        f"{down} and left is better. Grey points are what the search measured, on few images and with predicted times; "
+        f"{down} and left is better. Grey points are what the search found on few images, with predicted times; "
         f"the coloured line is the confirmed front: the {lowest} {record.label} within each budget, in steps because "
-        f"nothing is interpolated. The two groups have different n, so their values of {record.label} do not compare. "
+        f"nothing is interpolated. {_why_apart(record)} "
         "Diamonds are single denoisers, the star is the paper's rule: the cheapest denoiser takes the first 40 % of "
         "the steps; hollow ones were not confirmed. Hover over or tap a point to see its allocation."
     )
     parts = (tag("div", axis, search, kind="switches"), _key(record), tag("div", plot, kind="plot"))
     return join(*parts, tag("p", note, kind="note"))
+
+
+def _why_apart(record: Record) -> str:
+    """Why the search's values are not to be compared with the front's."""
+    if record.table.entries[0].n_images in [trial.n_images for trial in record.trials]:
+        return f"The two groups are of different images, so their values of {record.label} differ by chance, too."
+    return f"The two groups have different n, so their values of {record.label} do not compare."
 
 
 def _key(record: Record) -> Html:

@@ -136,10 +136,12 @@ def _points(record: Record) -> Html:
         ]
         for c in timed
     ]
-    head = ["allocation", _point_head(first, "measured"), *(_point_head(point, "predicted") for point in others)]
+    earlier = _measured_earlier(record)
+    hows = ["measured", *("measured before" if point.id in earlier else "predicted" for point in others)]
+    head = ["allocation", *(_point_head(p, how) for p, how in zip((first, *others), hows, strict=True))]
     note = (
-        "Seconds for one batch with their standard error, and peak memory; predicted from a calibration at that point. "
-        "Bold: on the front of that point, which may be another than the first one's; "
+        "Seconds for one batch with their standard error, and peak memory; predicted ones from a calibration at that "
+        "point. Bold: on the front of that point, which may be another than the first one's; "
     )
     shown = tag("div", table(head, rows, kind="cards points"), kind="wide")
     return join(
@@ -147,6 +149,12 @@ def _points(record: Record) -> Html:
         shown,
         tag("p", note, tag("code", "pick --at ID"), " chooses from it.", kind="note"),
     )
+
+
+def _measured_earlier(record: Record) -> list[object]:
+    """The operating points whose times were measured before the table was timed anew on another device."""
+    retimed = record.table.provenance.get("retimed_from")
+    return [point.get("point") for point in retimed if isinstance(point, dict)] if isinstance(retimed, list) else []
 
 
 def _front_at(record: Record, timed: list[Candidate], point: str) -> list[Candidate]:
