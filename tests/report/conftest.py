@@ -3,23 +3,30 @@
 import shutil
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.ledger import Ledger
-from tstitch_search.lookup import Candidate, LookupEntry, OperatingPoint, build_table
+from tstitch_search.lookup import Candidate, LookupEntry, MetricValue, OperatingPoint, PointTime, build_table
 
 STEP_S = {"S": 0.0041, "B": 0.0122, "XL": 0.0307}
 FIXED_S = 0.061
 WEAKNESS = {"S": 24.0, "B": 9.0, "XL": 0.0}
 SEARCHED = (
     "S*20 B*20 XL*20 S*8-XL*12 S*10-B*10 S*4-XL*16 S*12-XL*8 S*14-XL*6 S*6-B*6-XL*8 S*4-B*4-XL*12 B*10-XL*10 B*4-XL*16 "
-    "S*10-B*4-XL*6 S*16-B*4 S*2-XL*18 S*6-XL*14"
+    "S*10-B*4-XL*6 S*16-B*4 S*2-XL*18 S*6-XL*14 XL*4-B*16"
 )
-CONFIRMED = "S*20 S*14-XL*6 S*12-XL*8 S*8-XL*12 S*4-XL*16 B*20 XL*20"
+CONFIRMED = "S*20 S*14-XL*6 S*12-XL*8 S*8-XL*12 S*4-XL*16 B*20 XL*20 XL*4-B*16"  # the last one is beaten by S*12-XL*8
+WEIGHTS_MB = {"S": 1.7, "B": 7.4, "XL": 127.6}
+GROUPS = {"S*20": 1, "B*20": 2, "S*14-XL*6": 2, "S*12-XL*8": 3, "S*8-XL*12": 4, "S*4-XL*16": 4, "XL*20": 4}
+POINTS = (
+    OperatingPoint("default", "cpu (2 threads)", 16),
+    OperatingPoint("single", "cpu (2 threads)", 1),
+    OperatingPoint("gpu", "NVIDIA H200", 64),
+)
 
 
 def predicted_s(allocation: Allocation) -> float:
@@ -43,10 +50,21 @@ def confirmed(text: str, n_images: int = 500) -> LookupEntry:
         quality=fid(allocation, n_images),
         quality_se=0.42,
         n_images=n_images,
-        peak_memory_mb=830.0,
+        peak_memory_mb=830.0 + 10 * len(allocation.segments),
+        extra_weights_mb=sum(WEIGHTS_MB[name] for name in allocation.steps) - WEIGHTS_MB["XL"],
         quality_difference=difference,
         quality_difference_se=0.12 if difference else 0.0,
         lossless=difference + 1.645 * 0.12 < 0.02 * fid(largest, n_images),
+        guard_lost=difference > 8,
+        confirmed=True,
+        metrics={
+            "kid": MetricValue(value=0.002 * difference + 0.0123, se=0.0004),
+            "guard": MetricValue(value=9.1 - difference / 9, se=0.05, difference=-difference / 9, difference_se=0.03),
+        },
+        latency_by_point={
+            "single": PointTime(latency_s=predicted_s(allocation) / 12, latency_s_se=0.0007, peak_memory_mb=415.0),
+            "gpu": PointTime(latency_s=predicted_s(allocation) / 40, latency_s_se=0.0002, peak_memory_mb=2345.0),
+        },
     )
 
 
@@ -81,6 +99,8 @@ PROVENANCE = {
     "seed": 0,
     "environment": {"python": "3.11.7", "packages": {"torch": "2.15.0", "diffusers": "0.42.1"}},
     "lossless_margin": 0.02,
+    "guard": {"metric": "inception_score", "tolerance": 0.05, "reference": "study"},
+    "study": {"latency": {"max_spread": 0.1}},
     "space_size": 66,
     "created_at": "2026-01-05T10:00:00+00:00",
 }
@@ -109,8 +129,8 @@ def write_ledger(path: Path) -> None:
             fixed_se=0.002,
             spread=0.03,
             peak_memory_mb=812.0,
-            member_memory_mb=dict.fromkeys(STEP_S, 500.0),
-            weights_mb=dict.fromkeys(STEP_S, 100.0),
+            member_memory_mb={"S": 611.0, "B": 633.0, "XL": 777.0},
+            weights_mb=WEIGHTS_MB,
             device="cpu (2 threads)",
             batch_size=16,
             n_repeats=5,
@@ -165,8 +185,8 @@ def write_run(path: Path, study: str = "fixture") -> RunFolder:
     """Write a finished run into `path`."""
     texts = CONFIRMED.split()
     others = [searched(text) for text in SEARCHED.split() if text not in texts]
-    point = OperatingPoint("cpu-16", "cpu (2 threads)", 16)
-    table = build_table(study, [point], [confirmed(text) for text in texts], others, PROVENANCE)
+    table = build_table(study, POINTS, [confirmed(text) for text in texts], others, PROVENANCE)
+    table = replace(table, entries=tuple(replace(e, group=GROUPS[str(e.allocation)]) for e in table.entries))
     table.write(path / "lookup.json")
     write_ledger(path / "ledger.jsonl")
     (path / "images").mkdir()

@@ -19,7 +19,7 @@ def test_no_group_of_the_plot_mixes_numbers_of_images(run_folder) -> None:
 
 def test_the_plot_holds_every_search_measurement_and_the_whole_front(run_folder) -> None:
     search, front, *_ = pareto(read_record(run_folder.path)).data
-    assert len(search.x) == 16
+    assert len(search.x) == 17
     assert list(front.x) == [e.latency_s for e in run_folder.entries]
     assert list(front.y) == [e.quality for e in run_folder.entries]
     assert front.error_y.array == pytest.approx([1.96 * e.quality_se for e in run_folder.entries])

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -185,9 +186,10 @@ def pick(
     if as_json:
         print(json.dumps(entry.to_json(lookup.objective), indent=2))
     else:
-        (latency_s,) = (o.latency_s for o in lookup.options(at) if o.candidate == entry)
+        (option,) = (o for o in lookup.options(at) if o.candidate == entry)
         quality = f"{entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
-        print(f"{entry.allocation}  {latency_s:.4g} s  {lookup.objective.label} {quality}")
+        memory = f"  {option.memory_mb:.0f} MB" if option.memory_mb < inf else ""
+        print(f"{entry.allocation}  {option.latency_s:.4g} s  {lookup.objective.label} {quality}{memory}")
 
 
 @app.command()

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.measurement import Calibration
-from tstitch_search.report.wording import milliseconds, named, plus_minus
+from tstitch_search.report.notes import alike, front_notes, further_metrics
+from tstitch_search.report.wording import metric_text, milliseconds, named, plus_minus
 from tstitch_search.run import Outcome
 from tstitch_search.run.compare import Comparison
 from tstitch_search.run.headline import speed_up
@@ -29,8 +30,7 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
         print(json.dumps({**outcome.table.to_json(), "folder": str(outcome.folder), "n_new": outcome.n_new}, indent=2))
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(front_table(outcome.table))
-    console.print(outcome.table.provenance["headline"], markup=False)
+    _print_front(console, outcome.table)
     if outcome.n_new == 0:
         console.print("Nothing new was measured: everything was in the ledger already.")
     if outcome.n_failed:
@@ -47,9 +47,17 @@ def print_table(table: LookupTable, path: Path, as_json: bool) -> None:
         print(json.dumps(table.to_json(), indent=2))
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(front_table(table))
-    console.print(table.provenance["headline"], markup=False)
+    _print_front(console, table)
     console.print(str(path), markup=False, soft_wrap=True)
+
+
+def _print_front(console: Console, table: LookupTable) -> None:
+    """The front, its further metrics if there are any, what its columns cannot say, and the headline."""
+    console.print(front_table(table))
+    if further_metrics(table):
+        console.print(metrics_table(table))
+    for note in (*front_notes(table), table.provenance["headline"]):
+        console.print(note, markup=False)
 
 
 def print_verification(found: Verification, as_json: bool) -> None:
@@ -95,41 +103,56 @@ def verification_table(found: Verification) -> Table:
 
 
 def front_table(table: LookupTable) -> Table:
-    """The confirmed front, fastest first."""
+    """The confirmed front, fastest first; memory and groups only where there are any."""
     batch_size, n_images = table.operating_points[0].batch_size, table.entries[0].n_images
     quality = named(table.objective.label, n_images)
     title = f"Pareto front of {table.study}: {quality}, seconds for a batch of {batch_size}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    shown.add_column("allocation", no_wrap=True)
-    shown.add_column("/".join(_names(table)), no_wrap=True)
-    for name in ("seconds", "speed-up", quality, f"above {table.provenance['largest']}", "lossless"):
+    shown.add_column("allocation", overflow="fold")
+    columns = [_cells(table, entry) for entry in table.entries]
+    for name in columns[0]:
         shown.add_column(name, justify="right", no_wrap=True)
-    for entry in table.entries:
-        shown.add_row(*_cells(table, entry))
+    for entry, cells in zip(table.entries, columns, strict=True):
+        shown.add_row(str(entry.allocation), *cells.values())
     return shown
 
 
-def _cells(table: LookupTable, entry: LookupEntry) -> list[str]:
-    return [
-        str(entry.allocation),
-        "/".join(f"{100 * entry.allocation.fractions.get(name, 0):.0f}" for name in _names(table)) + " %",
-        plus_minus(entry.latency_s, entry.latency_s_se),
-        f"{speed_up(table, entry):.2f}x",
-        plus_minus(entry.quality, entry.quality_se),
-        plus_minus(entry.quality_difference or 0.0, entry.quality_difference_se or 0.0, sign=True),
-        _lossless(table, entry),
-    ]
+def _cells(table: LookupTable, entry: LookupEntry) -> dict[str, str]:
+    """What is shown of an entry, by the name of its column."""
+    cells = {
+        "seconds": plus_minus(entry.latency_s, entry.latency_s_se),
+        "speed-up": f"{speed_up(table, entry):.2f}x",
+        named(table.objective.label, entry.n_images): plus_minus(entry.quality, entry.quality_se),
+        f"above {table.provenance['largest']}": plus_minus(
+            entry.quality_difference or 0.0, entry.quality_difference_se or 0.0, sign=True
+        ),
+    }
+    if any(e.peak_memory_mb is not None for e in table.entries):
+        cells["peak MB"] = "-" if entry.peak_memory_mb is None else f"{entry.peak_memory_mb:.0f}"
+    if groups := alike(table):
+        cells["group"] = str(entry.group) if entry.group in groups else ""
+    return cells | {"lossless": _lossless(table, entry)}
 
 
 def _lossless(table: LookupTable, entry: LookupEntry) -> str:
     if list(entry.allocation.steps) == [table.provenance["largest"]]:
         return "-"
-    return "yes" if entry.lossless else f"not shown at n = {entry.n_images}"
+    if entry.guard_lost:
+        return "guard lost"
+    return "yes" if entry.lossless else "not shown"
 
 
-def _names(table: LookupTable) -> list[str]:
-    """The denoisers from the noise end."""
-    return [denoiser["name"] for denoiser in table.provenance["denoisers"]]
+def metrics_table(table: LookupTable) -> Table:
+    """The further metrics of the front, with their errors."""
+    names = further_metrics(table)
+    shown = Table(title="Further metrics of the same images", title_justify="left", box=box.SIMPLE_HEAD)
+    shown.add_column("allocation", overflow="fold")
+    for name in names.values():
+        shown.add_column(named(name, table.entries[0].n_images), justify="right")
+    for entry in table.entries:
+        known = [entry.metrics.get(key) for key in names]
+        shown.add_row(str(entry.allocation), *("-" if metric is None else metric_text(metric) for metric in known))
+    return shown
 
 
 def print_calibration(calibration: Calibration, path: Path, as_json: bool) -> None:

@@ -7,11 +7,14 @@ from plotly.offline import get_plotlyjs
 
 from tstitch_search.report import sections
 from tstitch_search.report.figures import pareto_html
+from tstitch_search.report.front import front
+from tstitch_search.report.limits import limits
 from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.palette import FRONT, SEARCH, STAR, colours, ink_on
 from tstitch_search.report.record import Record
 from tstitch_search.report.samples import sample_grid
-from tstitch_search.report.story import headline, limits, tiles
+from tstitch_search.report.story import headline, tiles
+from tstitch_search.report.times import times
 
 # The browser itself refuses to load anything from elsewhere.
 _POLICY = (
@@ -49,9 +52,9 @@ def _header(record: Record) -> Html:
 def _sections(record: Record, images: Path) -> list[Html]:
     return [
         _section("Time against quality", sections.pareto(record, pareto_html(record))),
-        _section("The front: who takes which steps", sections.front(record)),
+        _section("The front: who takes which steps", front(record)),
         _section("Samples", sample_grid(record, images)),
-        _section("Time: predicted and measured", sections.times(record)),
+        _section("Time: predicted and measured", times(record)),
         _section("What the study took", sections.costs(record)),
         _section("What these numbers mean", tag("ul", *(tag("li", text) for text in limits(record)), kind="prose")),
         _section("Provenance", sections.provenance(record)),

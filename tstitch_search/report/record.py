@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tstitch_search.allocation import Allocation, steps_from_fractions
 from tstitch_search.errors import ConfigError
 from tstitch_search.json_fields import get
 from tstitch_search.ledger import Event, read_events
-from tstitch_search.lookup import Candidate, LookupTable
+from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
 from tstitch_search.measurement import Calibration, Loaded
 
 PAPER_FRACTION = 0.4  # T-Stitch's rule of thumb: the cheapest denoiser takes the first 40 % of the steps
@@ -38,11 +39,24 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Controls:
+    """What control variates did for the search: `n_made` images told as much as `effective_n` would (medians)."""
+
+    n_made: float
+    effective_n: float
+    n_allocations: int
+
+
+@dataclass(frozen=True)
 class Record:
-    """Everything the page tells. `trials` holds the newest search measurement of each allocation."""
+    """Everything the page tells. `trials` holds the newest search measurement of each allocation.
+
+    `controls` is None for a search without control variates.
+    """
 
     table: LookupTable
     trials: tuple[Candidate, ...]
+    controls: Controls | None
     calibration: Calibration | None
     workers: tuple[Loaded, ...]
     costs: tuple[Cost, ...]
@@ -63,6 +77,14 @@ class Record:
         """Confirmed and timed at the front's number of images, but dominated."""
         n = self.table.entries[0].n_images
         return tuple(c for c in self.table.candidates if c.n_images == n and c.latency_s is not None)
+
+    def beaten_by(self, measured: Candidate) -> LookupEntry | None:
+        """The best entry that is at most as slow as `measured`, and no worse."""
+        loss, at_most_s = self.table.objective.loss, measured.latency_s or 0.0
+        faster = [
+            e for e in self.table.entries if e.latency_s <= at_most_s and loss(e.quality) <= loss(measured.quality)
+        ]
+        return faster[-1] if faster else None
 
     @cached_property
     def denoisers(self) -> tuple[str, ...]:
@@ -143,6 +165,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
     return Record(
         table=table,
         trials=_trials(_of(events, "trial")),
+        controls=_controls(_of(events, "trial")),
         calibration=_calibration(calibrations[-1]) if calibrations else None,
         workers=_workers(_of(events, "loaded")),
         costs=_costs(events),
@@ -171,6 +194,15 @@ def _trial(event: Event) -> Candidate:
         n_images=get(event, "n_images"),
         peak_memory_mb=None,
     )
+
+
+def _controls(events: list[Event]) -> Controls | None:
+    """What the newest trials with control variates gained."""
+    helped = {get(e, "allocation"): e for e in events if e.get("effective_n") is not None}.values()
+    if not helped:
+        return None
+    n_made, effective_n = (median(get(e, field) for e in helped) for field in ("n_made", "effective_n"))
+    return Controls(n_made, effective_n, len(helped))
 
 
 def _workers(events: list[Event]) -> tuple[Loaded, ...]:

@@ -1,25 +1,12 @@
-"""The tables of the page, one function per section."""
+"""Sections of the page: the plot and how to read it, costs, provenance."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from tstitch_search.lookup import LookupEntry
-from tstitch_search.measurement import Calibration
-from tstitch_search.report.bars import bar, chip
+from tstitch_search.report.bars import chip
 from tstitch_search.report.markup import Html, join, table, tag
 from tstitch_search.report.record import Record
-from tstitch_search.report.story import YES, front_notes, time_sentence, verdict
-from tstitch_search.report.wording import (
-    DASH,
-    difference_text,
-    duration,
-    latency_text,
-    milliseconds,
-    named,
-    predicted_text,
-    quality_text,
-    times_faster,
-)
+from tstitch_search.report.wording import DASH, duration, named
 
 
 def pareto(record: Record, plot: Html) -> Html:
@@ -29,14 +16,21 @@ def pareto(record: Record, plot: Html) -> Html:
     search = _switch("search measurements", choices, "search") if record.trials else Html()
     down, lowest = ("Up", "highest") if record.table.objective.higher_is_better else ("Down", "lowest")
     note = (
-        f"{down} and left is better. Grey points are what the search measured, on few images and with predicted times; "
+        f"{down} and left is better. Grey points are what the search found on few images, with predicted times; "
         f"the coloured line is the confirmed front: the {lowest} {record.label} within each budget, in steps because "
-        f"nothing is interpolated. The two groups have different n, so their values of {record.label} do not compare. "
+        f"nothing is interpolated. {_why_apart(record)} "
         "Diamonds are single denoisers, the star is the paper's rule: the cheapest denoiser takes the first 40 % of "
         "the steps; hollow ones were not confirmed. Hover over or tap a point to see its allocation."
     )
     parts = (tag("div", axis, search, kind="switches"), _key(record), tag("div", plot, kind="plot"))
     return join(*parts, tag("p", note, kind="note"))
+
+
+def _why_apart(record: Record) -> str:
+    """Why the search's values are not to be compared with the front's."""
+    if record.table.entries[0].n_images in [trial.n_images for trial in record.trials]:
+        return f"The two groups are of different images, so their values of {record.label} differ by chance, too."
+    return f"The two groups have different n, so their values of {record.label} do not compare."
 
 
 def _key(record: Record) -> Html:
@@ -64,74 +58,6 @@ def _switch(label: str, choices: Mapping[str, str], name: str) -> Html:
         for i, (text, value) in enumerate(choices.items())
     ]
     return tag("div", tag("span", label), *buttons, kind="switch", attributes={"role": "group", "aria-label": label})
-
-
-def front(record: Record) -> Html:
-    """Every entry with its bar, time, quality and what was shown about it."""
-    n = record.table.entries[0].n_images
-    largest = record.largest or "the largest"
-    head = [
-        "noise → image",
-        "time (SE)",
-        "speed-up",
-        f"{named(record.label, n)} (SE)",
-        f"difference to {largest}",
-        "lossless",
-    ]
-    rows = [_front_row(record, entry) for entry in record.table.entries]
-    key = tag("p", "Denoisers: ", *_spaced(chip(record, name) for name in record.denoisers), kind="note")
-    notes = [tag("p", text, kind="note") for text in front_notes(record)]
-    return join(key, table(head, rows, kind="cards front"), *notes)
-
-
-def _front_row(record: Record, entry: LookupEntry) -> list[str]:
-    speed_up = record.speed_up(entry)
-    label = tag("code", str(entry.allocation))
-    lossless = verdict(record, entry)
-    return [
-        join(bar(record, entry.allocation), label),
-        latency_text(entry),
-        times_faster(speed_up) if speed_up else DASH,
-        quality_text(entry),
-        difference_text(entry),
-        tag("span", lossless, kind="yes" if lossless == YES else "open"),
-    ]
-
-
-def _spaced(parts: Any) -> list[str]:
-    return [piece for part in parts for piece in (part, " ")]
-
-
-def times(record: Record) -> Html:
-    """Predicted against measured time of each entry, and the calibration behind the prediction."""
-    head = ["allocation", "predicted", "measured (SE)", "error"]
-    rows = [
-        [
-            tag("code", str(e.allocation)),
-            predicted_text(e),
-            latency_text(e),
-            f"{100 * (e.latency_s_predicted / e.latency_s - 1):+.1f} %" if e.latency_s > 0 else DASH,
-        ]
-        for e in record.table.entries
-    ]
-    calibration = _calibration(record, record.calibration) if record.calibration else Html()
-    return join(tag("p", time_sentence(record)), table(head, rows, kind="compact"), calibration)
-
-
-def _calibration(record: Record, calibration: Calibration) -> Html:
-    least = min(calibration.step_s.values())
-    rows = [
-        [chip(record, name), milliseconds(s, calibration.step_se[name]), times_faster(s / least)]
-        for name, s in calibration.step_s.items()
-    ]
-    rows.append(["outside the steps", milliseconds(calibration.fixed_s, calibration.fixed_se), DASH])
-    about = (
-        f"Calibration: one batch of {calibration.batch_size} images on {calibration.device}, medians over "
-        f"{calibration.n_repeats} repeats, at most {calibration.peak_memory_mb:.0f} MB in use."
-    )
-    return join(
-        tag("h3", "Calibration"), tag("p", about), table(["", "per step (SE)", "relative"], rows, kind="compact small")
-    )
 
 
 def costs(record: Record) -> Html:

@@ -1,8 +1,9 @@
-"""What the numbers say in sentences: the headline, the figures at the top, the limits."""
+"""What the numbers say at a glance: the headline, the figures at the top, the verdict on an entry."""
 
-from tstitch_search.lookup import LookupEntry
+from tstitch_search.lookup import Candidate, LookupEntry
+from tstitch_search.report.notes import guard_name
 from tstitch_search.report.record import Record
-from tstitch_search.report.wording import DASH, NBSP, duration, named, percent, quality_text, times_faster
+from tstitch_search.report.wording import DASH, NBSP, duration, named, quality_text, times_faster
 
 YES = "yes"
 
@@ -42,68 +43,10 @@ def tiles(record: Record) -> list[tuple[str, str]]:
     return [("fastest shown lossless", times_faster(speed_up)), *found] if speed_up else found
 
 
-def limits(record: Record) -> list[str]:
-    """What may and may not be concluded, in plain words."""
-    point, n = record.table.operating_points[0], record.table.entries[0].n_images
-    extractor, reference = (
-        record.table.provenance.get(key, f"the study's {key}") for key in ("extractor", "reference")
-    )
-    search = sorted({named(record.label, t.n_images) for t in record.trials})
-    return [
-        f"Seconds are for one batch of {point.batch_size} images, from noise to decoded images, on {point.device}. "
-        "Another device needs its own times; the quality stays.",
-        f"Quality is {record.label} with the features of {extractor} against {reference}. "
-        "It compares allocations of this study, not papers.",
-        f"{record.label} depends on the number of images. The search used {', '.join(search) or 'none'}, the front was "
-        f"confirmed with {named(record.label, n)} on images the search never saw. Values at different n "
-        "are never compared with each other.",
-        f"± is one standard error; bars in the plot are 95 % intervals, each for itself. Differences to "
-        f"{_largest(record)} are paired over the same images, so they are surer than the two values apart.",
-        f"Lossless means: the upper end of the one-sided 95 % interval of that paired difference lies below "
-        f"{_margin(record)} of the {record.label} of {_largest(record)}. “Not shown at n = {n}” does not mean worse: "
-        "more images may show it.",
-        "Every entry was measured as it stands. Nothing between two entries is interpolated.",
-    ]
-
-
-def time_sentence(record: Record) -> str:
-    """How far the calibration's prediction was off, over the entries."""
-    errors = [abs(e.latency_s_predicted / e.latency_s - 1) for e in record.table.entries if e.latency_s > 0]
-    return (
-        f"The prediction from single steps was off by at most {percent(max(errors, default=0))} of the measured time."
-    )
-
-
-def front_notes(record: Record) -> list[str]:
-    """What the front's table cannot say in its columns: who cannot be told apart, and who loses the guard metric."""
-    groups: dict[int, list[str]] = {}
-    for entry in record.table.entries:
-        if entry.group is not None:
-            groups.setdefault(entry.group, []).append(str(entry.allocation))
-    alike = [
-        f"Cannot be told apart at this n: {', '.join(names)}. Deploy the fastest, {names[0]}."
-        for names in groups.values()
-        if len(names) > 1
-    ]
-    lost = [str(e.allocation) for e in record.table.entries if e.guard_lost]
-    guard = record.table.provenance.get("guard")
-    name = guard.get("metric") if isinstance(guard, dict) else "guard metric"
-    return [*alike, *[f"Lose more of the {name} than the study tolerates: {', '.join(lost)}."][: len(lost)]]
-
-
-def verdict(record: Record, entry: LookupEntry) -> str:
-    """`yes`, `not shown at n = 500`, or a dash for the largest denoiser, which the others are held against."""
+def verdict(record: Record, entry: Candidate) -> str:
+    """`yes`, `not shown at n = 500`, `loses IS`; a dash for the largest denoiser, which the others are held against."""
     if entry.allocation == record.largest_allocation:
         return DASH
     if entry.guard_lost:
-        return "guard lost"
+        return f"loses {guard_name(record.table)}"
     return YES if entry.lossless else f"not shown at n{NBSP}={NBSP}{entry.n_images}"
-
-
-def _largest(record: Record) -> str:
-    return f"{record.largest} alone" if record.largest else "the largest denoiser alone"
-
-
-def _margin(record: Record) -> str:
-    margin = record.table.provenance.get("lossless_margin")
-    return percent(margin) if isinstance(margin, int | float) else "the study's margin"

@@ -3,7 +3,7 @@
 from math import floor, log10
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.lookup import Candidate
+from tstitch_search.lookup import Candidate, MetricValue, PointTime
 
 DASH = "\u2013"
 TIMES = "\u00d7"
@@ -69,9 +69,42 @@ def quality_text(measured: Candidate) -> str:
 
 def difference_text(measured: Candidate) -> str:
     """`+0.05 ± 0.15`, the paired difference to the largest denoiser alone; a dash when there is none."""
-    if not measured.quality_difference or measured.quality_difference_se is None:
-        return DASH
-    return plus_minus(measured.quality_difference, measured.quality_difference_se, sign=True)
+    return _difference(measured.quality_difference, measured.quality_difference_se)
+
+
+def metric_text(metric: MetricValue) -> str:
+    """`9.12 ± 0.04`, or the value alone when its error is not known."""
+    return f"{metric.value:.4g}" if metric.se is None else plus_minus(metric.value, metric.se)
+
+
+def metric_difference_text(metric: MetricValue) -> str:
+    """`-0.30 ± 0.05`, the paired difference to the largest denoiser alone; a dash when there is none."""
+    return _difference(metric.difference, metric.difference_se)
+
+
+def _difference(difference: float | None, se: float | None) -> str:
+    return plus_minus(difference, se, sign=True) if difference and se is not None else DASH
+
+
+def megabytes(mb: float, sign: bool = False) -> str:
+    """`1,234 MB`, `6.4 MB`; `sign` shows a plus, except before zero."""
+    shown = f"{mb:,.0f}" if abs(mb) >= 100 else f"{mb:.3g}"
+    return f"{'+' if sign and mb > 0 else ''}{shown} MB"
+
+
+def memory_text(measured: Candidate | PointTime) -> str:
+    """The peak memory, a dash when it was not measured."""
+    return DASH if measured.peak_memory_mb is None else megabytes(measured.peak_memory_mb)
+
+
+def extra_weights_text(measured: Candidate) -> str:
+    """`+120 MB weights` beside those of the largest denoiser, empty when not known."""
+    return "" if measured.extra_weights_mb is None else f"{megabytes(measured.extra_weights_mb, sign=True)} weights"
+
+
+def point_text(time: PointTime) -> str:
+    """`0.612 ± 0.004 s`, as the point's calibration predicts it."""
+    return f"{plus_minus(time.latency_s, time.latency_s_se)} s"
 
 
 def segments_text(allocation: Allocation) -> str:

@@ -1,0 +1,105 @@
+"""What may and may not be concluded from the page, in plain words."""
+
+from tstitch_search.report.notes import alike, guard_name
+from tstitch_search.report.record import Record
+from tstitch_search.report.wording import named, percent
+
+
+def limits(record: Record) -> list[str]:
+    """One paragraph for each thing to know; about groups, guard and records only where the table has them."""
+    return [
+        *_about_quality(record),
+        *_about_confirmation(record),
+        *_about_controls(record),
+        *_about_groups(record),
+        *_about_guard(record),
+        *_about_time(record),
+        *_about_records(record),
+        "Every entry was measured as it stands. Nothing between two entries is interpolated.",
+    ]
+
+
+def _about_quality(record: Record) -> list[str]:
+    extractor, reference = (
+        record.table.provenance.get(key, f"the study's {key}") for key in ("extractor", "reference")
+    )
+    return [
+        f"Quality is {record.label} with the features of {extractor} against {reference}. "
+        "It compares allocations of this study, not papers, and stands in for what people see: look at the samples.",
+        f"{record.label} depends on the number of images n. Values at different n are never compared with each other: "
+        "the front is all at one n, and so is each difference.",
+    ]
+
+
+def _about_confirmation(record: Record) -> list[str]:
+    n = record.table.entries[0].n_images
+    search = sorted({named(record.label, t.n_images) for t in record.trials})
+    return [
+        f"The search looks at few images ({', '.join(search) or 'none'}), which only stand in for many: whoever does "
+        "best there was partly lucky. So the front was measured again, with "
+        f"{named(record.label, n)}, on images of other seeds that the search never saw. Allocations that the search "
+        "dropped by bad luck were not.",
+        f"± is one standard error; bars in the plot are 95 % intervals, each for itself. Differences to "
+        f"{_largest(record)} are paired over the same images, so they are surer than the two values apart.",
+        f"Lossless means: the upper end of the one-sided 95 % interval of that paired difference lies below "
+        f"{_margin(record)} of the {record.label} of {_largest(record)}. “Not shown at n = {n}” does not mean worse: "
+        "more images may show it.",
+    ]
+
+
+def _about_controls(record: Record) -> list[str]:
+    if record.controls is None:
+        return []
+    made, worth, n = record.controls.n_made, record.controls.effective_n, record.controls.n_allocations
+    return [
+        f"The search estimated what {record.label} would be at more images than it made: the denoisers alone, measured "
+        f"on all of those, serve as control variates. For {n} allocations {made:.0f} images each told as much as "
+        f"{worth:.0f} would have without (medians). The front's own values are plain."
+    ]
+
+
+def _about_groups(record: Record) -> list[str]:
+    if not alike(record.table):
+        return []
+    return [
+        "A group is a run of neighbours on the front whose paired difference to the group's fastest is not significant "
+        "(two-sided 90 % interval). It does not mean that they are equal, only that this n cannot say who is better."
+    ]
+
+
+def _about_guard(record: Record) -> list[str]:
+    guard = record.table.provenance.get("guard")
+    if not isinstance(guard, dict):
+        return []
+    tolerance = guard.get("tolerance")
+    allowed = percent(tolerance) if isinstance(tolerance, int | float) else "the study's tolerance"
+    return [
+        f"The guard is {guard_name(record.table)}: an allocation that is worse in it than {_largest(record)} by more "
+        f"than {allowed} is flagged, and not called lossless. It goes by the value, not by its interval, and it takes "
+        "nothing off the front."
+    ]
+
+
+def _about_time(record: Record) -> list[str]:
+    point = record.table.operating_points[0]
+    return [
+        f"Seconds are for one batch of {point.batch_size} images, from noise to decoded images, on {point.device}. "
+        "Another device needs its own times; the quality stays.",
+        "Measured seconds are of whole batches, timed end to end. Predicted seconds add up calibrated parts (steps, "
+        "starts of segments, what is outside the steps); a confirmed allocation's prediction takes the parts at the "
+        "speed that the machine had while it was timed.",
+    ]
+
+
+def _about_records(record: Record) -> list[str]:
+    source = record.table.provenance.get("recorded")
+    return [f"Recorded: this study sampled and timed nothing; its values come from {source}."] if source else []
+
+
+def _largest(record: Record) -> str:
+    return f"{record.largest} alone" if record.largest else "the largest denoiser alone"
+
+
+def _margin(record: Record) -> str:
+    margin = record.table.provenance.get("lossless_margin")
+    return percent(margin) if isinstance(margin, int | float) else "the study's margin"

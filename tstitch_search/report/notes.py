@@ -1,0 +1,80 @@
+"""What a table says beside its numbers, for the page and for the terminal: names of further metrics, who is alike, who
+loses the guard metric.
+"""
+
+from collections.abc import Mapping
+
+from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
+from tstitch_search.quality.metrics import METRICS
+from tstitch_search.report.wording import percent
+
+GUARD = "guard"  # the guard's key among an entry's metrics
+
+
+def further_metrics(table: LookupTable) -> dict[str, str]:
+    """What the further metrics of the front are called, by key, the guard last.
+
+    A guard against the study's reference that is among the metrics anyway is not repeated.
+    """
+    keys = dict.fromkeys(key for entry in table.entries for key in entry.metrics if key != GUARD)
+    names = {key: metric_name(key) for key in keys}
+    guards = any(GUARD in entry.metrics for entry in table.entries)
+    if guards and not (_guard(table).get("reference") == "study" and _guard(table).get("metric") in names):
+        names[GUARD] = guard_name(table)
+    return names
+
+
+def metric_name(key: str) -> str:
+    """What people call the metric `key`; one that we do not know goes by its key."""
+    return METRICS[key].label if key in METRICS else key.replace("_", " ")
+
+
+def guard_name(table: LookupTable) -> str:
+    """What the guard metric is called: `IS`, or `FID to images of XL` when it compares with the largest denoiser's."""
+    guard = _guard(table)
+    if "metric" not in guard:
+        return "guard metric"
+    name = metric_name(str(guard["metric"]))
+    largest = table.provenance.get("largest", "the largest denoiser")
+    return f"{name} to images of {largest}" if guard.get("reference") == "anchor" else name
+
+
+def alike(table: LookupTable) -> dict[int, list[LookupEntry]]:
+    """The groups of more than one entry that cannot be told apart, by number, each fastest first."""
+    groups: dict[int, list[LookupEntry]] = {}
+    for entry in table.entries:
+        if entry.group is not None:
+            groups.setdefault(entry.group, []).append(entry)
+    return {number: entries for number, entries in groups.items() if len(entries) > 1}
+
+
+def front_notes(table: LookupTable) -> list[str]:
+    """What the front's columns cannot say: who cannot be told apart, and who loses the guard metric."""
+    notes = []
+    for number, entries in alike(table).items():
+        n = entries[0].n_images
+        notes.append(f"Group {number} cannot be told apart at n = {n}: {_listed(entries)}.{_advice(table, entries)}")
+    lost = [c for c in (*table.entries, *table.candidates) if c.guard_lost]
+    tolerance = _guard(table).get("tolerance")
+    allowed = f" ({percent(tolerance)})" if isinstance(tolerance, int | float) else ""
+    if lost:
+        notes.append(f"Lose more of the {guard_name(table)} than the study tolerates{allowed}: {_listed(lost)}.")
+    return notes
+
+
+def _advice(table: LookupTable, group: list[LookupEntry]) -> str:
+    """Which of the group to deploy; nothing when all lose the guard metric."""
+    kept = [entry for entry in group if not entry.guard_lost]
+    if not kept:
+        return ""
+    which = "the fastest" if kept[0] == group[0] else f"the fastest that keeps the {guard_name(table)}"
+    return f" Deploy {which}, {kept[0].allocation}."
+
+
+def _guard(table: LookupTable) -> Mapping[str, object]:
+    guard = table.provenance.get("guard")
+    return guard if isinstance(guard, dict) else {}
+
+
+def _listed(entries: list[LookupEntry] | list[Candidate]) -> str:
+    return ", ".join(str(e.allocation) for e in entries)
