@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tstitch_search.lookup import Candidate
 from tstitch_search.report.bars import bar, chip
 from tstitch_search.report.markup import Html, join, table, tag
-from tstitch_search.report.notes import GUARD, alike, front_notes, further_metrics
+from tstitch_search.report.notes import alike, front_notes, further_metrics, guard_key
 from tstitch_search.report.record import Record
 from tstitch_search.report.story import YES, verdict
 from tstitch_search.report.wording import (
@@ -48,11 +48,11 @@ def _table(record: Record, measured: Sequence[Candidate], kind: str) -> Html:
     """One row for each of `measured`; memory and further metrics only where the front has them."""
     n, against = measured[0].n_images, f"against {record.largest or 'the largest'}"
     metrics = further_metrics(record.table)
-    head = ["noise → image", "time (SE)\nspeed-up"]
-    head += [f"{named(name, n)} (SE)\n{against}" for name in (record.label, *metrics.values())]
+    head = ["noise → image", "time (SE)\nspeed-up", f"{named(record.label, n)} (SE)\n{against}", "lossless"]
     head += [f"peak memory\n{against}"] if _knows_memory(record) else []
+    head += [f"{named(name, n)} (SE)\n{against}" for name in metrics.values()]
     rows = [_row(record, candidate, list(metrics)) for candidate in measured]
-    return tag("div", table([*head, "lossless"], rows, kind=kind), kind="wide")
+    return tag("div", table(head, rows, kind=kind), kind="wide")
 
 
 def _knows_memory(record: Record) -> bool:
@@ -60,17 +60,16 @@ def _knows_memory(record: Record) -> bool:
 
 
 def _row(record: Record, measured: Candidate, metrics: list[str]) -> list[str]:
-    speed_up = record.speed_up(measured)
+    speed_up, said = record.speed_up(measured), verdict(record, measured)
     cells = [
         _who(record, measured),
         _two(latency_text(measured), times_faster(speed_up) if speed_up else DASH),
         _two(quality_text(measured), difference_text(measured)),
-        *(_metric(measured, key) for key in metrics),
+        tag("span", said, kind="yes" if said == YES else "lost" if measured.guard_lost else "open"),
     ]
     if _knows_memory(record):
         cells.append(_two(memory_text(measured), extra_weights_text(measured)))
-    said = verdict(record, measured)
-    return [*cells, tag("span", said, kind="yes" if said == YES else "lost" if measured.guard_lost else "open")]
+    return [*cells, *(_metric(record, measured, key) for key in metrics)]
 
 
 def _who(record: Record, measured: Candidate) -> Html:
@@ -91,12 +90,12 @@ def _who(record: Record, measured: Candidate) -> Html:
     return join(bar(record, measured.allocation), label, " ", mark)
 
 
-def _metric(measured: Candidate, key: str) -> str:
+def _metric(record: Record, measured: Candidate, key: str) -> str:
     metric = measured.metrics.get(key)
     if metric is None:
         return DASH
     cell = _two(metric_text(metric), "" if metric.difference is None else metric_difference_text(metric))
-    return tag("div", cell, kind="lost") if key == GUARD and measured.guard_lost else cell
+    return tag("div", cell, kind="lost") if measured.guard_lost and key == guard_key(record.table) else cell
 
 
 def _two(main: str, below: str) -> Html:

@@ -16,12 +16,17 @@ def further_metrics(table: LookupTable) -> dict[str, str]:
 
     A guard against the study's reference that is among the metrics anyway is not repeated.
     """
-    keys = dict.fromkeys(key for entry in table.entries for key in entry.metrics if key != GUARD)
-    names = {key: metric_name(key) for key in keys}
-    guards = any(GUARD in entry.metrics for entry in table.entries)
-    if guards and not (_guard(table).get("reference") == "study" and _guard(table).get("metric") in names):
-        names[GUARD] = guard_name(table)
-    return names
+    keys = dict.fromkeys(key for entry in table.entries for key in entry.metrics)
+    names = {key: metric_name(key) for key in keys if key != GUARD}
+    return names | {GUARD: guard_name(table)} if GUARD in keys and guard_key(table) == GUARD else names
+
+
+def guard_key(table: LookupTable) -> str:
+    """Under which key an entry's guard is shown: the metric's own if it is among the metrics anyway."""
+    guard = _guard(table)
+    metric = str(guard.get("metric"))
+    is_there = any(metric in entry.metrics for entry in table.entries)
+    return metric if is_there and guard.get("reference") == "study" else GUARD
 
 
 def metric_name(key: str) -> str:
