@@ -17,7 +17,7 @@ from tstitch_search.run.workbench import run_alone
 from tstitch_search.workers.protocol import WorkerPool
 
 # So often step times are taken on a noisy machine before the calmest are used.
-MAX_TRIES = 3
+MAX_TRIES = 2
 
 
 def calibrate_study(
