@@ -1,5 +1,8 @@
 """What the numbers say in sentences: the headline, the figures at the top, the limits."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tstitch_search.lookup import LookupEntry
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import DASH, NBSP, duration, named, percent, quality_text, times_faster
@@ -48,8 +51,10 @@ def limits(record: Record) -> list[str]:
     extractor, reference = (
         record.table.provenance.get(key, f"the study's {key}") for key in ("extractor", "reference")
     )
+    recorded = record.table.provenance.get("recorded")
     search = sorted({named(record.label, t.n_images) for t in record.trials})
     return [
+        *([_on_record(recorded)] if isinstance(recorded, dict) else []),
         f"Seconds are for one batch of {point.batch_size} images, from noise to decoded images, on {point.device}. "
         "Another device needs its own times; the quality stays.",
         f"Quality is {record.label} with the features of {extractor} against {reference}. "
@@ -64,6 +69,16 @@ def limits(record: Record) -> list[str]:
         "more images may show it.",
         "Every entry was measured as it stands. Nothing between two entries is interpolated.",
     ]
+
+
+def _on_record(recorded: Mapping[str, Any]) -> str:
+    """That nothing here was measured by this run."""
+    return (
+        f"Nothing was measured by this run: times and qualities were recorded in {recorded.get('table')} "
+        f"({recorded.get('source') or 'no source given'}). Images are {recorded.get('images')}; what the sample grid "
+        "shows are grey tiles. An error of 0 means that none was recorded, not that there is none. Device time is what "
+        "the recorded times add up to."
+    )
 
 
 def time_sentence(record: Record) -> str:

@@ -65,7 +65,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         remember(study, facts.key, latency.calibration)
         if warning := latency.order_warning(space.denoisers):
             progress.note(warning)
-        candidates = candidates_in_focus(study, space, latency)
+        candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
         trials = AllocationStudy(folder.database, config.name, space, rule_of(study, judge.objective, candidates))
