@@ -13,7 +13,8 @@ from tstitch_search.cli.commands import app
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tstitch_search"
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "studies" / "recorded" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = ("README.md", "CONTRIBUTING.md", "studies/recorded/README.md")
+DOCS = [*(ROOT / page for page in PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 
