@@ -13,7 +13,8 @@ from tstitch_search.cli.commands import app
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tstitch_search"
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = ("README.md", "CONTRIBUTING.md", "studies/recorded/README.md")
+DOCS = [*(ROOT / page for page in PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 
@@ -48,7 +49,7 @@ def test_links_between_documents_lead_somewhere(path: Path):
     assert not [link for link in links if "://" not in link and not (path.parent / link).exists()]
 
 
-@pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("study", sorted((ROOT / "studies").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_study_passes_plan(study: Path, tmp_path: Path):
     said = CliRunner().invoke(app, ["plan", str(study), "-o", str(tmp_path / "run"), "--json"])
     assert said.exit_code == 0, said.exception

@@ -45,15 +45,23 @@ class LatencyModel:
         switches = (names.count(name) * c.switch_se[name] for name in allocation.steps)
         return hypot(c.fixed_se, *steps, *switches)
 
-    def memory_mb(self, allocation: Allocation) -> float:
-        """Predicted MB of a pipeline with the allocation's members: the neediest one's, and the others' weights."""
+    def memory_mb(self, allocation: Allocation) -> float | None:
+        """Predicted MB of a pipeline with the allocation's members: the neediest one's, and the others' weights.
+
+        None where the calibration knows no memory (0).
+        """
         c, members = self.calibration, list(allocation.steps)
         weights_mb = sum(c.weights_mb[name] for name in members)
-        return max(c.member_memory_mb[name] + weights_mb - c.weights_mb[name] for name in members)
+        return max(c.member_memory_mb[name] + weights_mb - c.weights_mb[name] for name in members) or None
 
-    def extra_weights_mb(self, allocation: Allocation, largest: str) -> float:
-        """MB of weights beside those of the largest denoiser, as in the paper's table 8; negative without it."""
+    def extra_weights_mb(self, allocation: Allocation, largest: str) -> float | None:
+        """MB of weights beside those of the largest denoiser, as in the paper's table 8; negative without it.
+
+        None where the calibration knows no weights (0).
+        """
         weights_mb = self.calibration.weights_mb
+        if not any(weights_mb.values()):
+            return None
         return sum(weights_mb[name] for name in allocation.steps) - weights_mb[largest]
 
     def order_warning(self, denoisers: Sequence[str]) -> str | None:

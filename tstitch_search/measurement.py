@@ -72,7 +72,7 @@ class Calibration:
     `switch_s[name]` is what beginning a segment of a denoiser takes beyond a step of it. All are medians over repeats,
     `*_se` their standard errors; `spread` says how much repeats of a step differ (interquartile range over median).
     `member_memory_mb` is what a pipeline with that member alone needs, `peak_memory_mb` with all of them;
-    `weights_mb` the size of the members' weights on disk. MB are 10^6 bytes.
+    `weights_mb` the size of the members' weights on disk. MB are 10^6 bytes, 0 where they are not known.
     """
 
     step_s: dict[str, float]
@@ -104,7 +104,10 @@ class TimeAllocations:
 
 @dataclass(frozen=True)
 class AllocationTime:
-    """Seconds of each timed repeat of one batch, what that repeat's own steps predict, and the memory it needs."""
+    """Seconds of each timed repeat of one batch, what that repeat's own steps predict, and the memory it needs.
+
+    0 MB: not known.
+    """
 
     seconds: tuple[float, ...]
     predicted_s: tuple[float, ...]
@@ -143,7 +146,7 @@ class MakeImages:
 
 @dataclass(frozen=True)
 class Publish:
-    """torch-fidelity's own value of a metric for a stored array (n, ...); answers a float.
+    """torch-fidelity's own value of a metric for a stored array (n, ...), a record's our own; answers a float.
 
     Of the real images it is given what the metric needs: `mu` (d,) and `sigma` (d, d) of their features, and some of
     the features themselves (m, d).

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel
 
-from tstitch_search.config.document import Document, Place, parse_document, printable, read_document
+from tstitch_search.config.document import Document, Key, Place, parse_document, printable, read_document
 from tstitch_search.config.explain import validated
 from tstitch_search.config.models import ProxyFiles, SpaceConfig, Study, StudyConfig
 from tstitch_search.config.overrides import override, split_overrides
@@ -39,8 +39,11 @@ def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
         document = override(document, of_study)
     config = validated(StudyConfig, document, of_study, "study")
     _require_prompts(config, document)
+    needs_models = config.measure.recorded is None
     if isinstance(config.search_space, SpaceConfig):
         space, space_path = config.search_space, path
+        if needs_models:
+            _require_models(space, document, ("search_space",))
     else:
         space_path = path.parent / config.search_space
         if not os.path.isfile(space_path):
@@ -49,14 +52,14 @@ def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
                 f"expected a file, and {printable(os.path.normpath(space_path))!r} is none",
                 hint="search_space is relative to the folder of the study file",
             )
-        space = load_space(space_path, of_space)
+        space = load_space(space_path, of_space, needs_models=needs_models)
     return Study(
         config=config,
         space=space,
         study_path=path,
         space_path=space_path,
         overrides=tuple(overrides),
-        proxy_files=_proxy_files(config, space, path.parent, document),
+        proxy_files=_proxy_files(config, space, path.parent, document) if needs_models else ProxyFiles(),
     )
 
 
@@ -68,8 +71,19 @@ def _require_prompts(config: StudyConfig, document: Document) -> None:
         )
 
 
+def _require_models(space: SpaceConfig, document: Document, prefix: Key = ()) -> None:
+    """Nothing, when all is named that images are made with; `prefix` is where the space is in the document."""
+    missing: list[Key] = [(key,) for key in ("family", "pipeline") if getattr(space, key) is None]
+    missing += [("denoisers", i, "weights") for i, denoiser in enumerate(space.denoisers) if denoiser.weights is None]
+    keys = [(*prefix, *key) for key in missing]
+    lines = [f"{document.place(key).label}: {'.'.join(map(str, key))} is missing" for key in keys]
+    if lines:
+        raise ConfigError("\n".join(lines), hint="name it; only a study with measure.recorded makes no images")
+
+
 def _proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: Document) -> ProxyFiles:
     n_search, n_confirm = config.quality.n_images, config.confirm.n_images
+    assert space.family is not None  # of a study that makes images
     try:
         check_family(config.proxy_set, space.family)
         return read_proxy_files(config.proxy_set, space.n_classes, n_search, n_confirm, near)
@@ -79,10 +93,16 @@ def _proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: 
         raise ConfigError(f"{place}: proxy_set.{printable(error.message)}", error.hint) from error
 
 
-def load_space(path: Path, overrides: Sequence[str] = ()) -> SpaceConfig:
-    """The search space in the file at `path`, with `overrides` (`space.key=value`) put in. Raises ConfigError."""
+def load_space(path: Path, overrides: Sequence[str] = (), *, needs_models: bool = False) -> SpaceConfig:
+    """The search space in the file at `path`, with `overrides` (`space.key=value`) put in.
+
+    `needs_models`: images are to be made with it. Raises ConfigError.
+    """
     document = override(read_document(path), overrides, prefix=("space",))
-    return validated(SpaceConfig, document, overrides, "space")
+    space = validated(SpaceConfig, document, overrides, "space")
+    if needs_models:
+        _require_models(space, document)
+    return space
 
 
 def study_document(study: Study, folder: Path) -> dict[str, Any]:
@@ -93,6 +113,7 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
     document, space = study.config.model_dump(mode="json", by_alias=True), study.space.model_dump(mode="json")
     of_study = [("quality", "reference"), ("quality", "extractor_weights"), ("proxy_set", "labels")]
     of_study += [("proxy_set", "prompts"), ("proxy_set", "control_images"), ("quality", "clip_model")]
+    of_study += [("measure", "recorded"), ("measure", "features")]
     for section, key in of_study:
         document[section][key] = _moved(document[section][key], study.study_path.parent, folder)
     for part, key in [(space, "pipeline"), *((denoiser, "weights") for denoiser in space["denoisers"])]:

@@ -29,19 +29,26 @@ class DenoiserConfig(Model):
         pattern=f"^{NAME.pattern}$",
         max_length=100,
     )
-    weights: Text = Field(
-        description="Hub id, folder (relative to this file), or zoo:FAMILY/MEMBER for an embedded one."
+    weights: Text | None = Field(
+        None,
+        description="Hub id, folder (relative to this file), or zoo:FAMILY/MEMBER for an embedded one; only a study of "
+        "recorded measurements does without.",
     )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
 
 
 class SpaceConfig(Model):
-    """A search space: the denoisers of one model family and the allocations allowed."""
+    """A search space: the denoisers of one model family and the allocations allowed.
+
+    Only a study of recorded measurements (`measure.recorded`) does without family, pipeline and weights.
+    """
 
     name: FileName = Field(description="What it is, for example fashion_dit_s_b_xl: letters, digits, _ . -")
-    family: Literal["dit"] = Field(description="Which adapter drives the pipeline.")
-    pipeline: Text = Field(description="Where the shared parts are (VAE, scheduler): hub id, folder, or zoo:FAMILY.")
+    family: Literal["dit"] | None = Field(None, description="Which adapter drives the pipeline.")
+    pipeline: Text | None = Field(
+        None, description="Where the shared parts are (VAE, scheduler): hub id, folder, or zoo:FAMILY."
+    )
     denoisers: tuple[DenoiserConfig, ...] = Field(
         description="Members in order from the noise end to the image end.", min_length=1
     )
@@ -177,7 +184,6 @@ class QualityConfig(Model):
     )
     reference: Text | None = Field(
         None,
-        validate_default=True,
         description="Real images: a folder, an .npz (mu and sigma, features, or images as arr_0), dataset:NAME of "
         "torch-fidelity, or zoo:FAMILY.",
     )
@@ -203,15 +209,11 @@ class QualityConfig(Model):
             )
         return control_images
 
-    @field_validator("reference")
-    @classmethod
-    def _there_if_needed(cls, reference: str | None, info: ValidationInfo) -> str | None:
-        guard = info.data.get("guard")
-        guarded = (guard.metric,) if guard and guard.reference == "study" else ()
-        needing = [m for m in (info.data.get("objective"), *info.data.get("metrics", ()), *guarded) if m in COMPARING]
-        if reference is None and needing:
-            raise ValueError(f"reference is missing: {needing[0]} compares with real images")
-        return reference
+    @property
+    def comparing(self) -> tuple[MetricName, ...]:
+        """The metrics that compare with `reference`."""
+        guarded = (self.guard.metric,) if self.guard and self.guard.reference == "study" else ()
+        return tuple(name for name in (self.objective, *self.metrics, *guarded) if name in COMPARING)
 
     @property
     def from_reference(self) -> tuple[MetricName, ...]:
@@ -339,6 +341,46 @@ class ExecutionConfig(Model):
         return " ".join(f"{name}={value}".lower() for name, value in chosen.items()) or "plain"
 
 
+class MeasureConfig(Model):
+    """Past measurements in place of a device; without `recorded` everything is measured now."""
+
+    recorded: Text | None = Field(
+        None,
+        description="CSV with the columns allocation, latency_s, fid and optionally fid_se, n_images; relative to this "
+        "file.",
+    )
+    source: Text | None = Field(None, description="Where the recorded numbers were published, for the report.")
+    device: Text = Field("unknown (recorded)", description="The device that the recorded times were taken on.")
+    features: Text | None = Field(
+        None,
+        description="Folder with the features of real images made by each allocation, AxN-BxM.npy, same images in the "
+        "same order, and reference.npz (mu, sigma); default: images are simulated with the recorded FID.",
+    )
+    noise: Fraction | None = Field(
+        None,
+        description="Of simulated images: relative standard deviation of FID over quality.n_images images, for example "
+        "2%; default: as the table's fid_se says, else none.",
+        le=1,
+    )
+    noise_correlation: Fraction = Field(
+        0.0, description="Of simulated images: correlation of that noise between any two allocations.", le=1
+    )
+
+    @field_validator("features", "source", "noise")
+    @classmethod
+    def _about_a_record(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("recorded") is None:
+            raise ValueError(f"got {value!r:.60} without recorded, the table that it belongs to")
+        return value
+
+    @field_validator("noise")
+    @classmethod
+    def _only_of_simulated_images(cls, noise: float | None, info: ValidationInfo) -> float | None:
+        if noise is not None and info.data.get("features") is not None:
+            raise ValueError("got noise together with features, whose noise is their own; expected one of the two")
+        return noise
+
+
 class StudyConfig(Model):
     """A study: one question about one search space."""
 
@@ -352,12 +394,25 @@ class StudyConfig(Model):
     sampler_seed: Whole = Field(0, description="Seed of the allocation sampler.", ge=0)
     focus: FocusConfig = FocusConfig()
     proxy_set: ProxySetConfig = ProxySetConfig()
+    measure: MeasureConfig = MeasureConfig()
     quality: QualityConfig
     search: SearchConfig = SearchConfig()
     confirm: ConfirmConfig = ConfirmConfig()
     latency: LatencyConfig = LatencyConfig()
     execution: ExecutionConfig = ExecutionConfig()
     workers: WorkersConfig = WorkersConfig()
+
+    @field_validator("quality")
+    @classmethod
+    def _reference_where_needed(cls, quality: QualityConfig, info: ValidationInfo) -> QualityConfig:
+        measure = info.data.get("measure")
+        if measure is None:  # wrong itself, and reported
+            return quality
+        if measure.recorded and quality.reference:
+            raise ValueError(f"got reference {quality.reference!r:.60}, expected none: it comes with measure.recorded")
+        if not measure.recorded and not quality.reference and quality.comparing:
+            raise ValueError(f"reference is missing: {quality.comparing[0]} compares with real images")
+        return quality
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ def n_classes(config: Mapping[str, Any]) -> int:
 
 def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
     """The local folder of the shared parts, `vae/` and `scheduler/`."""
+    assert space.pipeline is not None  # of a study that makes images
     files = ["vae/config.json", "scheduler/*", *(["vae/*.safetensors"] if with_weights else [])]
     return locate(space.pipeline, near, f"the pipeline of {space.name}", files)
 
@@ -160,6 +161,7 @@ def read_vae_config(folder: Path) -> dict[str, Any]:
 
 
 def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:
+    assert denoiser.weights is not None  # of a study that makes images
     prefix = f"{denoiser.subfolder}/" if denoiser.subfolder else ""
     weights = [f"{prefix}{WEIGHTS}{end}" for end in (".safetensors", "-*.safetensors", ".safetensors.index.json")]
     files = [f"{prefix}config.json", f"{prefix}scheduler*", "scheduler/*", *(weights if with_weights else [])]

@@ -92,8 +92,15 @@ def _about_time(record: Record) -> list[str]:
 
 
 def _about_records(record: Record) -> list[str]:
-    source = record.table.provenance.get("recorded")
-    return [f"Recorded: this study sampled and timed nothing; its values come from {source}."] if source else []
+    recorded = record.table.provenance.get("recorded")
+    if not isinstance(recorded, dict):
+        return []
+    return [
+        f"Nothing was measured by this run: times and qualities were recorded in {recorded.get('table')} "
+        f"({recorded.get('source') or 'no source given'}). Images are {recorded.get('images')}; what the sample grid "
+        "shows are grey tiles. An error of 0 means that none was recorded, not that there is none. Device time is what "
+        "the recorded times add up to."
+    ]
 
 
 def _largest(record: Record) -> str:

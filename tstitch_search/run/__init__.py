@@ -63,7 +63,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         judge = Judge(config.quality, space.anchor, reference)
         latency = calibrate(bench, study, facts.key)
         remember(study, facts.key, latency.calibration)
-        candidates = candidates_in_focus(study, space, latency)
+        candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
         trials = AllocationStudy(folder.database, config.name, space, rule_of(study, judge.objective, candidates))

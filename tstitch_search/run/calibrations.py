@@ -24,6 +24,7 @@ TIMED_BY = (
     "space.n_steps",
     "space.solver",
     "weights.",
+    "measure.",
     "guidance_scale",
     "dtype",
     "execution",

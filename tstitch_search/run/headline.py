@@ -24,9 +24,10 @@ def _on_loss(table: LookupTable, faster: list[LookupEntry]) -> str:
     closest = min(
         faster, key=lambda e: table.objective.loss(e.quality_difference or 0.0) + (e.quality_difference_se or 0.0)
     )
+    more = "" if table.provenance.get("recorded") else " More images (confirm.n_images) may tell."
     return (
         f"No speed-up is shown to be lossless at n = {n} (margin {margin:.0%}); the closest is {closest.allocation}, "
-        f"{_trade(table, closest)}. More images (confirm.n_images) may tell."
+        f"{_trade(table, closest)}.{more}"
     )
 
 

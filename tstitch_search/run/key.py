@@ -7,6 +7,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.facts import (
@@ -17,7 +18,9 @@ from tstitch_search.measure.facts import (
     read_vae_config,
     vae_folder,
 )
+from tstitch_search.measure.recorded import Record, open_record
 from tstitch_search.quality.sources import ReferenceSource, open_source
+from tstitch_search.search_space import SearchSpace
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
 
@@ -25,25 +28,42 @@ from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 class StudyFacts:
     """What the study's files turned out to be: its members, and hashes of everything the numbers depend on.
 
-    `resolution` is the width and height of its images in pixels.
+    `resolution` is the width and height of its images in pixels. A study of a `record` has neither members nor images.
     """
 
     members: Mapping[str, MemberFacts]
     key: Mapping[str, str]
-    resolution: int
+    resolution: int | None
     reference: ReferenceSource
+    record: Record | None = None
 
     @property
     def recipe(self) -> dict[str, str]:
         """The part of the key that features depend on, written into every feature file."""
         return {name: value for name, value in self.key.items() if not name.startswith(("latency.", "search."))}
 
+    def measurable(self, space: SearchSpace) -> tuple[Allocation, ...]:
+        """The allocations of the space that can be measured: all, or those that were recorded."""
+        return tuple(a for a in space if self.record is None or a in self.record.table.rows)
+
 
 def resolve_facts(study: Study) -> StudyFacts:
-    """Check that the members fit together and hash what will be measured.
+    """Check that the members fit together, or the record, and hash what will be measured.
 
     Raises ConfigError for members that do not fit, EnvironmentProblem for files that are missing.
     """
+    return _facts_of_models(study) if study.config.measure.recorded is None else _facts_of_record(study)
+
+
+def _facts_of_record(study: Study) -> StudyFacts:
+    record = open_record(study)
+    reference = ReferenceSource("the record", "recorded", record.images.reference, images=None)
+    proxy_set = study.config.proxy_set
+    key = {**_asked(study), **record.key, "proxy_set": f"seed {proxy_set.seed} chunks of {proxy_set.chunk_size}"}
+    return StudyFacts({}, key, None, reference, record)
+
+
+def _facts_of_models(study: Study) -> StudyFacts:
     space, config, near = study.space, study.config, study.space_path.parent
     vae = vae_folder(study)
     check_space(space, near, vae)
@@ -52,28 +72,36 @@ def resolve_facts(study: Study) -> StudyFacts:
     resolution = members[space.names[-1]].sample_size * 2 ** (len(read_vae_config(vae)["block_out_channels"]) - 1)
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
+        **_asked(study),
+        **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
+        "weights.pipeline": _hash_folders(vae, pipeline / "scheduler"),
+        **_proxy_facts(study),
+        "quality.extractor": config.quality.extractor,
+        "quality.extractor_weights": _extractor_hash(study),
+        **({"quality.clip_model": config.quality.clip_model} if "clip_score" in config.quality.all_metrics else {}),
+        "quality.reference": reference.sha256,
+    }
+    return StudyFacts(members, key, resolution, reference)
+
+
+def _asked(study: Study) -> dict[str, str]:
+    """What the study's own words decide, without a file."""
+    space, config = study.space, study.config
+    return {
         "space.denoisers": " ".join(space.names),
         "space.orders": str(space.orders),
         "space.n_steps": str(space.n_steps),
         "space.grid_steps": f"{space.grid_steps:g}",
         "space.solver": space.solver or "the pipeline's own",
-        **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
-        "weights.pipeline": _hash_folders(vae, pipeline / "scheduler"),
         "execution": str(config.execution),
         "guidance_scale": f"{config.guidance_scale:g}",
         "dtype": config.workers.dtype,
-        **_proxy_facts(study),
         "quality.objective": config.quality.objective,
         "quality.features_dtype": config.quality.features_dtype,
         **({"quality.control_images": str(config.quality.control_images)} if config.quality.control_images else {}),
-        "quality.extractor": config.quality.extractor,
-        "quality.extractor_weights": _extractor_hash(study),
-        **({"quality.clip_model": config.quality.clip_model} if "clip_score" in config.quality.all_metrics else {}),
-        "quality.reference": reference.sha256,
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
     }
-    return StudyFacts(members, key, resolution, reference)
 
 
 def _proxy_facts(study: Study) -> dict[str, str]:

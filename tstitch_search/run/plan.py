@@ -70,7 +70,7 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
     _require_usable(folder, facts)
     calibration, basis = _calibration(study, facts, folder, open_pool, progress)
     latency = LatencyModel(calibration)
-    candidates = candidates_in_focus(study, space, latency)
+    candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
     cost = price(study, space, candidates, latency)
     return Plan(
         study=study.config.name,
@@ -84,7 +84,7 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
         disk_mb=cost.disk_mb(feature_dim=feature_dim(study, facts)),
         basis=basis,
         reference=state_of_reference(study, facts, needs_real_features(study.config.quality.all_metrics)),
-        denoisers={name: member.n_parameters for name, member in facts.members.items()},
+        denoisers={d: facts.members[d].n_parameters if d in facts.members else None for d in space.denoisers},
     )
 
 
@@ -108,6 +108,8 @@ def _calibration(
     study: Study, facts: StudyFacts, folder: Path, open_pool: Callable[[Study], WorkerPool] | None, progress: Progress
 ) -> tuple[Calibration, str]:
     """Step times and how they are known: from the file the study names, measured now or before, or guessed."""
+    if facts.record:
+        return facts.record.calibration, f"{facts.record.table.path}, recorded on {facts.record.calibration.device}"
     if given := given_calibration(study, facts.key):
         return given, f"{study.config.latency.from_file}, measured on {given.device}"
     if open_pool:

@@ -43,17 +43,19 @@ def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> Latency
     return latency
 
 
-def candidates_in_focus(study: Study, space: SearchSpace, latency: LatencyModel) -> tuple[Allocation, ...]:
-    """The allocations the study asks about: all, or those in the focus window and the baselines they are held against.
+def candidates_in_focus(
+    study: Study, space: SearchSpace, latency: LatencyModel, measurable: tuple[Allocation, ...]
+) -> tuple[Allocation, ...]:
+    """The allocations the study asks about: all that can be measured, or those in the focus window and the baselines.
 
     Raises ConfigError when the window holds none.
     """
     window = study.config.focus.latency_s
     if window is None:
-        return tuple(space)
-    inside = [a for a in space if window[0] <= latency.latency_s(a) <= window[1]]
+        return measurable
+    inside = [a for a in measurable if window[0] <= latency.latency_s(a) <= window[1]]
     if not inside:
-        times = [latency.latency_s(a) for a in space]
+        times = [latency.latency_s(a) for a in measurable]
         raise ConfigError(
             f"focus.latency_s: no allocation takes {window[0]:g} to {window[1]:g} s for a batch of "
             f"{latency.calibration.batch_size}; they take {min(times):.3g} to {max(times):.3g} s",

@@ -9,7 +9,7 @@ from typing import Any
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study, study_document
-from tstitch_search.config.models import DEFAULT_POINT
+from tstitch_search.config.models import DEFAULT_POINT, DenoiserConfig
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import (
@@ -22,6 +22,7 @@ from tstitch_search.lookup import (
     PointTime,
     build_table,
 )
+from tstitch_search.measure.recorded import Record
 from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.run.confirmation import Confirmed
 from tstitch_search.run.folder import environment
@@ -109,12 +110,17 @@ def _entry(
         latency_s=time.latency_s,
         latency_s_se=MEDIAN_FACTOR * stdev(time.seconds) / sqrt(len(time.seconds)),
         latency_s_predicted=time.latency_s_predicted,
-        peak_memory_mb=time.peak_memory_mb,
-        lossless=allocation == judge.anchor or quality.is_lossless(study.config.confirm.lossless_margin),
+        peak_memory_mb=time.peak_memory_mb or None,
+        lossless=allocation == judge.anchor or _is_shown_lossless(quality, study),
         guard_lost=allocation in confirmed.guard and judge.is_guard_lost(confirmed.guard[allocation]),
         confirmed=True,
         metrics=_metrics(allocation, confirmed),
     )
+
+
+def _is_shown_lossless(quality: QualityEstimate, study: Study) -> bool:
+    """Without an error, as of recorded values, nothing is shown."""
+    return quality.difference_se > 0 and quality.is_lossless(study.config.confirm.lossless_margin)
 
 
 def _quality_fields(quality: QualityEstimate) -> dict[str, Any]:
@@ -158,17 +164,7 @@ def provenance_of(
         "created_at": max(measured),
         "space": space.name,
         "space_size": len(SearchSpace.from_config(space)),
-        "denoisers": [
-            {
-                "name": d.name,
-                "weights": d.weights,
-                "subfolder": d.subfolder,
-                "revision": d.revision,
-                "sha256": facts.members[d.name].weights_sha256,
-                "n_parameters": facts.members[d.name].n_parameters,
-            }
-            for d in space.denoisers
-        ],
+        "denoisers": [_denoiser(d, facts) for d in space.denoisers],
         "largest": space.names[-1],
         "pipeline": space.pipeline,
         "solver": facts.key["space.solver"],
@@ -177,8 +173,9 @@ def provenance_of(
         "dtype": config.workers.dtype,
         "resolution": facts.resolution,
         "device": latency.calibration.device,
-        "extractor": config.quality.extractor,
-        "reference": config.quality.reference,
+        "extractor": "the record's own" if facts.record else config.quality.extractor,
+        "reference": "the record's own" if facts.record else config.quality.reference,
+        "recorded": _record(facts.record) if facts.record else None,
         "n_images_search": config.quality.n_images,
         "n_images_confirm": config.confirm.n_images,
         "seed": config.proxy_set.seed,
@@ -188,4 +185,25 @@ def provenance_of(
         "key": dict(facts.key),
         "study": study_document(study, folder),
         "environment": environment(),
+    }
+
+
+def _denoiser(denoiser: DenoiserConfig, facts: StudyFacts) -> dict[str, Any]:
+    """What the study says of a denoiser, and what its files turned out to be if there are any."""
+    member = facts.members.get(denoiser.name)
+    return {
+        **denoiser.model_dump(),
+        "sha256": member.weights_sha256 if member else None,
+        "n_parameters": member.n_parameters if member else None,
+    }
+
+
+def _record(record: Record) -> dict[str, Any]:
+    """Where recorded numbers come from, and what stands in for images."""
+    measure = record.study.config.measure
+    return {
+        "table": measure.recorded,
+        "sha256": record.table.sha256,
+        "source": measure.source,
+        "images": measure.features or f"simulated, {record.key['measure.noise']}",
     }

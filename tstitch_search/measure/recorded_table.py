@@ -1,0 +1,164 @@
+"""Past measurements as a CSV: one row per allocation, checked at the door. Imports no torch."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config.models import SpaceConfig
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.quality.metrics import METRICS
+
+NEEDED = ("allocation", "latency_s", "fid")
+# Other columns a table may have: errors of the FID, and what is kept for people.
+FURTHER = ("fid_se", "n_images", "note", *(name for name in METRICS if name != "fid"))
+# Step costs are refused when times are off by more than this share of them, root mean square.
+MAX_RESIDUAL = 0.1
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was recorded of one allocation: seconds for a batch, FID, and its standard error over `n_images` images."""
+
+    latency_s: float
+    fid: float
+    fid_se: float | None = None
+    n_images: int | None = None
+
+
+@dataclass(frozen=True)
+class RecordedTable:
+    """The rows of the CSV at `path` by allocation, `sha256` that of the file."""
+
+    path: Path
+    sha256: str
+    rows: Mapping[Allocation, Row]
+
+    def require(self, allocations: Sequence[Allocation]) -> None:
+        """Nothing, when all of them are recorded. Raises ConfigError naming those that are not."""
+        if missing := [str(a) for a in allocations if a not in self.rows]:
+            raise ConfigError(
+                f"{self.path} lacks {', '.join(missing)}, which every study measures: each denoiser alone and, where "
+                "the grid holds it, 40 % of the first",
+                hint="add the rows, or take a search space without them",
+            )
+
+    def noise_per_image(self) -> float:
+        """The variance of FID that one image brings, as a share of FID squared: fid_se^2 n_images / fid^2.
+
+        The median over the rows that say so, 0 when none does.
+        """
+        known = [r for r in self.rows.values() if r.fid_se is not None and r.n_images is not None]
+        found = [(r.fid_se / r.fid) ** 2 * r.n_images for r in known if r.fid_se is not None and r.n_images is not None]
+        return float(np.median(found)) if found else 0.0
+
+    def step_costs(self, denoisers: Sequence[str]) -> dict[str, float]:
+        """Seconds per step of each denoiser, c_k of Eq. 7, by least squares on shares of the recorded times.
+
+        All allocations have the same number of steps, so that time outside the steps (c_0) cannot be told from time
+        that every step takes: it is part of the step costs, and the predictions are the same. Raises ConfigError
+        saying the residual when step costs do not explain the times.
+        """
+        seconds = np.array([row.latency_s for row in self.rows.values()])
+        steps = np.array([[a.steps.get(name, 0) for name in denoisers] for a in self.rows], dtype=float)
+        costs = np.linalg.lstsq(steps / seconds[:, None], np.ones(len(seconds)), rcond=None)[0]
+        off = steps @ costs / seconds - 1
+        residual = float(np.sqrt((off**2).mean()))
+        if residual > MAX_RESIDUAL or (costs <= 0).any():
+            worst = list(self.rows)[int(np.abs(off).argmax())]
+            found = ", ".join(f"{name} {cost:.3g} s" for name, cost in zip(denoisers, costs, strict=True))
+            raise ConfigError(
+                f"{self.path}: step times do not explain the recorded times: the best ones ({found}) are off by "
+                f"{residual:.0%} (root mean square), most for {worst}; expected at most {MAX_RESIDUAL:.0%}",
+                hint="check latency_s: seconds for one batch, all on one device and with the same batch size",
+            )
+        return dict(zip(denoisers, map(float, costs), strict=True))
+
+
+def read_table(path: Path, space: SpaceConfig) -> RecordedTable:
+    """The table at `path` of allocations of the space's denoisers.
+
+    Raises EnvironmentProblem when it cannot be read, ConfigError naming file and line for what is no measurement.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"measure.recorded: cannot read {path}: {error.strerror}", hint="it is relative to the study file"
+        ) from error
+    try:
+        rows = _rows(content.decode("utf-8-sig"), space)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"measure.recorded: {path} is not UTF-8 text", hint="save the file as UTF-8") from error
+    except (ConfigError, csv.Error) as error:
+        hint = error.hint if isinstance(error, ConfigError) else ""
+        raise ConfigError(f"measure.recorded: {path}: {error.args[0]}", hint or "correct the file") from error
+    return RecordedTable(path, hashlib.sha256(content).hexdigest(), rows)
+
+
+def _rows(text: str, space: SpaceConfig) -> dict[Allocation, Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    columns = list(reader.fieldnames or ())
+    _check_columns(columns)
+    rows: dict[Allocation, Row] = {}
+    for fields in reader:
+        try:
+            if None in fields or None in fields.values():
+                raise ConfigError(f"expected {len(columns)} fields, as the first line has")
+            allocation = _allocation(fields["allocation"], space)
+            if allocation in rows:
+                raise ConfigError(f"{allocation} is there twice, expected each allocation once")
+            rows[allocation] = _row(fields)
+        except ConfigError as error:
+            raise ConfigError(f"line {reader.line_num}: {error.message}", error.hint) from error
+    if not rows:
+        raise ConfigError("line 2: expected a measurement, the file holds none")
+    return rows
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    if missing := [name for name in NEEDED if name not in columns]:
+        raise ConfigError(f"line 1: the column {missing[0]} is missing, found {', '.join(columns)[:100] or 'none'}")
+    unknown = [name for name in columns if name not in (*NEEDED, *FURTHER)]
+    if unknown or len(set(columns)) < len(columns):
+        problem = f"unknown column {unknown[0]!r:.60}" if unknown else "a column is there twice"
+        raise ConfigError(f"line 1: {problem}, expected {', '.join((*NEEDED, *FURTHER))}")
+
+
+def _allocation(text: str, space: SpaceConfig) -> Allocation:
+    allocation = Allocation.parse(text)
+    if unknown := [name for name in allocation.steps if name not in space.names]:
+        raise ConfigError(
+            f"{allocation}: unknown denoiser {unknown[0]!r}, the search space has {', '.join(space.names)}"
+        )
+    if allocation.n_steps != space.n_steps:
+        raise ConfigError(f"{allocation} has {allocation.n_steps} steps, the search space has {space.n_steps}")
+    return allocation
+
+
+def _row(fields: Mapping[str, str]) -> Row:
+    n_images = _number(fields, "n_images", lowest=1) if fields.get("n_images") else None
+    return Row(
+        latency_s=_number(fields, "latency_s"),
+        fid=_number(fields, "fid"),
+        fid_se=_number(fields, "fid_se", lowest=0) if fields.get("fid_se") else None,
+        n_images=None if n_images is None else round(n_images),
+    )
+
+
+def _number(fields: Mapping[str, str], column: str, lowest: float | None = None) -> float:
+    """The number in the column: at least `lowest`, or positive if that is None."""
+    try:
+        value = float(fields[column])
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value) or (value <= 0 if lowest is None else value < lowest):
+        expected = "a number above 0" if lowest is None else f"a number from {lowest:g}"
+        raise ConfigError(f"{column} is {fields[column]!r:.60}, expected {expected}")
+    return value
