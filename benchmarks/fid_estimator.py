@@ -6,7 +6,7 @@ FOLDER holds the features of every allocation of a space: one ALLOCATION.npy (n_
 same order everywhere, and reference.npz with mu and sigma. These N images are the population: each repetition draws N
 of them, with replacement, ten consecutive ones at a time, which hold every label once. The single denoisers are the
 baselines and see all N, every other allocation only the first n. Errors and bias are against plain FID of all N images
-drawn; intervals against the expected FID of N images, the mean of that over repetitions. About 10 minutes on one core.
+drawn; intervals against the expected FID of N images, the mean of that over repetitions. About 15 minutes.
 """
 
 import argparse
