@@ -185,9 +185,10 @@ def test_limits_tell_of_groups_guard_and_records_only_where_there_are_any(record
     ):
         assert words in told
     silent = " ".join(limits(without))
-    assert not [words for words in ("group", "guard", "Recorded") if words in silent]
-    recorded = replace(record.table, provenance={"recorded": "table 9 of the paper"})
-    assert "its values come from table 9 of the paper" in " ".join(limits(replace(record, table=recorded)))
+    assert not [words for words in ("group", "guard", "recorded") if words in silent]
+    recorded = replace(record.table, provenance={"recorded": {"table": "t.csv", "source": "table 9 of the paper"}})
+    told = " ".join(limits(replace(record, table=recorded)))
+    assert "Nothing was measured by this run: times and qualities were recorded in t.csv (table 9 of the paper)" in told
 
 
 def test_nothing_is_shown_that_an_older_table_does_not_know(without: Record) -> None:
