@@ -7,10 +7,10 @@ import optuna
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search import AllocationStudy, Rule, Trial
-from tstitch_search.search.study import SamplerName
+from tstitch_search.search.rule import SamplerName
 from tstitch_search.search_space import SearchSpace
 
-SAMPLERS: tuple[SamplerName, ...] = ("enumerate", "random", "tpe", "nsga2")
+SAMPLERS: tuple[SamplerName, ...] = ("known_latency", "enumerate", "random", "tpe", "nsga2")
 THREE = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 6, 2)  # 10 allocations
 MANY = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 20, 1)  # 231 allocations
 ANY_ORDER = SearchSpace(("S", "XL"), (("S", "XL"), ("XL", "S")), 4, 1)  # 8 allocations
@@ -34,7 +34,8 @@ def open_study(
     seed: int = 0,
     candidates: Iterable[Allocation] | None = None,
 ) -> AllocationStudy:
-    rule = Rule(sampler, seed, tuple(space if candidates is None else candidates))
+    chosen = tuple(space if candidates is None else candidates)
+    rule = Rule(sampler, seed, chosen, latency_s={a: latency_s(a) for a in chosen})
     return AllocationStudy(folder / "study.db", "test", space, rule)
 
 

@@ -68,7 +68,8 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         candidates = candidates_in_focus(study, space, latency)
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
-        trials = AllocationStudy(folder.database, config.name, space, rule_of(study, judge.objective, candidates))
+        rule = rule_of(study, judge.objective, candidates, latency)
+        trials = AllocationStudy(folder.database, config.name, space, rule)
         search(bench, study, trials, latency, judge)
         searched = judge.estimates(bench, trials.allocations, search_chunks(study))
 

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from tstitch_search.pareto import Point
 
 # Candidates that are worked on at once: they stay in the processor's cache.
-BLOCK = 4096
+BLOCK = 1024
 
 
 def expected_hypervolume_improvement(
@@ -46,7 +46,10 @@ def expected_improvement(level: float, mean: np.ndarray, sd: np.ndarray) -> np.n
 
 
 def _staircase(front: np.ndarray, reference: Point) -> tuple[np.ndarray, np.ndarray]:
-    """Edges (m + 2,) on the time axis up to the reference point, and the best quality so far between them (m + 1,)."""
-    x, y = (np.asarray(front, dtype=float).reshape(-1, 2)[np.argsort(front[:, 0], kind="stable")]).T
-    edges = np.concatenate([[-np.inf], np.minimum(x, reference[0]), [reference[0]]])
-    return edges, np.minimum.accumulate(np.concatenate([[reference[1]], y]))
+    """Edges (j + 2,) on the time axis up to the reference point, and the best quality so far between them (j + 1,)."""
+    steps = [(-np.inf, reference[1])]
+    for x, y in sorted(map(tuple, front)):
+        if x < reference[0] and y < steps[-1][1]:
+            steps.append((x, y))
+    edges, levels = np.array(steps).T
+    return np.append(edges, reference[0]), levels
