@@ -208,9 +208,9 @@ class SearchConfig(Model):
 
     sampler: Literal["known_latency", "enumerate", "random", "tpe", "nsga2", "gp"] = Field(
         "known_latency",
-        description="Who proposes the next allocation. known_latency: the highest expected gain of the front, time being "
-        "known; enumerate: all, in random order; random, tpe, nsga2, gp: Optuna's (gp loads torch in the main process; "
-        "set OMP_NUM_THREADS=1 for it).",
+        description="Who proposes the next allocation. known_latency: the highest expected gain of the front, time "
+        "being known; enumerate: all, in random order; random, tpe, nsga2, gp: Optuna's (gp loads torch in the main "
+        "process; set OMP_NUM_THREADS=1 for it).",
     )
     n_trials: Whole | None = Field(
         None, description="At most this many allocations, baselines included; default: no limit.", ge=1

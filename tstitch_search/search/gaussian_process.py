@@ -117,7 +117,8 @@ class GaussianProcess:
         explained_a, explained_b = (
             solve_triangular(self._root, self._prior(self.seen.x, rows), lower=True) for rows in (a, b)
         )
-        return self.seen.scale**2 * (self._prior(a, b) - explained_a.T @ explained_b)
+        covariance: np.ndarray = self.seen.scale**2 * (self._prior(a, b) - explained_a.T @ explained_b)
+        return covariance
 
     def believing(self, x: np.ndarray, noise_variance: float) -> "GaussianProcess":
         """The posterior once `x` (m, d) are observed to be what is expected of them (kriging believer).
@@ -139,21 +140,25 @@ class GaussianProcess:
 
     def _prior(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         scales = np.array(self.hyper.length_scales)[self.seen.groups]
-        return self.hyper.variance * matern_52(cdist(a / scales, b / scales)) + linear_mean(a, b)
+        covariance: np.ndarray = self.hyper.variance * matern_52(cdist(a / scales, b / scales)) + linear_mean(a, b)
+        return covariance
 
     def _prior_variance(self, x: np.ndarray) -> np.ndarray:
-        return self.hyper.variance + MEAN_SD**2 * (1 + np.einsum("ij,ij->i", x, x))
+        variance: np.ndarray = self.hyper.variance + MEAN_SD**2 * (1 + np.einsum("ij,ij->i", x, x))
+        return variance
 
 
 def matern_52(r: np.ndarray) -> np.ndarray:
     """Matern 5/2 correlation at scaled distances `r` >= 0 (Eq. 4.17)."""
     s = np.sqrt(5) * r
-    return (1 + s + s * s / 3) * np.exp(-s)
+    correlation: np.ndarray = (1 + s + s * s / 3) * np.exp(-s)
+    return correlation
 
 
 def linear_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Prior covariance of a constant plus slopes along every column."""
-    return MEAN_SD**2 * (1 + a @ b.T)
+    covariance: np.ndarray = MEAN_SD**2 * (1 + a @ b.T)
+    return covariance
 
 
 def fit(seen: Observations, prior: Prior = Prior()) -> GaussianProcess:

@@ -16,6 +16,8 @@ from tstitch_search.pareto import Point
 
 # Candidates that are worked on at once: they stay in the processor's cache.
 BLOCK = 1024
+# Beyond so many standard deviations floating point knows no tail.
+CERTAIN = 40.0
 
 
 def expected_hypervolume_improvement(
@@ -40,9 +42,10 @@ def expected_hypervolume_improvement(
 def expected_improvement(level: float, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
     """How far N(`mean`, `sd`^2) is expected to lie below `level`, counting only what does; >= 0, (n,)."""
     below = level - mean
-    z = np.divide(below, sd, out=np.where(below > 0, np.inf, -np.inf), where=sd > 0)
+    z = np.divide(below, sd, out=np.where(below > 0, CERTAIN, -CERTAIN), where=sd > 1e-100).clip(-CERTAIN, CERTAIN)
     density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    return np.clip(below * ndtr(z) + sd * density, 0, None)
+    gain: np.ndarray = np.clip(below * ndtr(z) + sd * density, 0, None)
+    return gain
 
 
 def _staircase(front: np.ndarray, reference: Point) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from tstitch_search.search.outlook import Candidates, History, Outlook, QualityS
 
 @dataclass(frozen=True)
 class Decision:
-    """An answer and, when it rests on a prediction, that prediction: the metric in its unit, EHVI in seconds times y."""
+    """An answer and, when it rests on a prediction, that prediction: the metric in its unit, EHVI in seconds x y."""
 
     allocation: Allocation
     quality: float | None = None
