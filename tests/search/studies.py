@@ -62,14 +62,14 @@ def questions(
 ) -> list[Allocation]:
     """The first `n` questions with three under way, as in a run; every so many the database is opened anew.
 
-    FIDs are told multiplied by `taste`.
+    FIDs are told to the power of `taste`: -1 turns the order round.
     """
     study, asked = open_study(folder, sampler, MANY, seed), []
     live: list[Trial] = []
     while len(asked) < n:
         if len(live) == 3:
             oldest = live.pop(0)
-            study.tell(oldest, latency_s(oldest.allocation), taste * fid(oldest.allocation), 0.5, 100)
+            study.tell(oldest, latency_s(oldest.allocation), fid(oldest.allocation) ** taste, 0.5, 100)
         elif trial := study.ask():
             live.append(trial)
             asked.append(trial.allocation)

@@ -55,9 +55,12 @@ class Embedding:
         at = np.arange(1, self.n_points + 1) / self.n_points
         curves = self._curves(allocations, at)
         ends = curves[:, :, -1]
-        on_the_way = curves[:, :, :-1].reshape(len(allocations), -1) / np.sqrt(max(self.n_points - 1, 1))
-        n_steps = np.array([[a.n_steps] for a in allocations]) if self.max_steps else np.empty((len(allocations), 0))
-        return np.hstack([ends, on_the_way, np.log(n_steps / (self.max_steps or 1))])
+        n, n_curves, n_points = curves.shape
+        on_the_way = curves[:, :, :-1].reshape(n, n_curves * (n_points - 1)) / np.sqrt(max(n_points - 1, 1))
+        columns = [ends, on_the_way]
+        if self.max_steps:
+            columns.append(np.log([a.n_steps / self.max_steps for a in allocations]).reshape(n, 1))
+        return np.hstack(columns)
 
     def _curves(self, allocations: Sequence[Allocation], at: np.ndarray) -> np.ndarray:
         """D_k(t) of each allocation (n, K-1, len(at))."""
