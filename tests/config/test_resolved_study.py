@@ -87,9 +87,10 @@ configs = st.builds(
     ),
     search=st.builds(
         SearchConfig,
-        sampler=st.sampled_from(["enumerate", "random", "tpe", "nsga2"]),
+        sampler=st.sampled_from(["known_latency", "enumerate", "random", "tpe", "nsga2", "gp"]),
         n_trials=st.none() | whole,
         device_seconds=st.none() | seconds,
+        tolerance=st.none() | shares,
         look_ahead=whole,
     ),
     confirm=st.builds(ConfirmConfig, n_images=images, max_entries=whole, lossless_margin=shares),

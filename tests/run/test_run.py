@@ -113,7 +113,7 @@ def test_empty_focus_window_is_refused_with_the_times_there_are(run, measurer):
         run(measurer, "focus.latency_s=[50, 60]")
 
 
-@pytest.mark.parametrize("sampler", ["enumerate", "random", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["known_latency", "enumerate", "random", "tpe", "nsga2"])
 def test_every_sampler_finds_the_whole_small_space(run, measurer, sampler):
     table = run(measurer, f"search.sampler={sampler}").table
     assert len(table.entries) + len(table.candidates) == 15

@@ -7,10 +7,10 @@ import optuna
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search import AllocationStudy, Rule, Trial
-from tstitch_search.search.study import SamplerName
+from tstitch_search.search.rule import SamplerName
 from tstitch_search.search_space import SearchSpace
 
-SAMPLERS: tuple[SamplerName, ...] = ("enumerate", "random", "tpe", "nsga2")
+SAMPLERS: tuple[SamplerName, ...] = ("known_latency", "enumerate", "random", "tpe", "nsga2")
 THREE = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 6, 2)  # 10 allocations
 MANY = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 20, 1)  # 231 allocations
 ANY_ORDER = SearchSpace(("S", "XL"), (("S", "XL"), ("XL", "S")), 4, 1)  # 8 allocations
@@ -34,7 +34,8 @@ def open_study(
     seed: int = 0,
     candidates: Iterable[Allocation] | None = None,
 ) -> AllocationStudy:
-    rule = Rule(sampler, seed, tuple(space if candidates is None else candidates))
+    chosen = tuple(space if candidates is None else candidates)
+    rule = Rule(sampler, seed, chosen, latency_s={a: latency_s(a) for a in chosen})
     return AllocationStudy(folder / "study.db", "test", space, rule)
 
 
@@ -61,14 +62,14 @@ def questions(
 ) -> list[Allocation]:
     """The first `n` questions with three under way, as in a run; every so many the database is opened anew.
 
-    FIDs are told multiplied by `taste`.
+    FIDs are told to the power of `taste`: -1 turns the order round.
     """
     study, asked = open_study(folder, sampler, MANY, seed), []
     live: list[Trial] = []
     while len(asked) < n:
         if len(live) == 3:
             oldest = live.pop(0)
-            study.tell(oldest, latency_s(oldest.allocation), taste * fid(oldest.allocation), 0.5, 100)
+            study.tell(oldest, latency_s(oldest.allocation), fid(oldest.allocation) ** taste, 0.5, 100)
         elif trial := study.ask():
             live.append(trial)
             asked.append(trial.allocation)

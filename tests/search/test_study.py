@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 from search.studies import (
     ALONE,
     ANY_ORDER,
+    MANY,
     SAMPLERS,
     THREE,
     answer,
@@ -27,6 +28,8 @@ from tstitch_search.errors import EnvironmentProblem
     ("sampler", "space"),
     [
         *((s, ALONE) for s in SAMPLERS),
+        ("known_latency", THREE),
+        ("known_latency", ANY_ORDER),
         ("enumerate", THREE),
         ("random", ANY_ORDER),
         ("tpe", THREE),
@@ -44,8 +47,9 @@ def test_baselines_come_first_then_every_allocation_once_then_none(tmp_path, sam
     assert study.n_allocations == len(space)
 
 
-def test_nothing_is_asked_twice_while_several_are_under_way_and_some_fail(tmp_path):
-    study = open_study(tmp_path, "tpe")
+@pytest.mark.parametrize("sampler", ["known_latency", "tpe"])
+def test_nothing_is_asked_twice_while_several_are_under_way_and_some_fail(tmp_path, sampler):
+    study = open_study(tmp_path, sampler)
     live, asked, failed = [], [], []
     while trial := study.ask():
         asked.append(trial.allocation)
@@ -82,9 +86,16 @@ def test_nsga2_counts_the_baselines_to_its_first_generation(tmp_path):
     assert all(any("generation" in key for key in t.system_attrs) for t in in_optuna(tmp_path).trials)
 
 
-def test_other_answers_lead_to_other_questions(tmp_path):
+@pytest.mark.parametrize("sampler", ["known_latency", "tpe"])
+def test_other_answers_lead_to_other_questions(tmp_path, sampler):
     (tmp_path / "other").mkdir()
-    assert questions(tmp_path, "tpe", 14) != questions(tmp_path / "other", "tpe", 14, taste=-1)
+    assert questions(tmp_path, sampler, 14) != questions(tmp_path / "other", sampler, 14, taste=-1)
+
+
+def test_gp_of_optuna_asks_by_the_same_rules(tmp_path):
+    asked = ask_all(open_study(tmp_path, "gp", MANY), at_most=12)  # the first ten are its random start
+    assert asked[:4] == MANY.baselines()
+    assert len(set(asked)) == 12
 
 
 def test_focus_is_respected_and_proposals_outside_it_do_not_use_up_the_budget(tmp_path):

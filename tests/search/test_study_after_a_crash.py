@@ -25,7 +25,9 @@ def forget_trials_after(n_kept: int, database: Path) -> None:
         connection.execute("DELETE FROM trials WHERE trial_id > ?", (n_kept,))
 
 
-@pytest.mark.parametrize(("sampler", "n_questions"), [("enumerate", 6), ("tpe", 14), ("nsga2", 17)])
+@pytest.mark.parametrize(
+    ("sampler", "n_questions"), [("known_latency", 14), ("enumerate", 6), ("tpe", 14), ("nsga2", 17)]
+)
 def test_questions_follow_from_seed_and_history_also_when_the_asking_is_interrupted(tmp_path, sampler, n_questions):
     (tmp_path / "reopened").mkdir()
     in_one_go = questions(tmp_path, sampler, n_questions)
@@ -48,13 +50,14 @@ def test_every_prefix_of_the_record_that_a_crash_may_leave_leads_to_the_same_que
         assert ask_all(resumed) == asked[len(known) :], kept
 
 
-def test_trials_under_way_are_adopted_after_a_crash_and_none_stays_running(tmp_path):
-    before = open_study(tmp_path, "tpe")
+@pytest.mark.parametrize("sampler", ["known_latency", "tpe"])
+def test_trials_under_way_are_adopted_after_a_crash_and_none_stays_running(tmp_path, sampler):
+    before = open_study(tmp_path, sampler)
     lost = [before.ask() for _ in range(6)]
     assert lost[0] is not None
     answer(before, lost[0])
 
-    after = open_study(tmp_path, "tpe")
+    after = open_study(tmp_path, sampler)
     adopted = after.reopen()
     assert adopted == lost[1:]
     for trial in adopted:
@@ -66,10 +69,11 @@ def test_trials_under_way_are_adopted_after_a_crash_and_none_stays_running(tmp_p
     assert set(ask_all(after)).isdisjoint(after.allocations[:6])
 
 
-def test_trial_that_died_inside_the_sampler_is_failed_and_its_baseline_asked_again(tmp_path):
-    open_study(tmp_path, "tpe")
+@pytest.mark.parametrize("sampler", ["known_latency", "tpe"])
+def test_trial_that_died_inside_the_sampler_is_failed_and_its_baseline_asked_again(tmp_path, sampler):
+    open_study(tmp_path, sampler)
     in_optuna(tmp_path).ask()  # created, no parameter drawn: what a kill -9 leaves
-    study = open_study(tmp_path, "tpe")
+    study = open_study(tmp_path, sampler)
     assert study.reopen() == []
     assert in_optuna(tmp_path).trials[0].state == TrialState.FAIL
     trial = study.ask()

@@ -231,14 +231,22 @@ class QualityConfig(Model):
 class SearchConfig(Model):
     """Which allocations are tried, and when to stop."""
 
-    sampler: Literal["enumerate", "random", "tpe", "nsga2"] = Field(
-        "enumerate", description="Who proposes the next allocation."
+    sampler: Literal["known_latency", "enumerate", "random", "tpe", "nsga2", "gp"] = Field(
+        "known_latency",
+        description="Who proposes the next allocation. known_latency: the highest expected gain of the front, time "
+        "being known; enumerate: all, in random order; random, tpe, nsga2, gp: Optuna's (gp loads torch in the main "
+        "process; set OMP_NUM_THREADS=1 for it).",
     )
     n_trials: Whole | None = Field(
         None, description="At most this many allocations, baselines included; default: no limit.", ge=1
     )
     device_seconds: Seconds | None = Field(
         None, description="No new allocation once workers have spent this; for example 2h."
+    )
+    tolerance: Fraction | None = Field(
+        None,
+        description="No new allocation once the best is expected to raise the front's hypervolume by less than this "
+        "share, for example 0.1%; default: go on.",
     )
     look_ahead: Whole = Field(4, description="How many allocations may be under way at once.", ge=1)
 

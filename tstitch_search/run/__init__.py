@@ -66,7 +66,8 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
-        trials = AllocationStudy(folder.database, config.name, space, rule_of(study, judge.objective, candidates))
+        rule = rule_of(study, judge.objective, candidates, latency)
+        trials = AllocationStudy(folder.database, config.name, space, rule)
         proxy = ProxyQuality(study, space, judge)
         search(bench, study, trials, latency, proxy)
         searched = proxy.estimates(bench, trials.allocations)

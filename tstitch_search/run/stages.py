@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Literal
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
@@ -65,27 +64,29 @@ def candidates_in_focus(
 
 
 def search(bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, proxy: ProxyQuality) -> None:
-    """Ask, measure, tell until the budget is used up or every candidate is known.
+    """Ask, measure, tell until there is a reason to stop, which the ledger then holds.
 
     Up to `look_ahead` trials are under way; they are told strictly in the order they were asked, so that what the
     sampler sees does not depend on which worker was faster.
     """
     bench.progress.stage("search")
-    config = study.config.search
     told = trials.allocations
     live: deque[Trial] = deque(trials.reopen())
     for allocation in [*told, *(trial.allocation for trial in live)]:
         bench.request(allocation, proxy.chunks_of(allocation))
     while True:
-        while len(live) < config.look_ahead and (trial := _next_trial(bench, study, trials)):
-            live.append(trial)
-            bench.request(trial.allocation, proxy.chunks_of(trial.allocation))
+        reason = None
+        while reason is None and len(live) < study.config.search.look_ahead:
+            reason = stop_reason(bench, study, trials)
+            if reason is None and (trial := trials.ask()):
+                live.append(trial)
+                bench.request(trial.allocation, proxy.chunks_of(trial.allocation))
         if not live:
+            _note_stop(bench, str(reason), trials.n_allocations)
             return bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
-        if bench.is_ready(live[0].allocation, proxy.chunks_of(live[0].allocation)):
-            _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
-        else:
+        while not bench.is_ready(live[0].allocation, proxy.chunks_of(live[0].allocation)):
             bench.collect()
+        _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
 
 
 def search_chunks(study: Study) -> list[Chunk]:
@@ -98,13 +99,28 @@ def confirm_chunks(study: Study) -> list[Chunk]:
     return chunks_of("confirm", study.config.confirm.n_images, study.config.proxy_set.chunk_size)
 
 
-def _next_trial(bench: Workbench, study: Study, trials: AllocationStudy) -> Trial | None:
+def stop_reason(bench: Workbench, study: Study, trials: AllocationStudy) -> str | None:
+    """Why no further allocation is asked for, or None.
+
+    The budget comes last: a finished run that is opened again has also spent the seconds of its confirmation.
+    """
     config = study.config.search
+    if trials.is_exhausted:
+        return "space exhausted: every candidate was asked for"
     if config.n_trials is not None and trials.n_allocations >= config.n_trials:
-        return None
+        return f"trial limit: search.n_trials = {config.n_trials} allocations were asked for"
+    if config.tolerance is not None and (gain := trials.expected_gain()) < config.tolerance:
+        return f"expected remaining gain {100 * gain:.2g} % is below the tolerance, {100 * config.tolerance:g} %"
     if config.device_seconds is not None and bench.device_seconds >= config.device_seconds:
-        return None
-    return trials.ask()
+        return f"budget used up: search.device_seconds = {config.device_seconds:g}"
+    return None
+
+
+def _note_stop(bench: Workbench, reason: str, n_allocations: int) -> None:
+    bench.progress.note(f"search stopped: {reason}")
+    before = bench.ledger.last("stopped")
+    if before is None or (before["reason"], before["n_allocations"]) != (reason, n_allocations):
+        bench.ledger.append("stopped", reason=reason, n_allocations=n_allocations)
 
 
 def _answer(
@@ -140,7 +156,16 @@ def _answer(
     trials.tell(trial, latency_s, quality.value, quality.se, quality.n_images)
 
 
-def rule_of(study: Study, objective: Metric, candidates: tuple[Allocation, ...]) -> Rule:
-    """Who proposes allocations, as the study says."""
-    direction: Literal["maximize", "minimize"] = "maximize" if objective.higher_is_better else "minimize"
-    return Rule(study.config.search.sampler, study.config.sampler_seed, candidates, objective.name, direction)
+def rule_of(study: Study, objective: Metric, candidates: tuple[Allocation, ...], latency: LatencyModel) -> Rule:
+    """Who proposes allocations, as the study says; seconds are what runs out unless trials are the only limit."""
+    search = study.config.search
+    return Rule(
+        sampler=search.sampler,
+        seed=study.config.sampler_seed,
+        candidates=candidates,
+        objective=objective.name,
+        direction="maximize" if objective.higher_is_better else "minimize",
+        latency_s={a: latency.latency_s(a) for a in candidates},
+        relative=objective.relative,
+        per_second=search.n_trials is None or search.device_seconds is not None,
+    )

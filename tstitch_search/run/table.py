@@ -159,6 +159,7 @@ def provenance_of(
 ) -> dict[str, Any]:
     """Where every number of the table comes from, so that it can be trusted, or doubted, years later."""
     space, config = study.space, study.config
+    stopped = ledger.last("stopped")
     measured = [e["at"] for kind in ("chunk", "timing", "published") for e in ledger.of(kind)]
     return {
         "created_at": max(measured),
@@ -179,6 +180,7 @@ def provenance_of(
         "n_images_search": config.quality.n_images,
         "n_images_confirm": config.confirm.n_images,
         "seed": config.proxy_set.seed,
+        "search_stopped": stopped and stopped["reason"],
         "lossless_margin": config.confirm.lossless_margin,
         "guard": config.quality.guard.model_dump() if config.quality.guard else None,
         "spread": latency.calibration.spread,

@@ -1,5 +1,6 @@
 """The search: which allocation to try next."""
 
-from tstitch_search.search.study import AllocationStudy, Rule, Trial
+from tstitch_search.search.rule import Rule
+from tstitch_search.search.study import AllocationStudy, Trial
 
 __all__ = ["AllocationStudy", "Rule", "Trial"]

@@ -10,15 +10,15 @@ import sqlite3
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import takewhile
+from math import inf
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -26,9 +26,11 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.search.encoding import CutPoints, Encoding, StickBreaking
 from tstitch_search.search.given import GivenSampler
+from tstitch_search.search.known_latency import AllocationSampler, history_of
+from tstitch_search.search.outlook import Candidates, outlook
+from tstitch_search.search.rule import Rule
 from tstitch_search.search_space import SearchSpace
 
-SamplerName = Literal["enumerate", "random", "tpe", "nsga2"]
 # After this many proposals in a row that are no news, an unseen allocation is drawn instead.
 MAX_REPEATS = 20
 
@@ -41,30 +43,20 @@ class Trial:
     allocation: Allocation
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Who proposes allocations, out of which candidates, from which seed, and what is traded against time."""
-
-    sampler: SamplerName
-    seed: int
-    candidates: tuple[Allocation, ...]
-    objective: str = "fid"
-    direction: Literal["minimize", "maximize"] = "minimize"
-
-
 class AllocationStudy:
     """Asks a sampler for allocations it has not proposed yet, and tells it what they cost and gave."""
 
     def __init__(self, database: Path, name: str, space: SearchSpace, rule: Rule):
         """Create or reopen the study `name` in the SQLite file `database`; baselines are asked first."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._rule = rule
+        self._rule, self._denoisers = rule, space.denoisers
         self._candidates = frozenset(rule.candidates)
         self._baselines = [a for a in space.baselines() if a in self._candidates]
         drawn = [rule.candidates[i] for i in np.random.default_rng(rule.seed).permutation(len(rule.candidates))]
         self._order = list(dict.fromkeys([*self._baselines, *drawn]))
         self._cut_points = CutPoints(space)
-        self._encoding: Encoding = self._cut_points if rule.sampler == "enumerate" else StickBreaking(space)
+        draws_parameters = rule.sampler not in ("enumerate", "known_latency")
+        self._encoding: Encoding = StickBreaking(space) if draws_parameters else self._cut_points
         self._storage, self._study = _open(database, name, rule)
         self._study_id = self._storage.get_study_id_from_name(name)
 
@@ -74,12 +66,10 @@ class AllocationStudy:
         What was not a question yet is answered here: a trial that died inside the sampler, and a proposal that was
         about to be dismissed.
         """
-        unanswered = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        lost = [t for t in unanswered if t.params.keys() != self._encoding.distributions.keys()]
-        for t in lost:
-            self._study.tell(t.number, state=TrialState.FAIL)
+        self._fail_lost()
         asked = self._asked()
-        trials = [Trial(t.number, self._encoding.decode(t.params)) for t in unanswered if t not in lost]
+        unanswered = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        trials = [Trial(t.number, self._encoding.decode(t.params)) for t in unanswered]
         return [trial for trial in trials if self._accept(trial, asked)]
 
     @property
@@ -91,6 +81,11 @@ class AllocationStudy:
     def n_allocations(self) -> int:
         """How many allocations were asked for."""
         return len(self._asked())
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every candidate was asked for."""
+        return self._candidates <= self._asked().keys()
 
     def ask(self) -> Trial | None:
         """The next allocation that was not asked for before, or None when every candidate was.
@@ -106,6 +101,15 @@ class AllocationStudy:
             trial = self._propose(unseen)
             if self._accept(trial, asked):
                 return trial
+
+    def expected_gain(self) -> float:
+        """By how much the best next allocation is expected to raise the hypervolume, as a share of it.
+
+        Infinite until every baseline is answered. It is the model's view, whoever proposes. Needs `Rule.latency_s`.
+        """
+        history = history_of(self._proposed(), self._encoding, self._rule.objective)
+        expected = outlook(self._known, history, self._rule.scale)
+        return inf if expected is None else expected.expected_gain
 
     def tell(self, trial: Trial, latency_s: float, quality: float, quality_se: float, n_images: int) -> None:
         """Answer a trial: COMPLETE with seconds and quality; the quality's standard error and its n stand beside."""
@@ -126,8 +130,22 @@ class AllocationStudy:
         if not own_choice or len(list(repeats)) >= MAX_REPEATS:
             sampler = GivenSampler(self._encoding.encode(unseen), sampler)
         self._study.sampler = sampler
-        proposed = self._study.ask(self._encoding.distributions)
-        return Trial(proposed.number, self._encoding.decode(proposed.params))
+        try:
+            proposed = self._study.ask(self._encoding.distributions)
+        except BaseException:
+            self._fail_lost()
+            raise
+        trial = Trial(proposed.number, self._encoding.decode(proposed.params))
+        if isinstance(sampler, AllocationSampler) and sampler.decision:
+            self._describe(trial, **sampler.decision.attributes(self._rule.objective))
+        return trial
+
+    def _fail_lost(self) -> None:
+        """Answer the trials that died inside a sampler, which have no allocation: FAIL."""
+        names = self._encoding.distributions.keys()
+        for t in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if t.params.keys() != names:
+                self._study.tell(t.number, state=TrialState.FAIL)
 
     def _accept(self, trial: Trial, asked: Mapping[Allocation, FrozenTrial]) -> bool:
         """Whether the trial is the first to ask for a candidate; it then gets attributes for people to read.
@@ -166,12 +184,22 @@ class AllocationStudy:
         """The sampler of one question, made anew."""
         seed = (self._rule.seed * 1_000_003 + question) % 2**32
         match self._rule.sampler:
+            case "known_latency":
+                return AllocationSampler(
+                    self._known, self._encoding, self._rule.objective, self._rule.scale, self._rule.per_second
+                )
             case "enumerate" | "random":
                 return RandomSampler(seed=seed)
             case "tpe":
                 return TPESampler(seed=seed)
             case "nsga2":
                 return NSGAIISampler(seed=seed, population_size=12)
+            case "gp":
+                return GPSampler(seed=seed)
+
+    @cached_property
+    def _known(self) -> Candidates:
+        return Candidates(self._rule.candidates, self._baselines, self._rule.latency_s, self._denoisers)
 
     def _describe(self, trial: Trial, **attributes: str | int | float) -> None:
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)

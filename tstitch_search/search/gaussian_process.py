@@ -1,0 +1,203 @@
+"""What a few noisy measurements say about every allocation: Gaussian process regression on a finite set, exact.
+
+Rasmussen and Williams, Gaussian Processes for Machine Learning (2006): algorithm 2.1 (posterior, evidence), Eq. 4.17
+(Matern 5/2), Eq. 5.9 (gradient of the evidence), section 2.7 (a linear mean with a broad prior on its coefficients,
+which is a linear term in the kernel). Every observation has a noise variance of its own.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
+
+# Prior standard deviation of the mean's constant and slopes, in standard deviations of what was observed.
+MEAN_SD = 3.0
+# Added to the diagonal, as a share of the kernel's amplitude, so that equal inputs leave the matrix invertible.
+JITTER = 1e-8
+# Rows of a large set that are worked on at once: they stay in the processor's cache.
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Of a kernel in units of the standardised observations: its variance and one length scale per group of columns.
+
+    `noise_share`: the part of the stated noise variance that differs from observation to observation. What all
+    observations have in common (they are made from the same random numbers) is a shift, which the mean takes up.
+    """
+
+    variance: float
+    length_scales: tuple[float, ...]
+    noise_share: float
+
+    @property
+    def logs(self) -> np.ndarray:
+        """Logarithms (2 + number of groups,) in the order of the fields."""
+        return np.log([self.variance, *self.length_scales, self.noise_share])
+
+    @classmethod
+    def of_logs(cls, logs: np.ndarray) -> "Hyperparameters":
+        """The hyperparameters with these logarithms."""
+        variance, *length_scales, noise_share = map(float, np.exp(logs))
+        return cls(variance, tuple(length_scales), noise_share)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Log-normal priors: median and standard deviation of the logarithm. They decide while little is observed.
+
+    A length scale of one half says that halving a denoiser's share gives another allocation; a noise share of 0.3 that
+    shared random numbers make most of the noise common.
+    """
+
+    variance: tuple[float, float] = (1.0, 1.0)
+    length_scale: tuple[float, float] = (0.5, 0.7)
+    noise_share: tuple[float, float] = (0.3, 1.0)
+
+    def medians(self, n_groups: int) -> Hyperparameters:
+        """The hyperparameters to start from."""
+        return Hyperparameters(self.variance[0], (self.length_scale[0],) * n_groups, self.noise_share[0])
+
+    def widths(self, n_groups: int) -> np.ndarray:
+        """Standard deviations of the logarithms, in the order of the fields."""
+        return np.array([self.variance[1], *[self.length_scale[1]] * n_groups, self.noise_share[1]])
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What was observed: `x` (n, d), `y` (n,), `noise_variance` (n,) >= 0; `groups` (d,) numbers the length scales."""
+
+    x: np.ndarray
+    y: np.ndarray
+    noise_variance: np.ndarray
+    groups: np.ndarray
+
+    @cached_property
+    def centre(self) -> float:
+        """The mean of `y`: where the standardised observations have zero."""
+        return float(self.y.mean())
+
+    @cached_property
+    def scale(self) -> float:
+        """The standard deviation of `y`, or 1 where nothing varies."""
+        return float(self.y.std()) or 1.0
+
+    @property
+    def n_groups(self) -> int:
+        """How many length scales there are."""
+        return int(self.groups.max(initial=-1)) + 1
+
+
+class GaussianProcess:
+    """The posterior given observations and hyperparameters; mean and variance are of `y` without its noise."""
+
+    def __init__(self, seen: Observations, hyper: Hyperparameters):
+        self.seen, self.hyper = seen, hyper
+        noise = hyper.noise_share * seen.noise_variance / seen.scale**2
+        covariance = self._prior(seen.x, seen.x) + np.diag(noise + JITTER * hyper.variance)
+        self._root = cholesky(covariance, lower=True)
+        self._weights = cho_solve((self._root, True), (seen.y - seen.centre) / seen.scale)
+
+    def posterior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (n,) of y at the rows of `x` (n, d)."""
+        mean, variance = np.empty(len(x)), np.empty(len(x))
+        for i in range(0, len(x), BLOCK):
+            rows = x[i : i + BLOCK]
+            between = self._prior(self.seen.x, rows)
+            explained = solve_triangular(self._root, between, lower=True, check_finite=False)
+            mean[i : i + BLOCK] = self._weights @ between
+            variance[i : i + BLOCK] = self._prior_variance(rows) - np.einsum("ij,ij->j", explained, explained)
+        return self.seen.centre + self.seen.scale * mean, self.seen.scale * np.sqrt(np.clip(variance, 0, None))
+
+    def covariance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Posterior covariance (n, m) between y at the rows of `a` (n, d) and of `b` (m, d)."""
+        explained_a, explained_b = (
+            solve_triangular(self._root, self._prior(self.seen.x, rows), lower=True) for rows in (a, b)
+        )
+        covariance: np.ndarray = self.seen.scale**2 * (self._prior(a, b) - explained_a.T @ explained_b)
+        return covariance
+
+    def believing(self, x: np.ndarray, noise_variance: float) -> "GaussianProcess":
+        """The posterior once `x` (m, d) are observed to be what is expected of them (kriging believer).
+
+        The mean stays as it is everywhere; the variance shrinks as it will.
+        """
+        if not len(x):
+            return self
+        seen = self.seen
+        mean, _ = self.posterior(x)
+        more = Observations(
+            np.vstack([seen.x, x]),
+            np.concatenate([seen.y, mean]),
+            np.concatenate([seen.noise_variance, np.full(len(x), noise_variance)]),
+            seen.groups,
+        )
+        more.__dict__.update(centre=seen.centre, scale=seen.scale)
+        return GaussianProcess(more, self.hyper)
+
+    def _prior(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        scales = np.array(self.hyper.length_scales)[self.seen.groups]
+        covariance: np.ndarray = self.hyper.variance * matern_52(cdist(a / scales, b / scales)) + linear_mean(a, b)
+        return covariance
+
+    def _prior_variance(self, x: np.ndarray) -> np.ndarray:
+        variance: np.ndarray = self.hyper.variance + MEAN_SD**2 * (1 + np.einsum("ij,ij->i", x, x))
+        return variance
+
+
+def matern_52(r: np.ndarray) -> np.ndarray:
+    """Matern 5/2 correlation at scaled distances `r` >= 0 (Eq. 4.17)."""
+    s = np.sqrt(5) * r
+    correlation: np.ndarray = (1 + s + s * s / 3) * np.exp(-s)
+    return correlation
+
+
+def linear_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Prior covariance of a constant plus slopes along every column."""
+    covariance: np.ndarray = MEAN_SD**2 * (1 + a @ b.T)
+    return covariance
+
+
+def fit(seen: Observations, prior: Prior = Prior()) -> GaussianProcess:
+    """The Gaussian process whose hyperparameters have the highest posterior density; no randomness.
+
+    Started from the prior's medians and from both sides of them, so that one poor valley is not all that is seen.
+    """
+    start, width = prior.medians(seen.n_groups).logs, prior.widths(seen.n_groups)
+
+    def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = log_evidence(seen, Hyperparameters.of_logs(logs))
+        away = (logs - start) / width
+        return -value + 0.5 * float(away @ away), -gradient + away / width
+
+    bounds = list(zip(start - 4 * width, start + 4 * width, strict=True))
+    bounds[-1] = (bounds[-1][0], 0.0)  # the noise is at most what was stated
+    shorter = np.array([0, *[-1] * seen.n_groups, 0]) * width
+    found = [
+        minimize(loss, start + shift, jac=True, method="L-BFGS-B", bounds=bounds)
+        for shift in (0 * shorter, shorter, -shorter)
+    ]
+    best = min(found, key=lambda result: float(result.fun))
+    return GaussianProcess(seen, Hyperparameters.of_logs(best.x))
+
+
+def log_evidence(seen: Observations, hyper: Hyperparameters) -> tuple[float, np.ndarray]:
+    """Log marginal likelihood of the standardised `y`, and its gradient by `hyper.logs` (Eq. 5.8 and 5.9)."""
+    y, n = (seen.y - seen.centre) / seen.scale, len(seen.y)
+    noise = hyper.noise_share * seen.noise_variance / seen.scale**2
+    squares = [
+        cdist(seen.x[:, seen.groups == g], seen.x[:, seen.groups == g], "sqeuclidean") / scale**2
+        for g, scale in enumerate(hyper.length_scales)
+    ]
+    s = np.sqrt(5 * sum(squares, start=np.zeros((n, n))))
+    kernel = hyper.variance * ((1 + s + s * s / 3) * np.exp(-s) + JITTER * np.eye(n))
+    root = cholesky(kernel + linear_mean(seen.x, seen.x) + np.diag(noise), lower=True)
+    weights = cho_solve((root, True), y)
+    value = -0.5 * float(y @ weights) - float(np.log(np.diag(root)).sum()) - 0.5 * n * np.log(2 * np.pi)
+    slope = hyper.variance * 5 / 3 * (1 + s) * np.exp(-s)  # d kernel / d log length scale, per squared distance
+    by_logs = [kernel, *(slope * square for square in squares), np.diag(noise)]
+    outer = np.outer(weights, weights) - cho_solve((root, True), np.eye(n))
+    return value, np.array([0.5 * float((outer * d).sum()) for d in by_logs])
