@@ -59,6 +59,6 @@ def test_fid_falls_from_s_to_b_to_xl_on_images_made_now(study):
     for name in ("S", "B", "XL"):
         answer = measurer.do(MakeChunk(Allocation.of([(name, 20)]), Chunk("search", 0, N_IMAGES)))
         assert isinstance(answer, ChunkFeatures)
-        fids[name] = distance(answer.features)
+        fids[name] = distance(answer.arrays["features"])
     assert fids["S"] > 1.5 * fids["B"]
     assert fids["B"] > 1.05 * fids["XL"]
