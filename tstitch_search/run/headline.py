@@ -6,6 +6,11 @@ from tstitch_search.pareto import knee
 
 def headline(table: LookupTable) -> str:
     """Which allocation to deploy, how much faster it is, what is known about its loss, and where the front bends."""
+    said = _on_front(table)
+    return f"From recorded numbers, not measured now: {said}" if table.provenance.get("recorded") else said
+
+
+def _on_front(table: LookupTable) -> str:
     largest = table.provenance["largest"]
     faster = [e for e in table.entries if list(e.allocation.steps) != [largest]]
     if not faster:
