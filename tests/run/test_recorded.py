@@ -17,6 +17,8 @@ from tstitch_search.ledger import read_events
 from tstitch_search.measure.recorded import RecordedMeasurer
 from tstitch_search.measurement import Calibration, Chunk, MakeChunk
 from tstitch_search.pareto import pareto_front
+from tstitch_search.report.figures import pareto
+from tstitch_search.report.record import read_record
 from tstitch_search.run import Outcome, run_study
 from tstitch_search.run.from_table import study_from_table
 from tstitch_search.run.key import resolve_facts
@@ -120,6 +122,19 @@ def test_noise_makes_errors_of_its_size(run: Callable[..., Outcome]) -> None:
     table = run("measure.noise=5%", "quality.n_images=1000", "confirm.n_images=4000", "proxy_set.chunk_size=1000").table
     shares = [e.quality_se / e.quality for e in table.entries]
     assert shares == pytest.approx([0.025] * len(shares), rel=0.6)  # the error of an error from 20 blocks is 16 %
+
+
+def test_rivals_are_drawn_beside_the_front_with_their_source(run: Callable[..., Outcome], folder: Path) -> None:
+    (folder / "others.csv").write_text('name,latency_s,fid,source\nDistilled,2.5,11,"somebody, 2025"\n')
+    outcome = run("rivals=others.csv")
+    assert outcome.table.provenance["rivals"] == [
+        {"name": "Distilled", "latency_s": 2.5, "fid": 11.0, "source": "somebody, 2025"}
+    ]
+    (cross,) = [trace for trace in pareto(read_record(outcome.folder)).data if trace.marker.symbol == "x"]
+    assert (list(cross.x), list(cross.y), list(cross.text)) == ([2.5], [11.0], ["Distilled"])
+    assert "somebody, 2025" in outcome.report.read_text()
+    assert load_study(outcome.folder / "study.resolved.yaml").rivals[0].name == "Distilled"
+    assert "what others published" not in run("rivals=null").report.read_text()
 
 
 def test_recorded_numbers_are_not_measured_again(run: Callable[..., Outcome]) -> None:

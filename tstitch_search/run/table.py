@@ -1,7 +1,7 @@
 """From what was measured to the lookup table, with everything needed to trust it later."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import sqrt
 from pathlib import Path
 from statistics import stdev
@@ -177,6 +177,7 @@ def provenance_of(
         "extractor": "the record's own extractor" if facts.record else config.quality.extractor,
         "reference": "the record's own reference" if facts.record else config.quality.reference,
         "recorded": _record(facts.record) if facts.record else None,
+        "rivals": [asdict(rival) for rival in study.rivals],
         "n_images_search": config.quality.n_images,
         "n_images_confirm": config.confirm.n_images,
         "seed": config.proxy_set.seed,
