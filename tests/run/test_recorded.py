@@ -120,6 +120,7 @@ def test_device_seconds_are_what_the_recorded_times_add_up_to(run: Callable[...,
 
 def test_noise_makes_errors_of_its_size(run: Callable[..., Outcome]) -> None:
     table = run("measure.noise=5%", "quality.n_images=1000", "confirm.n_images=4000", "proxy_set.chunk_size=1000").table
+    assert table.provenance["headline"].startswith("From recorded numbers and simulated noise, not measured now: ")
     shares = [e.quality_se / e.quality for e in table.entries]
     assert shares == pytest.approx([0.025] * len(shares), rel=0.6)  # the error of an error from 20 blocks is 16 %
 
