@@ -108,6 +108,12 @@ def test_files_that_do_not_fit_are_refused(
     assert re.search(expected, str(caught.value))
 
 
+def test_a_folder_without_reference_is_refused(folder: Path) -> None:
+    (folder / "reference.npz").unlink()
+    with pytest.raises(ConfigError, match=r"measure.features: .*reference\.npz is missing"):
+        FeatureFolder(folder, 40, 40).check([A, B])
+
+
 def test_the_hash_of_the_folder_is_of_its_content(folder: Path) -> None:
     images = FeatureFolder(folder, 40, 40)
     before = images.check([A, B])

@@ -35,7 +35,7 @@ def test_rows_are_as_written(tmp_path: Path) -> None:
         ("allocation,fid\nS*20,3\n", "line 1: the column latency_s is missing, found allocation, fid"),
         ("allocation,latency_s,fid,fid_sd\n", "line 1: unknown column 'fid_sd', expected allocation, latency_s, fid"),
         ("allocation,latency_s,fid,fid\n", "line 1: a column is there twice"),
-        (HEAD, "line 2: expected a measurement, the file holds none"),
+        (HEAD, "line 2: expected a row, the file holds none"),
         (GOOD + "S*8-XL*12,1,2\n", "line 5: S*8-XL*12 is there twice"),
         (GOOD + "S*4-S*4-XL*12,1,2\n", "line 5: S*8-XL*12 is there twice"),
         (HEAD + "S*20,nan,2\n", "line 2: latency_s is 'nan', expected a number above 0"),

@@ -14,6 +14,7 @@ from tstitch_search.config.explain import validated
 from tstitch_search.config.models import ProxyFiles, SpaceConfig, Study, StudyConfig
 from tstitch_search.config.overrides import override, split_overrides
 from tstitch_search.config.proxy_files import check_family, read_proxy_files
+from tstitch_search.config.rivals import read_rivals
 from tstitch_search.errors import ConfigError
 
 
@@ -60,6 +61,7 @@ def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
         space_path=space_path,
         overrides=tuple(overrides),
         proxy_files=_proxy_files(config, space, path.parent, document) if needs_models else ProxyFiles(),
+        rivals=read_rivals(path.parent / config.rivals) if config.rivals is not None else (),
     )
 
 
@@ -116,6 +118,7 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
     of_study += [("measure", "recorded"), ("measure", "features")]
     for section, key in of_study:
         document[section][key] = _moved(document[section][key], study.study_path.parent, folder)
+    document["rivals"] = _moved(document["rivals"], study.study_path.parent, folder)
     for part, key in [(space, "pipeline"), *((denoiser, "weights") for denoiser in space["denoisers"])]:
         part[key] = _moved(part[key], study.space_path.parent, folder)
     return {**document, "search_space": space}

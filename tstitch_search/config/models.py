@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from tstitch_search.allocation import NAME
 from tstitch_search.config.quantities import FileName, Fraction, Grid, Images, Number, Steps, Text, Whole
 from tstitch_search.config.quantities import Seconds as Seconds
+from tstitch_search.config.rivals import Rival
 
 
 class Model(BaseModel):
@@ -401,6 +402,11 @@ class StudyConfig(Model):
     guidance_scale: Number = Field(1.5, description="Classifier-free guidance weight; 1 switches it off.", ge=1)
     sampler_seed: Whole = Field(0, description="Seed of the allocation sampler.", ge=0)
     focus: FocusConfig = FocusConfig()
+    rivals: Text | None = Field(
+        None,
+        description="CSV with the columns name, latency_s, fid, source: what others published, drawn beside the front; "
+        "relative to this file.",
+    )
     proxy_set: ProxySetConfig = ProxySetConfig()
     measure: MeasureConfig = MeasureConfig()
     quality: QualityConfig
@@ -446,3 +452,4 @@ class Study(Model):
     space_path: Path
     overrides: tuple[str, ...] = ()
     proxy_files: ProxyFiles = ProxyFiles()
+    rivals: tuple[Rival, ...] = ()

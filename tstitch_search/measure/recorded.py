@@ -82,7 +82,8 @@ def open_record(study: Study) -> Record:
     _check_answerable(study)
     key = {"measure.recorded": table.sha256, "measure.device": config.measure.device}
     if config.measure.features is not None:
-        folder = FeatureFolder(near / config.measure.features, config.quality.n_images, config.confirm.n_images)
+        n_search = max(config.quality.n_images, config.quality.control_images or 0)
+        folder = FeatureFolder(near / config.measure.features, n_search, config.confirm.n_images)
         return Record(study, table, folder, {**key, "measure.features": folder.check(list(table.rows))})
     given, correlation = config.measure.noise, config.measure.noise_correlation
     variance = table.noise_per_image() if given is None else given**2 * config.quality.n_images
@@ -101,9 +102,9 @@ def _check_answerable(study: Study) -> None:
             f"a record knows FID only, the study asks for {', '.join(quality.all_metrics)}",
             hint="give measure.features for metrics of features; there are no logits and no prompts",
         )
-    if study.config.latency.points:
+    if study.config.latency.points or study.config.latency.from_file:
         raise ConfigError(
-            "a record holds the times of one operating point, the study has latency.points",
+            "a record holds the times of one operating point, the study asks for others by latency.points or .from",
             hint="make a study for each recorded device and batch size",
         )
 
@@ -157,6 +158,6 @@ class RecordedMeasurer:
 
 def _publish(job: Publish) -> float:
     """Our own value of the job's metric, in the form that the search uses."""
-    known = job.mu is not None and job.sigma is not None
-    reference = Reference(job.mu, job.sigma, None, job.features, sha256="") if known else None  # type: ignore[arg-type]
-    return metric_named(job.metric).bind(reference)(job.array)
+    if job.mu is None or job.sigma is None:
+        return metric_named(job.metric).bind(None)(job.array)
+    return metric_named(job.metric).bind(Reference(job.mu, job.sigma, None, job.features, sha256=""))(job.array)

@@ -85,6 +85,8 @@ class FeatureFolder:
     @property
     def reference(self) -> Reference:
         path = self.folder / "reference.npz"
+        if not path.is_file():
+            raise ConfigError(f"measure.features: {path} is missing", hint="save mu and sigma of the real images there")
         reference = read_statistics(path, file_sha256("reference.npz", path))
         if reference is None:
             raise ConfigError(f"{path} holds images only, expected mu and sigma", hint="save those of the real images")

@@ -1,19 +1,17 @@
 """Past measurements as a CSV: one row per allocation, checked at the door. Imports no torch."""
 
-import csv
-import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.config.csv_rows import number, read_rows
 from tstitch_search.config.models import SpaceConfig
-from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.errors import ConfigError
 from tstitch_search.quality.metrics import METRICS
+from tstitch_search.quality.reference import file_sha256
 
 NEEDED = ("allocation", "latency_s", "fid")
 # Other columns a table may have: errors of the FID, and what is kept for people.
@@ -86,49 +84,16 @@ def read_table(path: Path, space: SpaceConfig) -> RecordedTable:
 
     Raises EnvironmentProblem when it cannot be read, ConfigError naming file and line for what is no measurement.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"measure.recorded: cannot read {path}: {error.strerror}", hint="it is relative to the study file"
-        ) from error
-    try:
-        rows = _rows(content.decode("utf-8-sig"), space)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"measure.recorded: {path} is not UTF-8 text", hint="save the file as UTF-8") from error
-    except (ConfigError, csv.Error) as error:
-        hint = error.hint if isinstance(error, ConfigError) else ""
-        raise ConfigError(f"measure.recorded: {path}: {error.args[0]}", hint or "correct the file") from error
-    return RecordedTable(path, hashlib.sha256(content).hexdigest(), rows)
-
-
-def _rows(text: str, space: SpaceConfig) -> dict[Allocation, Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    columns = list(reader.fieldnames or ())
-    _check_columns(columns)
     rows: dict[Allocation, Row] = {}
-    for fields in reader:
-        try:
-            if None in fields or None in fields.values():
-                raise ConfigError(f"expected {len(columns)} fields, as the first line has")
-            allocation = _allocation(fields["allocation"], space)
-            if allocation in rows:
-                raise ConfigError(f"{allocation} is there twice, expected each allocation once")
-            rows[allocation] = _row(fields)
-        except ConfigError as error:
-            raise ConfigError(f"line {reader.line_num}: {error.message}", error.hint) from error
-    if not rows:
-        raise ConfigError("line 2: expected a measurement, the file holds none")
-    return rows
 
+    def parse(fields: Mapping[str, str]) -> None:
+        allocation = _allocation(fields["allocation"], space)
+        if allocation in rows:
+            raise ConfigError(f"{allocation} is there twice, expected each allocation once")
+        rows[allocation] = _row(fields)
 
-def _check_columns(columns: Sequence[str]) -> None:
-    if missing := [name for name in NEEDED if name not in columns]:
-        raise ConfigError(f"line 1: the column {missing[0]} is missing, found {', '.join(columns)[:100] or 'none'}")
-    unknown = [name for name in columns if name not in (*NEEDED, *FURTHER)]
-    if unknown or len(set(columns)) < len(columns):
-        problem = f"unknown column {unknown[0]!r:.60}" if unknown else "a column is there twice"
-        raise ConfigError(f"line 1: {problem}, expected {', '.join((*NEEDED, *FURTHER))}")
+    read_rows(path, "measure.recorded", NEEDED, FURTHER, parse)
+    return RecordedTable(path, file_sha256(str(path), path), rows)
 
 
 def _allocation(text: str, space: SpaceConfig) -> Allocation:
@@ -143,22 +108,10 @@ def _allocation(text: str, space: SpaceConfig) -> Allocation:
 
 
 def _row(fields: Mapping[str, str]) -> Row:
-    n_images = _number(fields, "n_images", lowest=1) if fields.get("n_images") else None
+    n_images = number(fields, "n_images", lowest=1) if fields.get("n_images") else None
     return Row(
-        latency_s=_number(fields, "latency_s"),
-        fid=_number(fields, "fid"),
-        fid_se=_number(fields, "fid_se", lowest=0) if fields.get("fid_se") else None,
+        latency_s=number(fields, "latency_s"),
+        fid=number(fields, "fid"),
+        fid_se=number(fields, "fid_se", lowest=0) if fields.get("fid_se") else None,
         n_images=None if n_images is None else round(n_images),
     )
-
-
-def _number(fields: Mapping[str, str], column: str, lowest: float | None = None) -> float:
-    """The number in the column: at least `lowest`, or positive if that is None."""
-    try:
-        value = float(fields[column])
-    except ValueError:
-        value = float("nan")
-    if not isfinite(value) or (value <= 0 if lowest is None else value < lowest):
-        expected = "a number above 0" if lowest is None else f"a number from {lowest:g}"
-        raise ConfigError(f"{column} is {fields[column]!r:.60}, expected {expected}")
-    return value

@@ -29,7 +29,8 @@ def pareto(record: Record) -> go.Figure:
 
     Values at different n are drawn as different groups, since they do not compare.
     """
-    figure = go.Figure([*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)])
+    measured = [*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)]
+    figure = go.Figure([*measured, *_rivals(record)])
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
@@ -103,6 +104,25 @@ def _singles(record: Record) -> list[go.Scatter]:
 def _paper_rule(record: Record) -> list[go.Scatter]:
     measured = record.paper_rule_measured
     return [_landmark(record, measured, "40 % rule", STAR, "star", 15)] if measured else []
+
+
+def _rivals(record: Record) -> list[go.Scatter]:
+    """One named cross for each; what they say of themselves is in the hover."""
+    marker = {"color": SEARCH, "size": 10, "symbol": "x"}
+    hover = [[r["name"], r["source"], f"{r['latency_s']:.4g} s", f"FID {r['fid']:.4g}"] for r in record.rivals]
+    trace = go.Scatter(
+        x=[r["latency_s"] for r in record.rivals],
+        y=[r["fid"] for r in record.rivals],
+        mode="markers+text",
+        meta="",
+        marker=marker,
+        text=[r["name"] for r in record.rivals],
+        textposition="top right",
+        cliponaxis=False,
+        customdata=hover,
+        hovertemplate=_HOVER,
+    )
+    return [trace] if record.rivals else []
 
 
 def _landmark(record: Record, measured: Candidate, text: str, colour: str, symbol: str, size: int) -> go.Scatter:

@@ -6,7 +6,7 @@ from tstitch_search.report.wording import named, percent
 
 
 def limits(record: Record) -> list[str]:
-    """One paragraph for each thing to know; about groups, guard and records only where the table has them."""
+    """One paragraph for each thing to know; about groups, guard, records and rivals only where the table has them."""
     return [
         *_about_quality(record),
         *_about_confirmation(record),
@@ -15,6 +15,7 @@ def limits(record: Record) -> list[str]:
         *_about_guard(record),
         *_about_time(record),
         *_about_records(record),
+        *_about_rivals(record),
         "Every entry was measured as it stands. Nothing between two entries is interpolated.",
     ]
 
@@ -100,6 +101,15 @@ def _about_records(record: Record) -> list[str]:
         f"({recorded.get('source') or 'no source given'}). Images are {recorded.get('images')}; what the sample grid "
         "shows are grey tiles. An error of 0 means that none was recorded, not that there is none. Device time is what "
         "the recorded times add up to."
+    ]
+
+
+def _about_rivals(record: Record) -> list[str]:
+    if not record.rivals:
+        return []
+    return [
+        "Crosses are what others published, as they published it: their machines, batch sizes, numbers of images and "
+        "feature networks may differ from this study's, and nothing here was checked."
     ]
 
 

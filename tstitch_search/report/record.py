@@ -100,6 +100,12 @@ class Record:
         return [d for d in listed if isinstance(d, dict) and "name" in d] if isinstance(listed, list) else []
 
     @property
+    def rivals(self) -> list[dict[str, Any]]:
+        """What others published of the table's objective: objects with name, latency_s, fid and source."""
+        listed = self.table.provenance.get("rivals")
+        return listed if isinstance(listed, list) and self.table.objective.name == "fid" else []
+
+    @property
     def n_steps(self) -> int:
         """Sampling steps of the whole trajectory."""
         return self.table.entries[0].allocation.n_steps

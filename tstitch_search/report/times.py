@@ -73,10 +73,8 @@ def _calibration(record: Record) -> Html:
     c = record.calibration
     if c is None:
         return tag("p", *_spread(record, record.table.provenance.get("spread")))
-    about = (
-        f"One batch of {c.batch_size} images on {c.device}, medians over {c.n_repeats} repeats; with all members "
-        f"loaded at most {megabytes(c.peak_memory_mb)} in use. "
-    )
+    memory = f"; with all members loaded at most {megabytes(c.peak_memory_mb)} in use" if c.peak_memory_mb else ""
+    about = f"One batch of {c.batch_size} images on {c.device}, medians over {c.n_repeats} repeats{memory}. "
     head = ["denoiser", "per step (SE)", "relative", "start of a segment (SE)", "memory alone", "weights"]
     rows = [_member(record, c, name) for name in c.step_s]
     rows.append(["outside the steps", milliseconds(c.fixed_s, c.fixed_se), *[DASH] * 4])
@@ -95,8 +93,8 @@ def _member(record: Record, c: Calibration, name: str) -> list[str]:
         milliseconds(c.step_s[name], c.step_se[name]),
         times_faster(c.step_s[name] / min(c.step_s.values())),
         milliseconds(c.switch_s[name], c.switch_se[name]),
-        megabytes(c.member_memory_mb[name]),
-        megabytes(c.weights_mb[name]),
+        megabytes(c.member_memory_mb[name]) if c.member_memory_mb[name] else DASH,
+        megabytes(c.weights_mb[name]) if c.weights_mb[name] else DASH,
     ]
 
 

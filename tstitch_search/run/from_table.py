@@ -12,10 +12,19 @@ from tstitch_search.run.key import StudyFacts, resolve_facts
 def study_from_table(path: Path, table: LookupTable, study: Path | None, settings: Sequence[str]) -> Study:
     """The table's own study with `settings` (`key=value`), or the one in the file `study`.
 
-    Raises ConfigError when the table does not hold it, or when its paths lead nowhere from here.
+    Raises ConfigError when the table does not hold it, when its paths lead nowhere from here, or when it is a study of
+    recorded numbers.
     """
-    if study:
-        return load_study(study, settings)
+    found = load_study(study, settings) if study else _own_study(path, table, settings)
+    if found.config.measure.recorded is not None:
+        raise ConfigError(
+            f"{path} holds recorded numbers, which cannot be measured again",
+            hint="make a study of the models themselves, and run it",
+        )
+    return found
+
+
+def _own_study(path: Path, table: LookupTable, settings: Sequence[str]) -> Study:
     document = table.provenance.get("study")
     if not isinstance(document, dict):
         raise ConfigError(f"{path} does not say which study made it", hint="name the study file with --study")

@@ -6,6 +6,15 @@ from tstitch_search.pareto import knee
 
 def headline(table: LookupTable) -> str:
     """Which allocation to deploy, how much faster it is, what is known about its loss, and where the front bends."""
+    recorded, said = table.provenance.get("recorded"), _on_front(table)
+    if not recorded:
+        return said
+    simulated = recorded["images"].startswith("simulated") and any(e.quality_se > 0 for e in table.entries)
+    noise = " and simulated noise" if simulated else ""
+    return f"From recorded numbers{noise}, not measured now: {said}"
+
+
+def _on_front(table: LookupTable) -> str:
     largest = table.provenance["largest"]
     faster = [e for e in table.entries if list(e.allocation.steps) != [largest]]
     if not faster:

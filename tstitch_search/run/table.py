@@ -1,7 +1,7 @@
 """From what was measured to the lookup table, with everything needed to trust it later."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import sqrt
 from pathlib import Path
 from statistics import stdev
@@ -174,9 +174,10 @@ def provenance_of(
         "dtype": config.workers.dtype,
         "resolution": facts.resolution,
         "device": latency.calibration.device,
-        "extractor": "the record's own" if facts.record else config.quality.extractor,
-        "reference": "the record's own" if facts.record else config.quality.reference,
+        "extractor": "the record's own extractor" if facts.record else config.quality.extractor,
+        "reference": "the record's own reference" if facts.record else config.quality.reference,
         "recorded": _record(facts.record) if facts.record else None,
+        "rivals": [asdict(rival) for rival in study.rivals],
         "n_images_search": config.quality.n_images,
         "n_images_confirm": config.confirm.n_images,
         "seed": config.proxy_set.seed,
