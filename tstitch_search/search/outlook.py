@@ -125,17 +125,23 @@ def outlook(candidates: Candidates, history: History, scale: QualityScale) -> Ou
     if waiting or not history.told:
         return None
     told, embed = history.told, candidates.embedding.of
-    y, y_se = np.array([scale.y(t.quality, t.quality_se) for t in told]).T
-    x, under_way = embed([t.allocation for t in told]), embed(history.under_way)
-    process = fit(Observations(x, y, y_se**2, candidates.embedding.groups))
-    process = process.believing(under_way, float(np.mean(y_se**2)))
+    seen = observations(candidates, told, scale)
+    x, under_way = seen.x, embed(history.under_way)
+    process = fit(seen).believing(under_way, float(seen.noise_variance.mean()))
     mean, sd = process.posterior(candidates.x)
     seconds = [*(t.latency_s for t in told), *(candidates.seconds_of[a] for a in history.under_way)]
     front = np.column_stack([seconds, process.posterior(np.vstack([x, under_way]))[0]])
-    corner = reference_point(candidates, told, y)
+    corner = reference_point(candidates, told, seen.y)
     ehvi = expected_hypervolume_improvement(candidates.latency_s, mean, sd, front, corner)
     points = [(float(s), float(q)) for s, q in front]
     return Outlook(mean, sd, np.where(candidates.unasked(history), ehvi, 0.0), hypervolume(points, corner))
+
+
+def observations(candidates: Candidates, told: Sequence[Told], scale: QualityScale) -> Observations:
+    """The answers as a Gaussian process takes them."""
+    y, y_se = np.array([scale.y(t.quality, t.quality_se) for t in told]).T
+    x = candidates.embedding.of([t.allocation for t in told])
+    return Observations(x, y, y_se**2, candidates.embedding.groups)
 
 
 def reference_point(candidates: Candidates, told: Sequence[Told], y: np.ndarray) -> Point:

@@ -1,0 +1,146 @@
+"""What to spend the next chunk of images on: one more for an allocation under way, a first one for another, or nothing.
+
+A prototype of a search that spends its images unevenly; a pure function of what is known. One chunk more for allocation
+a moves its predicted quality from m to m', and before it is made m' is normal around m with variance
+
+    tau^2 = s^4 / (s^2 + v),    s^2: uncertainty now, v: noise of one chunk    (one-step look-ahead, knowledge gradient)
+
+What the chunk is worth is the expected growth of the front of what was measured, as m' replaces m. A new allocation is
+not on the front yet, so all it brings counts. For one that was measured, only changes of mind count: that is next to
+nothing for what is clearly on the front or clearly off it, so images go where the front is in doubt. Effects on the
+neighbours are left out, so the worth is understated.
+
+Qualities must be comparable whatever their number of images (docs/decisions/0007-control-variates.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.pareto import Point, hypervolume
+from tstitch_search.search.gaussian_process import GaussianProcess, fit
+from tstitch_search.search.improvement import expected_hypervolume_improvement
+from tstitch_search.search.outlook import (
+    Candidates,
+    History,
+    QualityScale,
+    Told,
+    observations,
+    reference_point,
+    spread_out,
+)
+
+
+@dataclass(frozen=True)
+class Measured(Told):
+    """An allocation's estimate from all its chunks so far, `n_chunks` >= 1 of equal size."""
+
+    n_chunks: int
+
+
+@dataclass(frozen=True)
+class RaceState:
+    """All that is known: estimates, the allocations of which a chunk is under way, and the ones that failed."""
+
+    measured: tuple[Measured, ...] = ()
+    under_way: tuple[Allocation, ...] = ()
+    failed: tuple[Allocation, ...] = ()
+
+
+@dataclass(frozen=True)
+class RaceRule:
+    """No allocation gets more than `max_chunks`; the race ends when a chunk adds less than `tolerance` to the front."""
+
+    max_chunks: int
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class MoreImages:
+    """One more chunk for an allocation that has some."""
+
+    allocation: Allocation
+
+
+@dataclass(frozen=True)
+class NewAllocation:
+    """The first chunk of an allocation."""
+
+    allocation: Allocation
+
+
+@dataclass(frozen=True)
+class Stop:
+    """No chunk is worth it: the best is expected to raise the hypervolume by this share."""
+
+    expected_gain: float
+
+
+Action = MoreImages | NewAllocation | Stop
+
+
+def next_action(candidates: Candidates, state: RaceState, scale: QualityScale, rule: RaceRule) -> Action:
+    """The chunk with the highest expected gain per second, or Stop; baselines get their first chunk first.
+
+    While those are under way, new allocations are spread out. Chunks under way are believed to turn out as expected.
+    """
+    history = History(state.measured, state.under_way, state.failed)
+    if baseline := next((a for a in candidates.baselines if a not in history.asked), None):
+        return NewAllocation(baseline)
+    if any(a in state.under_way and a not in _names(state.measured) for a in candidates.baselines):
+        unasked = candidates.unasked(history).any()
+        return NewAllocation(candidates.allocations[spread_out(candidates, history)]) if unasked else Stop(0.0)
+    return _best_chunk(candidates, state, history, scale, rule)
+
+
+def _best_chunk(
+    candidates: Candidates, state: RaceState, history: History, scale: QualityScale, rule: RaceRule
+) -> Action:
+    """The choice once every baseline has an estimate."""
+    seen = observations(candidates, state.measured, scale)
+    chunk_variance = seen.noise_variance * [m.n_chunks for m in state.measured]
+    process = fit(seen).believing(candidates.embedding.of(state.under_way), float(chunk_variance.mean()))
+    corner = reference_point(candidates, state.measured, seen.y)
+    front = np.column_stack([[m.latency_s for m in state.measured], process.posterior(seen.x)[0]])
+
+    share = process.hyper.noise_share
+    mean, tau = _after_one_chunk(process, candidates.x, share * float(chunk_variance.mean()))
+    gains_new = expected_hypervolume_improvement(candidates.latency_s, mean, tau, front, corner)
+    gains_new = np.where(candidates.unasked(history), gains_new, 0.0)
+    _, tau = _after_one_chunk(process, seen.x, share * chunk_variance)
+    open_ = [m.n_chunks < rule.max_chunks and m.allocation not in state.under_way for m in state.measured]
+    gains_more = np.where(open_, [_worth_of_more(i, tau[i], front, corner) for i in range(len(front))], 0.0)
+
+    area = hypervolume(_points(front), corner)
+    if max(gains_new.max(), gains_more.max()) <= rule.tolerance * area:
+        return Stop(float(max(gains_new.max(), gains_more.max())) / area)
+    per_second_new, per_second_more = gains_new / candidates.latency_s, gains_more / front[:, 0]
+    if per_second_new.max() > per_second_more.max():
+        return NewAllocation(candidates.allocations[int(per_second_new.argmax())])
+    return MoreImages(state.measured[int(per_second_more.argmax())].allocation)
+
+
+def _after_one_chunk(
+    process: GaussianProcess, x: np.ndarray, chunk_variance: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean now, and the standard deviation of what the mean will be after one more chunk, at the rows of `x`."""
+    mean, sd = process.posterior(x)
+    return mean, sd**2 / np.sqrt(sd**2 + chunk_variance)
+
+
+def _worth_of_more(i: int, tau: float, front: np.ndarray, corner: Point) -> float:
+    """Expected growth of the hypervolume when the quality of point i moves by a normal step of size `tau`; >= 0."""
+    others = np.delete(front, i, axis=0)
+    with_any = expected_hypervolume_improvement(front[[i], 0], front[[i], 1], np.array([tau]), others, corner)[0]
+    as_it_is = hypervolume(_points(front), corner) - hypervolume(_points(others), corner)
+    return max(float(with_any) - as_it_is, 0.0)
+
+
+def _points(front: np.ndarray) -> list[Point]:
+    return [(float(x), float(y)) for x, y in front]
+
+
+def _names(measured: Sequence[Measured]) -> set[Allocation]:
+    return {m.allocation for m in measured}
