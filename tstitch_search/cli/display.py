@@ -22,6 +22,8 @@ STAGES = {
     "calibrate": "timing each denoiser",
     "search": "searching",
     "confirm": "confirming the front on held-out images",
+    "publish": "computing the metrics of the front",
+    "verify": "making the images of some entries again",
     "time": "timing the front end to end",
 }
 

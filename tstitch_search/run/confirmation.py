@@ -43,6 +43,7 @@ def confirm(bench: Workbench, study: Study, judge: Judge, selected: Sequence[All
     bench.make([(allocation, chunks) for allocation in selected])
     quality = judge.estimates(bench, selected, chunks)
     entries = list(quality)
+    bench.progress.stage("publish")
     return Confirmed(
         quality,
         further={metric.name: judge.estimates(bench, entries, chunks, metric) for metric in judge.further},
