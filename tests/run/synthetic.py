@@ -68,7 +68,8 @@ def shift(allocation: Allocation) -> float:
 class SyntheticMeasurer:
     """Image i of a set has the same noise under every allocation. Allocations in `broken` cannot be measured.
 
-    `step_s` is what its device takes, `decay` what it does to every image's features.
+    `step_s` is what its device takes, `decay` what it does to every image's features, `own_noise` how much noise (as a
+    share of the common one) each allocation has for itself.
     """
 
     reference: Reference
@@ -77,6 +78,7 @@ class SyntheticMeasurer:
     device: str = "synthetic"
     step_s: Mapping[str, float] = field(default_factory=lambda: dict(STEP_S))
     decay: float = 0.0
+    own_noise: float = 0.0
     made: list[MakeChunk] = field(default_factory=list)
     extracted: list[int] = field(default_factory=list)
 
@@ -120,5 +122,8 @@ class SyntheticMeasurer:
         d = len(self.reference.mu)
         seeds = [(i, job.chunk.set_name == "confirm") for i in range(job.chunk.first, job.chunk.last)]
         noise = np.array([np.random.default_rng(seed).normal(size=d) for seed in seeds])
+        if self.own_noise:
+            name = [ord(letter) for letter in str(job.allocation)]
+            noise += self.own_noise * np.array([np.random.default_rng([*seed, *name]).normal(size=d) for seed in seeds])
         values = self.reference.mu + noise * np.sqrt(np.diag(self.reference.sigma)) + shift(job.allocation) + self.decay
         return ChunkFeatures({"features": values.astype(np.float32)}, seconds=latency_s(job.allocation))

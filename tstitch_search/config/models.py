@@ -246,10 +246,29 @@ class SearchConfig(Model):
     )
     tolerance: Fraction | None = Field(
         None,
-        description="No new allocation once the best is expected to raise the front's hypervolume by less than this "
-        "share, for example 0.1%; default: go on.",
+        description="Stop once the best next question is expected to raise the front's hypervolume by less than this "
+        "share; default: 0.1% with known_latency, else go on.",
+    )
+    racing: bool = Field(
+        False,
+        description="Give images chunk by chunk where they are expected to gain most per second, at most "
+        "quality.n_images to an allocation; needs known_latency and quality.control_images.",
     )
     look_ahead: Whole = Field(4, description="How many allocations may be under way at once.", ge=1)
+
+    @field_validator("racing")
+    @classmethod
+    def _racing_knows_times(cls, racing: bool, info: ValidationInfo) -> bool:
+        if racing and info.data.get("sampler") != "known_latency":
+            raise ValueError(f"got true with the sampler {info.data.get('sampler')}, expected known_latency")
+        return racing
+
+    @property
+    def stop_below(self) -> float | None:
+        """The expected gain, as a share of the hypervolume, below which the search stops; None: never."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return 0.001 if self.sampler == "known_latency" else None
 
 
 class ConfirmConfig(Model):
@@ -415,6 +434,14 @@ class StudyConfig(Model):
     latency: LatencyConfig = LatencyConfig()
     execution: ExecutionConfig = ExecutionConfig()
     workers: WorkersConfig = WorkersConfig()
+
+    @field_validator("search")
+    @classmethod
+    def _racing_compares(cls, search: SearchConfig, info: ValidationInfo) -> SearchConfig:
+        quality = info.data.get("quality")
+        if search.racing and quality is not None and not quality.control_images:
+            raise ValueError("racing compares allocations at different numbers of images: set quality.control_images")
+        return search
 
     @field_validator("quality")
     @classmethod

@@ -1,10 +1,11 @@
 """The straight line of the whole system, from a study to a lookup table and a report. Read `run_study` first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.lookup import LookupTable
 from tstitch_search.quality.feature_store import FeatureStore
@@ -19,8 +20,9 @@ from tstitch_search.run.key import resolve_facts
 from tstitch_search.run.prices import price, seconds_of
 from tstitch_search.run.progress import Progress
 from tstitch_search.run.proxy_quality import ProxyQuality
+from tstitch_search.run.race import race
 from tstitch_search.run.references import prepare_reference
-from tstitch_search.run.selection import select_for_confirmation
+from tstitch_search.run.selection import believe, select_for_confirmation
 from tstitch_search.run.stages import (
     calibrate,
     candidates_in_focus,
@@ -69,12 +71,15 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         rule = rule_of(study, judge.objective, candidates, latency)
         trials = AllocationStudy(folder.database, config.name, space, rule)
         proxy = ProxyQuality(study, space, judge)
-        search(bench, study, trials, latency, proxy)
-        searched = proxy.estimates(bench, trials.allocations)
+        if config.search.racing:
+            measured: Mapping[Allocation, int | None] = {**race(bench, study, trials, latency, proxy)}
+        else:
+            measured = dict.fromkeys(search(bench, study, trials, latency, proxy))
+        searched = proxy.estimates(bench, measured)
         if gained := proxy.summary():
             progress.note(gained)
 
-        selected = select_for_confirmation(searched, latency, space, config.confirm, config.focus)
+        selected = select_for_confirmation(believe(searched, trials), latency, space, config.confirm, config.focus)
         confirmed = confirm(bench, study, judge, selected)
         table = make_table(study, facts, latency, judge, searched, confirmed, folder.ledger, at_points)
         table = with_groups(table, judge.groups(bench, [e.allocation for e in table.entries], confirm_chunks(study)))

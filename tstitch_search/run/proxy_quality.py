@@ -1,6 +1,6 @@
 """The quality of an allocation while searching: from few images, where it pays with control variates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from statistics import median
@@ -40,44 +40,48 @@ class ProxyQuality:
     def __init__(self, study: Study, space: SearchSpace, judge: Judge):
         config = study.config.quality
         self._judge = judge
-        self._singles = [space.single(name) for name in space.denoisers]
+        self.singles = [space.single(name) for name in space.denoisers]
         self._n_control = config.control_images if config.control_images != config.n_images else None
-        self._chunks = chunks_of("search", config.n_images, study.config.proxy_set.chunk_size)
+        self.proxy_chunks = chunks_of("search", config.n_images, study.config.proxy_set.chunk_size)
         self._control_chunks = chunks_of("search", self._n_control or 0, study.config.proxy_set.chunk_size)
         self._controls: ControlVariates | None = None
-        self._effective: dict[Allocation, tuple[float, bool]] = {}
+        self._effective: dict[Allocation, tuple[float, bool, int]] = {}
 
     def chunks_of(self, allocation: Allocation) -> Sequence[Chunk]:
         """The proxy images that the allocation is judged by."""
-        return self._control_chunks if self._n_control and allocation in self._singles else self._chunks
+        return self._control_chunks if self._n_control and allocation in self.singles else self.proxy_chunks
 
-    def measure(self, reader: Reader, allocation: Allocation) -> ProxyEstimate:
+    def measure(self, reader: Reader, allocation: Allocation, n_chunks: int | None = None) -> ProxyEstimate:
         """The allocation's quality, once its chunks and those of the denoisers alone are there.
 
-        Raises MeasurementError when one was given up.
+        From its first `n_chunks` chunks only, if given: with control variates the level stays the same. Raises
+        MeasurementError when one was given up.
         """
         if self._n_control is None:
-            plain = self._judge.measured(reader, allocation, self._chunks)
+            plain = self._judge.measured(reader, allocation, self.proxy_chunks)
             return ProxyEstimate(plain.value, plain.se, plain.n_images, plain.n_images)
-        features = reader.read(allocation, self.chunks_of(allocation))
-        if allocation in self._singles:
+        features = reader.read(allocation, self.chunks_of(allocation)[:n_chunks])
+        if allocation in self.singles:
             alone = self._judge.measured(reader, allocation, self._control_chunks)
             return ProxyEstimate(alone.value, alone.se, self._n_control, self._n_control)
         found = self._controls_from(reader).estimate(features)
-        self._effective[allocation] = (found.effective_n, found.active)
+        self._effective[allocation] = (found.effective_n, found.active, len(features))
         value = exp(found.log_fid)
         return ProxyEstimate(value, value * found.log_fid_se, self._n_control, len(features), found.effective_n)
 
-    def estimates(self, reader: Reader, allocations: Sequence[Allocation]) -> Estimates:
-        """Value, error and difference to the anchor of every allocation whose chunks are all there."""
+    def estimates(self, reader: Reader, measured: Mapping[Allocation, int | None]) -> Estimates:
+        """Value, error and difference to the anchor of every allocation whose chunks are all there.
+
+        `measured`: the allocations with their numbers of chunks, None for all.
+        """
         if self._n_control is None:
-            return self._judge.estimates(reader, allocations, self._chunks)
+            return self._judge.estimates(reader, list(measured), self.proxy_chunks)
         require_anchor(reader, self._judge.anchor, self._control_chunks, self._judge.objective.array)
         anchor = self._judge.measured(reader, self._judge.anchor, self._control_chunks)
         estimates: Estimates = {}
-        for allocation in allocations:
+        for allocation, n_chunks in measured.items():
             try:
-                found = self.measure(reader, allocation)
+                found = self.measure(reader, allocation, n_chunks)
             except MeasurementError as error:
                 reader.progress.note(error.message)
                 continue
@@ -91,19 +95,18 @@ class ProxyQuality:
         """What the control variates gained, in a sentence; None without them."""
         if not self._effective:
             return None
-        n_active = sum(active for _, active in self._effective.values())
-        effective = median(n for n, _ in self._effective.values())
-        n_made = sum(chunk.n_images for chunk in self._chunks)
+        n_active = sum(active for _, active, _ in self._effective.values())
+        effective, n_made = (median(v[i] for v in self._effective.values()) for i in (0, 2))
         return (
-            f"control variates: in use for {n_active} of {len(self._effective)} allocations; {n_made} images each are "
-            f"worth {effective:.0f} (median)"
+            f"control variates: in use for {n_active} of {len(self._effective)} allocations; {n_made:.0f} images are "
+            f"worth {effective:.0f} (medians)"
         )
 
     def _controls_from(self, reader: Reader) -> ControlVariates:
         """The denoisers alone as control variates; those that could not be measured are left out."""
         if self._controls is None:
             baselines = {}
-            for single in self._singles:
+            for single in self.singles:
                 try:
                     baselines[str(single)] = reader.read(single, self._control_chunks)
                 except MeasurementError:

@@ -1,18 +1,43 @@
 """Which entries are worth confirming: the front as the search sees it, thinned evenly over time."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from math import inf, log
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import ConfirmConfig, FocusConfig
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.pareto import pareto_front
-from tstitch_search.quality.estimate import QualityEstimate
+from tstitch_search.run.judge import Estimates
+from tstitch_search.search import AllocationStudy
+from tstitch_search.search.gaussian_process import fit
+from tstitch_search.search.outlook import Told, observations
 from tstitch_search.search_space import SearchSpace
 
 
+def believe(estimates: Estimates, trials: AllocationStudy) -> Estimates:
+    """The estimates as the model of the whole landscape sees them: each informed by its neighbours.
+
+    What the search saw of one allocation is partly luck; the mean of the Gaussian process is less so. Few estimates,
+    and those of a sampler without that model, are returned as they are.
+    """
+    if not trials.has_model:
+        return estimates
+    candidates, scale = trials.candidates, trials.scale
+    told = [Told(a, 0.0, e.value, e.se) for a, e in estimates.items()]
+    if len(told) <= len(candidates.baselines) or (scale.relative and any(t.quality <= 0 for t in told)):
+        return estimates
+    seen = observations(candidates, told, scale)
+    mean, sd = fit(seen).posterior(seen.x)
+    values = {t.allocation: scale.value(float(m), float(s)) for t, m, s in zip(told, mean, sd, strict=True)}
+    anchor = {a: e.value - e.difference for a, e in estimates.items()}
+    return {
+        a: replace(e, value=values[a][0], se=values[a][1], difference=values[a][0] - anchor[a])
+        for a, e in estimates.items()
+    }
+
+
 def select_for_confirmation(
-    estimates: Mapping[Allocation, QualityEstimate],
+    estimates: Estimates,
     latency: LatencyModel,
     space: SearchSpace,
     confirm: ConfirmConfig,

@@ -63,8 +63,10 @@ def candidates_in_focus(
     return tuple(dict.fromkeys([*space.baselines(), *inside]))
 
 
-def search(bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, proxy: ProxyQuality) -> None:
-    """Ask, measure, tell until there is a reason to stop, which the ledger then holds.
+def search(
+    bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, proxy: ProxyQuality
+) -> list[Allocation]:
+    """The allocations that were measured: ask, measure, tell until there is a reason to stop.
 
     Up to `look_ahead` trials are under way; they are told strictly in the order they were asked, so that what the
     sampler sees does not depend on which worker was faster.
@@ -82,8 +84,9 @@ def search(bench: Workbench, study: Study, trials: AllocationStudy, latency: Lat
                 live.append(trial)
                 bench.request(trial.allocation, proxy.chunks_of(trial.allocation))
         if not live:
-            _note_stop(bench, str(reason), trials.n_allocations)
-            return bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
+            note_stop(bench, str(reason), trials.n_allocations)
+            bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
+            return trials.allocations
         while not bench.is_ready(live[0].allocation, proxy.chunks_of(live[0].allocation)):
             bench.collect()
         _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
@@ -109,14 +112,15 @@ def stop_reason(bench: Workbench, study: Study, trials: AllocationStudy) -> str 
         return "space exhausted: every candidate was asked for"
     if config.n_trials is not None and trials.n_allocations >= config.n_trials:
         return f"trial limit: search.n_trials = {config.n_trials} allocations were asked for"
-    if config.tolerance is not None and (gain := trials.expected_gain()) < config.tolerance:
-        return f"expected remaining gain {100 * gain:.2g} % is below the tolerance, {100 * config.tolerance:g} %"
+    if config.stop_below is not None and (gain := trials.expected_gain()) < config.stop_below:
+        return f"expected remaining gain {100 * gain:.2g} % is below the tolerance, {100 * config.stop_below:g} %"
     if config.device_seconds is not None and bench.device_seconds >= config.device_seconds:
         return f"budget used up: search.device_seconds = {config.device_seconds:g}"
     return None
 
 
-def _note_stop(bench: Workbench, reason: str, n_allocations: int) -> None:
+def note_stop(bench: Workbench, reason: str, n_allocations: int) -> None:
+    """Say and record why the search ended."""
     bench.progress.note(f"search stopped: {reason}")
     before = bench.ledger.last("stopped")
     if before is None or (before["reason"], before["n_allocations"]) != (reason, n_allocations):

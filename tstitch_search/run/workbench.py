@@ -42,6 +42,7 @@ class Workbench:
         self._in_flight: set[ChunkKey] = set()
         self._arrays = arrays
         self._done = {_key_of(e): (e["file"], e["sha256"]) for e in ledger.of("chunk") if self._is_kept(e)}
+        self._seconds = {_key_of(e): float(e["seconds"]) for e in ledger.of("chunk")}
         self._errors: dict[ChunkKey, list[str]] = {}
         self._given_up: dict[tuple[str, str], str] = {}
         for e in ledger.of("failed"):
@@ -65,6 +66,10 @@ class Workbench:
     def device_seconds(self) -> float:
         """What making images has consumed so far, summed over workers and runs."""
         return sum(float(e["seconds"]) for e in self.ledger.of("chunk"))
+
+    def seconds_of(self, allocation: Allocation, chunk: Chunk) -> float:
+        """Device seconds that making the chunk took; 0 when it was given up."""
+        return self._seconds.get(_key(allocation, chunk), 0.0)
 
     def request(self, allocation: Allocation, chunks: Sequence[Chunk]) -> None:
         """Have the missing ones of `chunks` made; returns at once."""
@@ -158,7 +163,7 @@ class Workbench:
             return
         kept = {"file": file, "sha256": sha256, "arrays": sorted(finished.answer.arrays)}
         self.ledger.append("chunk", **where, **kept, seconds=round(finished.answer.seconds, 4))
-        self._done[key] = (file, sha256)
+        self._done[key], self._seconds[key] = (file, sha256), finished.answer.seconds
         self.n_new += 1
         self.progress.made(job.allocation, job.chunk)
 

@@ -1,6 +1,6 @@
 """What to spend the next chunk of images on: one more for an allocation under way, a first one for another, or nothing.
 
-A prototype of a search that spends its images unevenly; a pure function of what is known. One chunk more for allocation
+A pure function of what is known. One chunk more for allocation
 a moves its predicted quality from m to m', and before it is made m' is normal around m with variance
 
     tau^2 = s^4 / (s^2 + v),    s^2: uncertainty now, v: noise of one chunk    (one-step look-ahead, knowledge gradient)
@@ -51,10 +51,18 @@ class RaceState:
 
 @dataclass(frozen=True)
 class RaceRule:
-    """No allocation gets more than `max_chunks`; the race ends when a chunk adds less than `tolerance` to the front."""
+    """No allocation gets more than `max_chunks`; the race ends when a chunk adds less than `tolerance` to the front.
+
+    At most `max_allocations` are measured at all, None for no limit.
+    """
 
     max_chunks: int
     tolerance: float
+    max_allocations: int | None = None
+
+    def allows_another(self, n_asked: int) -> bool:
+        """Whether one more allocation may be measured."""
+        return self.max_allocations is None or n_asked < self.max_allocations
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def next_action(candidates: Candidates, state: RaceState, scale: QualityScale, r
     if baseline := next((a for a in candidates.baselines if a not in history.asked), None):
         return NewAllocation(baseline)
     if any(a in state.under_way and a not in _names(state.measured) for a in candidates.baselines):
-        unasked = candidates.unasked(history).any()
+        unasked = candidates.unasked(history).any() and rule.allows_another(len(history.asked))
         return NewAllocation(candidates.allocations[spread_out(candidates, history)]) if unasked else Stop(0.0)
     return _best_chunk(candidates, state, history, scale, rule)
 
@@ -108,7 +116,8 @@ def _best_chunk(
     share = process.hyper.noise_share
     mean, tau = _after_one_chunk(process, candidates.x, share * float(chunk_variance.mean()))
     gains_new = expected_hypervolume_improvement(candidates.latency_s, mean, tau, front, corner)
-    gains_new = np.where(candidates.unasked(history), gains_new, 0.0)
+    may_be_new = candidates.unasked(history) & rule.allows_another(len(history.asked))
+    gains_new = np.where(may_be_new, gains_new, 0.0)
     _, tau = _after_one_chunk(process, seen.x, share * chunk_variance)
     open_ = [m.n_chunks < rule.max_chunks and m.allocation not in state.under_way for m in state.measured]
     gains_more = np.where(open_, [_worth_of_more(i, tau[i], front, corner) for i in range(len(front))], 0.0)

@@ -27,7 +27,7 @@ from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.search.encoding import CutPoints, Encoding, StickBreaking
 from tstitch_search.search.given import GivenSampler
 from tstitch_search.search.known_latency import AllocationSampler, history_of
-from tstitch_search.search.outlook import Candidates, outlook
+from tstitch_search.search.outlook import Candidates, QualityScale, outlook
 from tstitch_search.search.rule import Rule
 from tstitch_search.search_space import SearchSpace
 
@@ -101,6 +101,37 @@ class AllocationStudy:
             trial = self._propose(unseen)
             if self._accept(trial, asked):
                 return trial
+
+    def open(self, allocation: Allocation) -> Trial | None:
+        """The trial of this very allocation, asked now if it was not before; None when it was answered already."""
+        earlier = self._asked().get(allocation)
+        if earlier is not None:
+            return None if earlier.state.is_finished() else Trial(earlier.number, allocation)
+        self._study.sampler = GivenSampler(self._encoding.encode(allocation), RandomSampler(seed=0))
+        trial = Trial(self._study.ask(self._encoding.distributions).number, allocation)
+        self._accept(trial, {})
+        return trial
+
+    def prune(self, trial: Trial, quality: float, quality_se: float, n_images: int) -> None:
+        """Answer a trial that was not worth its full number of images: PRUNED, with what is known of it."""
+        objective = self._rule.objective
+        self._describe(trial, **{objective: quality, f"{objective}_se": quality_se, "n_images": n_images})
+        self._study.tell(trial.number, state=TrialState.PRUNED)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the sampler models quality over all candidates."""
+        return self._rule.sampler == "known_latency"
+
+    @property
+    def candidates(self) -> Candidates:
+        """What is known of every candidate before anything is measured."""
+        return self._known
+
+    @property
+    def scale(self) -> QualityScale:
+        """How the objective becomes what is modelled."""
+        return self._rule.scale
 
     def expected_gain(self) -> float:
         """By how much the best next allocation is expected to raise the hypervolume, as a share of it.
