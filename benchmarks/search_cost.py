@@ -273,7 +273,7 @@ def page(document: dict) -> str:
         "# What a search costs, and how good its table is",
         "",
         f"The zoo's {document['n_allocations']} allocations with real features, truth = FID of all",
-        f"{document['n_images']:,} images, {document['n_seeds']} seeds. Regret: mean excess of log FID over time budgets.",
+        f"{document['n_images']:,} images, {document['n_seeds']} seeds. Regret: mean excess of log FID over budgets.",
         "Cost: share of measuring everything on all images, control images and baselines included. Command:",
         "`uv run python benchmarks/search_cost.py --landscape FOLDER --times CSV`.",
         "",

@@ -40,10 +40,6 @@ def _on_loss(table: LookupTable, faster: list[LookupEntry]) -> str:
     )
 
 
-def _loss_within_one_se(table: LookupTable, entry: LookupEntry) -> float:
-    return table.objective.loss(entry.quality_difference or 0.0) + (entry.quality_difference_se or 0.0)
-
-
 def _on_bend(table: LookupTable) -> str:
     """The entry with the best trade, if the front has a bend."""
     bend = knee([(e.latency_s, table.objective.loss(e.quality)) for e in table.entries])
