@@ -87,7 +87,7 @@ def test_optuna_opens_the_study_with_readable_parameters_and_metric_names(finish
     import optuna
 
     folder, _ = finished
-    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{folder / 'study.db'}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
     assert study.metric_names == ["latency_s", "fid"]
     assert set(study.trials[0].params) == {"cut_1", "cut_2"}
     assert all(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials)
@@ -122,7 +122,7 @@ def test_killed_run_goes_on_with_what_it_had(tiny_family, tmp_path):
     chunks = [(e["set"], e["allocation"], e["first"]) for e in events(folder, "chunk")]
     assert len(chunks) == len(set(chunks))
     assert set(survived) <= {(e["allocation"], e["first"], e["sha256"]) for e in events(folder, "chunk")}
-    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{folder / 'study.db'}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
     assert not [t for t in study.trials if t.state == optuna.trial.TrialState.RUNNING]
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import optuna
 import pytest
 from run.synthetic import SyntheticMeasurer, latency_s, shift
 
@@ -65,6 +66,14 @@ def test_more_images_extend_the_study_by_the_missing_chunks_only(run, measurer):
     assert len(measurer.made) == len(set(measurer.made))
 
 
+def test_values_at_another_number_of_images_are_another_optuna_study(run, measurer):
+    """FIDs at different n are never compared: neither by a sampler nor on a dashboard."""
+    outcome = run(measurer)
+    run(measurer, "quality.n_images=30")
+    names = optuna.get_all_study_names(f"sqlite:///{outcome.folder / 'study.db'}")
+    assert sorted(names) == ["tiny at n = 20", "tiny at n = 30"]
+
+
 def test_search_and_confirmation_images_are_disjoint_sets(run, measurer):
     run(measurer)
     by_set = {name: [j for j in measurer.made if j.chunk.set_name == name] for name in ("search", "confirm")}
@@ -115,7 +124,7 @@ def test_empty_focus_window_is_refused_with_the_times_there_are(run, measurer):
 
 @pytest.mark.parametrize("sampler", ["known_latency", "enumerate", "random", "tpe", "nsga2"])
 def test_every_sampler_finds_the_whole_small_space(run, measurer, sampler):
-    table = run(measurer, f"search.sampler={sampler}").table
+    table = run(measurer, f"search.sampler={sampler}", "search.tolerance=0%").table
     assert len(table.entries) + len(table.candidates) == 15
 
 

@@ -69,8 +69,8 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
         rule = rule_of(study, judge.objective, candidates, latency)
-        trials = AllocationStudy(folder.database, config.name, space, rule)
         proxy = ProxyQuality(study, space, judge)
+        trials = AllocationStudy(folder.database, f"{config.name} at n = {proxy.n_level}", space, rule)
         if config.search.racing:
             measured: Mapping[Allocation, int | None] = {**race(bench, study, trials, latency, proxy)}
         else:

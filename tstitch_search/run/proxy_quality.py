@@ -41,11 +41,17 @@ class ProxyQuality:
         config = study.config.quality
         self._judge = judge
         self.singles = [space.single(name) for name in space.denoisers]
+        self._n_images = config.n_images
         self._n_control = config.control_images if config.control_images != config.n_images else None
         self.proxy_chunks = chunks_of("search", config.n_images, study.config.proxy_set.chunk_size)
         self._control_chunks = chunks_of("search", self._n_control or 0, study.config.proxy_set.chunk_size)
         self._controls: ControlVariates | None = None
         self._effective: dict[Allocation, tuple[float, bool, int]] = {}
+
+    @property
+    def n_level(self) -> int:
+        """The number of images that all values are at; those of another level are another Optuna study."""
+        return self._n_control or self._n_images
 
     def chunks_of(self, allocation: Allocation) -> Sequence[Chunk]:
         """The proxy images that the allocation is judged by."""
