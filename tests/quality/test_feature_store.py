@@ -83,7 +83,7 @@ def test_file_says_without_pickle_what_it_holds(store):
             "set": "search",
             "first": 100,
             "last": 150,
-            "dtype": "float32",
+            "stored_dtype": "float32",
         }
 
 

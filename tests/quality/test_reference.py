@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.quality.reference import load_reference, summarise
+from tstitch_search.quality.frechet import FrechetDistance
+from tstitch_search.quality.reference import Reference, load_reference, summarise
 
 D = 4
 
@@ -86,3 +87,16 @@ def test_of_very_many_images_ten_thousand_evenly_spread_keep_their_features() ->
     assert found.n_images == 25_000
     assert found.features is not None
     assert np.array_equal(found.features, rows[np.arange(10_000) * 5 // 2])
+
+
+@pytest.mark.parametrize(
+    ("sigma", "complaint"),
+    [
+        (np.triu(np.ones((3, 3))), "sigma must be symmetric"),
+        (-np.eye(3), "negative variance"),
+        (np.array([[1.0, 2, 0], [2, 1, 0], [0, 0, 1]]), "eigenvalue of -1: it is no covariance"),
+    ],
+)
+def test_a_sigma_that_is_no_covariance_is_refused(sigma, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        FrechetDistance(Reference(np.zeros(3), sigma, None, None, ""))

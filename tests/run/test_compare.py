@@ -95,3 +95,9 @@ def test_the_commands_print_tables_and_json(run, measurer):
     rows = json.loads(runner.invoke(app, ["requality", folder, "--metric", "fid", "--json"]).output)["rows"]
     assert {row["set"] for row in rows} == {"search", "confirm"}
     assert "S*4" in runner.invoke(app, ["requality", folder, "--metric", "fid"]).output
+
+
+def test_a_reference_of_another_length_is_refused_with_both(run, measurer, tmp_path):
+    np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
+    with pytest.raises(ConfigError, match=r"stored features are 64 long, those of the reference .*other\.npz 3"):
+        requality(run(measurer).folder, "fid", str(tmp_path / "other.npz"))

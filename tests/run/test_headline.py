@@ -53,3 +53,16 @@ def test_what_was_not_shown_is_not_called_lossless(table):
 
 def test_a_front_of_the_largest_alone_says_to_deploy_it(table):
     assert headline(replace(table, entries=table.entries[-1:])).endswith("deploy XL.")
+
+
+def test_what_is_slower_than_the_largest_is_not_recommended(table):
+    slower = replace(table.entries[1], latency_s=8.5, quality=9.9)
+    said = headline(replace(table, entries=(*table.entries[-1:], slower)))
+    assert said.endswith("deploy XL.")
+
+
+def test_what_loses_the_guard_is_neither_recommended_nor_the_bend(table):
+    lost = tuple(replace(e, guard_lost=e.allocation.steps.keys() != {"XL"}) for e in table.entries)
+    assert headline(replace(table, entries=lost)).endswith("loses the guard metric; deploy XL.")
+    one = tuple(replace(e, guard_lost=str(e.allocation) == "S*8-XL*12") for e in table.entries)
+    assert "S*8-XL*12" not in headline(replace(table, entries=one))

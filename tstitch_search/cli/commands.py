@@ -171,7 +171,9 @@ def pick(
     max_fid_loss: Annotated[
         str | None, typer.Option(help="How much worse than the largest denoiser it may be: 2%.")
     ] = None,
-    max_memory: Annotated[float | None, typer.Option(help="Peak memory in MB not to exceed.", metavar="MB")] = None,
+    max_memory: Annotated[
+        float | None, typer.Option(help="Peak memory in MB not to exceed.", metavar="MB", min=0)
+    ] = None,
     at: Annotated[str | None, typer.Option(help="Another operating point of the table.", metavar="ID")] = None,
     as_json: AsJson = False,
 ) -> None:

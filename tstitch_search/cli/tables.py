@@ -22,6 +22,8 @@ from tstitch_search.run.verify import Verification
 
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
+# A share by which a time must differ before it is worth a sentence.
+NOTABLE_SLOWDOWN = 0.1
 
 
 def print_outcome(outcome: Outcome, as_json: bool) -> None:
@@ -84,8 +86,14 @@ def print_verification(found: Verification, as_json: bool) -> None:
     console.print(f"Measured now on {found.device}; the table was made on {recorded}.", markup=False)
     changed = ", ".join(f"{name} {versions}" for name, versions in found.changed.items())
     console.print(f"Packages: {changed or 'the versions of the table'}.", markup=False)
-    says = "holds" if found.passed else "does NOT hold"
-    console.print(f"The table {says}: no loss above {found.max_loss:.3g} was tolerated.", markup=False)
+    worst = max(v.loss for v in found.entries)
+    allowed = f"{100 * found.max_loss:g} %"
+    if found.passed:
+        console.print(f"The table holds: no entry lost more than {allowed}.", markup=False)
+    else:
+        console.print(f"The table does NOT hold: an entry lost {worst:.1%}, more than {allowed}.", markup=False)
+    if any(abs(v.slowdown) > NOTABLE_SLOWDOWN for v in found.entries):
+        console.print("Its times are others here; `tstitch-search recalibrate` measures them anew.", markup=False)
 
 
 def verification_table(found: Verification) -> Table:
@@ -145,7 +153,7 @@ def _lossless(table: LookupTable, entry: LookupEntry) -> str:
 def metrics_table(table: LookupTable) -> Table:
     """The further metrics of the front, with their errors."""
     names = further_metrics(table)
-    shown = Table(title="Further metrics of the same images", title_justify="left", box=box.SIMPLE_HEAD)
+    shown = Table(title="Further metrics", title_justify="left", box=box.SIMPLE_HEAD)
     shown.add_column("allocation", overflow="fold")
     for name in names.values():
         shown.add_column(named(name, table.entries[0].n_images), justify="right")

@@ -6,6 +6,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from math import inf
 
 from tstitch_search.errors import QualityGateError
+from tstitch_search.json_fields import check_number
 from tstitch_search.lookup.entry import Candidate
 from tstitch_search.lookup.objective import Objective
 
@@ -36,6 +37,11 @@ class Limits:
     budget_s: float | None = None
     worst: float | None = None
     max_memory_mb: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("budget_s", "worst", "max_memory_mb"):
+            if (value := getattr(self, name)) is not None:
+                check_number(name, value)
 
     def in_time(self, option: Option) -> bool:
         return self.budget_s is None or option.latency_s <= self.budget_s

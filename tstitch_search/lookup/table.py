@@ -104,6 +104,11 @@ class LookupTable:
             raise ConfigError("the table does not say how good the largest denoiser alone is", hint="give --limit")
         largest = min(known, key=lambda e: abs(e.quality_difference or 0.0))
         value = largest.quality - (largest.quality_difference or 0.0)
+        if value <= 0:
+            raise ConfigError(
+                f"the largest denoiser's {self.objective.label} is {value:g}, of which there is no share",
+                hint="give --limit",
+            )
         return value - share * abs(value) if self.objective.higher_is_better else value + share * abs(value)
 
     @classmethod

@@ -43,8 +43,11 @@ class QualityEstimate:
     def is_lossless(self, margin: float) -> bool:
         """Whether the loss is shown to be below `margin` (a share of the anchor's value).
 
-        Not detecting a difference is not a result: the whole one-sided interval must lie below the margin.
+        Not detecting a difference is not a result: the whole one-sided interval must lie below the margin. Of an
+        anchor whose value is not above zero (KID may be so) there are no shares, and nothing is lossless.
         """
+        if self.value - self.difference <= 0:
+            return False
         return self.loss_upper_95 < margin * abs(self.value - self.difference)
 
     @property

@@ -38,7 +38,7 @@ class FeatureStore:
             "set": chunk.set_name,
             "first": chunk.first,
             "last": chunk.last,
-            "dtype": self.dtype,
+            "stored_dtype": self.dtype,
         }
         # One entry: several would be written in random order, and the same features would hash differently.
         content = save(stored, metadata={"made_from": json.dumps(made_from)})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tstitch_search.errors import ConfigError
 from tstitch_search.quality.moments import moments_of
 from tstitch_search.quality.reference import Reference
 
@@ -35,6 +36,11 @@ class FrechetDistance:
         self._mu = reference.mu
         self._trace = float(np.trace(reference.sigma))
         values, vectors = np.linalg.eigh(reference.sigma)
+        if values[0] < -1e-3 * abs(values[-1]):
+            raise ConfigError(
+                f"the reference's sigma has an eigenvalue of {values[0]:.3g}: it is no covariance",
+                hint="make the statistics again",
+            )
         self._root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
     def __call__(self, features: np.ndarray) -> float:

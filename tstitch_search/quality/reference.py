@@ -20,6 +20,8 @@ from tstitch_search.zoo import PREFIX, embedded_path
 MAX_KEPT = 10_000
 # A variance below this share of the squared mean is float32 rounding, not images that differ.
 ROUNDING = 1e-10
+# A covariance computed in float32 is symmetric up to this share of its largest variance.
+ASYMMETRY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Reference:
             raise ConfigError(f"expected mu (d,) and sigma (d, d), got {self.mu.shape} and {self.sigma.shape}")
         if not (np.isfinite(self.mu).all() and np.isfinite(self.sigma).all()):
             raise ConfigError("mu and sigma must be finite")
+        scale = float(np.abs(np.diag(self.sigma)).max())
+        if np.abs(self.sigma - self.sigma.T).max() > ASYMMETRY * scale:
+            raise ConfigError("sigma must be symmetric, as a covariance is")
+        if (np.diag(self.sigma) < -ASYMMETRY * scale).any():
+            raise ConfigError("sigma has a negative variance on its diagonal: it is no covariance")
         if self.features is not None and (self.features.ndim != 2 or self.features.shape[1] != d):
             raise ConfigError(f"expected features (m, {d}), got {self.features.shape}")
         if self.features is not None and not np.isfinite(self.features).all():

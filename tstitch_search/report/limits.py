@@ -27,8 +27,8 @@ def _about_quality(record: Record) -> list[str]:
     return [
         f"Quality is {record.label} with the features of {extractor} against {reference}. "
         "It compares allocations of this study, not papers, and stands in for what people see: look at the samples.",
-        f"{record.label} depends on the number of images n. Values at different n are never compared with each other: "
-        "the front is all at one n, and so is each difference.",
+        f"The value of {record.label} depends on the number of images n. Values at different n are never compared with "
+        "each other: the front is all at one n, and so is each difference.",
     ]
 
 
@@ -42,9 +42,9 @@ def _about_confirmation(record: Record) -> list[str]:
         "dropped by bad luck were not.",
         f"± is one standard error; bars in the plot are 95 % intervals, each for itself. Differences to "
         f"{_largest(record)} are paired over the same images, so they are surer than the two values apart.",
-        f"Lossless means: the upper end of the one-sided 95 % interval of that paired difference lies below "
-        f"{_margin(record)} of the {record.label} of {_largest(record)}. “Not shown at n = {n}” does not mean worse: "
-        "more images may show it.",
+        f"Lossless means: how much worse an allocation is than {_largest(record)}, at the upper end of the one-sided "
+        f"95 % interval of that paired difference, lies below {_margin(record)} of the latter's {record.label}. “Not "
+        f"shown at n = {n}” does not mean worse: more images may show it.",
     ]
 
 

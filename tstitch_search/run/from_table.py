@@ -28,7 +28,11 @@ def _own_study(path: Path, table: LookupTable, settings: Sequence[str]) -> Study
     document = table.provenance.get("study")
     if not isinstance(document, dict):
         raise ConfigError(f"{path} does not say which study made it", hint="name the study file with --study")
-    return study_of(document, path, settings)
+    try:
+        return study_of(document, path, settings)
+    except ConfigError as error:
+        hint = "--study STUDY, where the table was moved away from its study"
+        raise ConfigError(error.message, hint=f"{error.hint}; or {hint}" if error.hint else hint) from error
 
 
 def facts_like(path: Path, table: LookupTable, study: Study, may_differ: Iterable[str]) -> StudyFacts:

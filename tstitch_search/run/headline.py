@@ -16,7 +16,10 @@ def headline(table: LookupTable) -> str:
 
 def _on_front(table: LookupTable) -> str:
     largest = table.provenance["largest"]
-    faster = [e for e in table.entries if list(e.allocation.steps) != [largest]]
+    others = [e for e in table.entries if list(e.allocation.steps) != [largest]]
+    faster = [e for e in others if speed_up(table, e) > 1 and not e.guard_lost]
+    if others and all(e.guard_lost for e in others):
+        return f"Every allocation on the front but {largest} alone loses the guard metric; deploy {largest}."
     if not faster:
         return f"No allocation on the front is faster than {largest} alone; deploy {largest}."
     return f"{_on_loss(table, faster)} {_on_bend(table)}".strip()
@@ -24,7 +27,7 @@ def _on_front(table: LookupTable) -> str:
 
 def _on_loss(table: LookupTable, faster: list[LookupEntry]) -> str:
     largest, margin, n = table.provenance["largest"], table.provenance["lossless_margin"], table.entries[0].n_images
-    label, lossless = table.objective.label, [e for e in faster if e.lossless and not e.guard_lost]
+    label, lossless = table.objective.label, [e for e in faster if e.lossless]
     if lossless:
         return (
             f"Deploy {lossless[0].allocation}: {speed_up(table, lossless[0]):.2f} times as fast as {largest} alone, "
@@ -43,7 +46,7 @@ def _on_loss(table: LookupTable, faster: list[LookupEntry]) -> str:
 def _on_bend(table: LookupTable) -> str:
     """The entry with the best trade, if the front has a bend."""
     bend = knee([(e.latency_s, table.objective.loss(e.quality)) for e in table.entries])
-    if bend is None:
+    if bend is None or table.entries[bend].guard_lost:
         return ""
     return f"The front bends at {table.entries[bend].allocation}, {_trade(table, table.entries[bend])}."
 

@@ -31,6 +31,12 @@ def requality(path: Path, metric: str, reference: str | None = None) -> Requalit
     """
     run, wanted = StoredRun.open(path), metric_named(metric)
     real = load_reference(reference, Path.cwd()) if reference else run.reference()
+    kept = run.reference()
+    if reference and kept and real and len(real.mu) != len(kept.mu):
+        raise ConfigError(
+            f"the stored features are {len(kept.mu)} long, those of the reference {reference} {len(real.mu)}",
+            hint="make the reference with the study's extractor",
+        )
     rows = list(_rows(run, wanted, real))
     if not rows:
         raise ConfigError(f"{path} holds too few images yet", hint=f"{N_GROUPS} of an allocation are needed")

@@ -102,7 +102,8 @@ def _verified(
     times: dict[Allocation, AllocationTime],
 ) -> VerifiedEntry:
     now = qualities[entry.allocation]
-    loss = (table.objective.loss(now) - table.objective.loss(entry.quality)) / abs(entry.quality)
+    worse = table.objective.loss(now) - table.objective.loss(entry.quality)
+    loss = worse / max(abs(entry.quality), entry.quality_se)  # KID may be zero, but not surer than its error
     return VerifiedEntry(entry, now, times[entry.allocation], loss)
 
 
