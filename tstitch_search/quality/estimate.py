@@ -1,7 +1,7 @@
 """From jackknifed values to numbers with errors: an allocation's quality and its paired difference to the anchor's."""
 
 from dataclasses import dataclass
-from math import exp, log
+from math import copysign, exp, inf, log
 
 from tstitch_search.quality.jackknife import Jackknifed
 from tstitch_search.quality.metrics.metric import Metric
@@ -33,7 +33,8 @@ class QualityEstimate:
     @property
     def relative_loss(self) -> float:
         """The loss as a share of the anchor's value (of its absolute value: KID may be negative)."""
-        return self.loss / abs(self.value - self.difference) if self.loss else 0.0
+        anchor = abs(self.value - self.difference)
+        return self.loss / anchor if anchor else copysign(inf, self.loss) if self.loss else 0.0
 
     @property
     def loss_upper_95(self) -> float:

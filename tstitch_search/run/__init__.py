@@ -1,11 +1,10 @@
 """The straight line of the whole system, from a study to a lookup table and a report. Read `run_study` first."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.lookup import LookupTable
 from tstitch_search.quality.feature_store import FeatureStore
@@ -71,11 +70,8 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         rule = rule_of(study, judge.objective, candidates, latency)
         proxy = ProxyQuality(study, space, judge)
         trials = AllocationStudy(folder.database, f"{config.name} at n = {proxy.n_level}", space, rule)
-        if config.search.racing:
-            measured: Mapping[Allocation, int | None] = {**race(bench, study, trials, latency, proxy)}
-        else:
-            measured = dict.fromkeys(search(bench, study, trials, latency, proxy))
-        searched = proxy.estimates(bench, measured)
+        find = race if config.search.racing else search
+        searched = proxy.estimates(bench, find(bench, study, trials, latency, proxy))
         if gained := proxy.summary():
             progress.note(gained)
 

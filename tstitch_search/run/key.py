@@ -23,6 +23,9 @@ from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
+# How the seed of an image follows from the study's: see measure/proxy_set.py.
+SEED_SCHEME = "numpy SeedSequence(seed, spawn_key=(0 search | 1 confirm, image))"
+
 
 @dataclass(frozen=True)
 class StudyFacts:
@@ -39,8 +42,9 @@ class StudyFacts:
 
     @property
     def recipe(self) -> dict[str, str]:
-        """The part of the key that features depend on, written into every feature file."""
-        return {name: value for name, value in self.key.items() if not name.startswith(("latency.", "search."))}
+        """What features depend on, written into every feature file: that part of the key, their layer, their seeds."""
+        facts = {name: value for name, value in self.key.items() if not name.startswith(("latency.", "search."))}
+        return {**facts, "layer": "the extractor's own for FID", "seed_scheme": SEED_SCHEME}
 
     def measurable(self, space: SearchSpace) -> tuple[Allocation, ...]:
         """The allocations of the space that can be measured: all, or those that were recorded."""

@@ -7,6 +7,7 @@ decisions are taken again from the ledger, without a new image.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tstitch_search.allocation import Allocation
@@ -44,7 +45,7 @@ class Race:
 
 def race(
     bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, proxy: ProxyQuality
-) -> dict[Allocation, int]:
+) -> Mapping[Allocation, int | None]:
     """The allocations that were measured, with their numbers of chunks.
 
     Asks for one chunk after the other until none is worth it or the budget is spent, then tells all trials.

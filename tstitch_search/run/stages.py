@@ -65,8 +65,8 @@ def candidates_in_focus(
 
 def search(
     bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, proxy: ProxyQuality
-) -> list[Allocation]:
-    """The allocations that were measured: ask, measure, tell until there is a reason to stop.
+) -> Mapping[Allocation, int | None]:
+    """The allocations that were measured, all chunks of each: ask, measure, tell until there is a reason to stop.
 
     Up to `look_ahead` trials are under way; they are told strictly in the order they were asked, so that what the
     sampler sees does not depend on which worker was faster.
@@ -86,7 +86,7 @@ def search(
         if not live:
             note_stop(bench, str(reason), trials.n_allocations)
             bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
-            return trials.allocations
+            return dict.fromkeys(trials.allocations)
         while not bench.is_ready(live[0].allocation, proxy.chunks_of(live[0].allocation)):
             bench.collect()
         _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
