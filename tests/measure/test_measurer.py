@@ -159,7 +159,7 @@ def test_calibration_says_what_was_timed_and_gives_the_threads_back(measurer: St
     assert min(found.fixed_s, found.fixed_se, found.spread) >= 0
     on_disk = {n: (tiny_family / n / "diffusion_pytorch_model.safetensors").stat().st_size for n in found.weights_mb}
     assert found.weights_mb == {name: size / 1e6 for name, size in on_disk.items()}
-    assert 0 < found.member_memory_mb["S"] < found.member_memory_mb["XL"] < found.peak_memory_mb < 100
+    assert all(0 < memory_mb < found.peak_memory_mb < 100 for memory_mb in found.member_memory_mb.values())
     assert torch.get_num_threads() == threads
 
 
