@@ -175,8 +175,7 @@ def time_batch(allocation: Allocation, run: RunBatch, clock: Clock) -> BatchTime
 
 
 def _rise_mb(allocation: Allocation, stand: Stand) -> float:
-    """The rise of memory in one batch: the least of two, since what else the process does meanwhile only adds."""
-    return min(stand.memory.rise_mb(lambda: stand.run(allocation, lambda _: None)) for _ in range(2))
+    return stand.memory.rise_mb(lambda: stand.run(allocation, lambda _: None))
 
 
 def _memory_mb(members: Sequence[str], rise_mb: float, stand: Stand) -> float:
