@@ -5,6 +5,7 @@ weights are counted from the tensors, and of a batch only its rise is measured: 
 of it, over what was there before.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -28,14 +29,19 @@ class MemoryMeter(Protocol):
 class CpuMemory:
     """Every allocation and release of a tensor, temporaries inside operators included, as torch's profiler sees them.
 
-    The process's own peak would not do: it never falls, and memory kept for later reuse hides the rise. The work is done
-    twice and the lesser rise counts, since what else the process does meanwhile only adds.
+    The process's own peak would not do: it never falls, and memory kept for later reuse hides the rise. No garbage is
+    collected meanwhile: tensors of the past that go during the work would be taken for its own.
     """
 
     def rise_mb(self, work: Callable[[], None]) -> float:
-        return min(self._one_rise_mb(work) for _ in range(2))
+        gc.collect()
+        gc.disable()
+        try:
+            return self._rise_mb(work)
+        finally:
+            gc.enable()
 
-    def _one_rise_mb(self, work: Callable[[], None]) -> float:
+    def _rise_mb(self, work: Callable[[], None]) -> float:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             work()
         events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
