@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tstitch_search.quality.estimate import QualityEstimate, level
+from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.quality.estimate import estimate as estimate_from
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import jackknifed
@@ -105,26 +105,3 @@ def test_a_gain_in_a_metric_where_higher_is_better_is_no_loss():
 def test_difference_smaller_than_its_interval_is_none():
     assert not estimate(0.16, 0.1).differs
     assert estimate(-0.17, 0.1).differs
-
-
-def test_level_carries_the_anchors_full_value_over_by_the_ratio_at_equal_n():
-    """y = log M_m(a) - log M_m(anchor) + log M_N(anchor): FID at few images is biased, the ratio much less."""
-    few, full = 40, 2000
-
-    def errors(seed: int) -> tuple[float, float]:
-        rng = np.random.default_rng(seed)
-        anchor = rng.normal(size=(full, D)) + 0.2
-        features = anchor + 0.1 * rng.normal(size=(full, D)) + 0.05
-        own, at_few, at_full = (jackknifed(DISTANCE, x) for x in (features[:few], anchor[:few], anchor))
-        value, _ = level(own, at_few, at_full, FID)
-        assert value == pytest.approx(own.value / at_few.value * at_full.value)
-        return value - DISTANCE(features), own.value - DISTANCE(features)
-
-    carried, plain = np.array([errors(seed) for seed in range(30)]).T
-    assert np.sqrt((carried**2).mean()) < np.sqrt((plain**2).mean()) / 4
-
-
-def test_level_at_full_n_is_the_value_itself():
-    anchor = np.random.default_rng(0).normal(size=(N, D))
-    own, full = jackknifed(DISTANCE, anchor + 0.3), jackknifed(DISTANCE, anchor)
-    assert level(own, full, full, FID)[0] == pytest.approx(own.value)

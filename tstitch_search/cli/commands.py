@@ -1,4 +1,7 @@
-"""The verbs. Each imports what it needs itself, so that `--help` and `pick` stay fast."""
+"""The verbs. Each imports what it needs itself, so that `--help` and `pick` stay fast.
+
+A long file of short functions: one for each verb, its options and its help.
+"""
 
 import json
 import sys

@@ -1,7 +1,7 @@
 """From jackknifed values to numbers with errors: an allocation's quality and its paired difference to the anchor's."""
 
 from dataclasses import dataclass
-from math import copysign, exp, inf, log
+from math import copysign, inf
 
 from tstitch_search.quality.jackknife import Jackknifed
 from tstitch_search.quality.metrics.metric import Metric
@@ -64,18 +64,3 @@ def estimate(own: Jackknifed, anchor: Jackknifed, metric: Metric) -> QualityEsti
     """
     paired = own.minus(anchor)
     return QualityEstimate(own.value, own.se, own.n_images, paired.value, paired.se, metric.higher_is_better)
-
-
-def level(own: Jackknifed, anchor: Jackknifed, anchor_at_full: Jackknifed, metric: Metric) -> tuple[float, float]:
-    """What the metric would be at the anchor's full number of images, judged from fewer, and its standard error.
-
-    For a relative metric such as FID: exp y, y = log M_m(a) - log M_m(anchor) + log M_N(anchor), where `own` and
-    `anchor` are at the same m images and `anchor_at_full` is at N; for others the plain difference is carried over.
-    The error leaves out that of M_N(anchor), which is common to all allocations and does not change their order.
-    """
-    if not metric.relative:
-        paired = own.minus(anchor)
-        return paired.value + anchor_at_full.value, paired.se
-    paired = own.map(log).minus(anchor.map(log))
-    value = exp(paired.value) * anchor_at_full.value
-    return value, value * paired.se

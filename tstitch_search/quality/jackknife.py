@@ -38,10 +38,6 @@ class Jackknifed:
             raise ValueError(f"a paired difference needs the same images: {self.n_images} against {other.n_images}")
         return Jackknifed(self.value - other.value, self.left_out - other.left_out, self.n_images)
 
-    def map(self, function: Callable[[float], float]) -> "Jackknifed":
-        """A function of the statistic, for example its logarithm."""
-        return Jackknifed(function(self.value), np.array([function(float(v)) for v in self.left_out]), self.n_images)
-
 
 def jackknifed(statistic: Statistic, values: np.ndarray, n_groups: int = N_GROUPS) -> Jackknifed:
     """`statistic` on the `values` (n, ...) of n images, with what its standard error needs.
