@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from tstitch_search.cli.commands import app
+from tstitch_search.cli import app
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tstitch_search"
@@ -60,7 +60,7 @@ def test_planning_imports_no_heavy_package(tmp_path: Path):
     script = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
-        "from tstitch_search.cli.commands import app\n"
+        "from tstitch_search.cli import app\n"
         "import tstitch_search.run\n"
         f"study = r'{ROOT / 'studies' / 'quickstart.yaml'}'\n"
         f"assert CliRunner().invoke(app, ['plan', study, '-o', r'{tmp_path / 'run'}', '--json']).exit_code == 0\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tstitch_search.cli.commands import app
+from tstitch_search.cli import app
 from tstitch_search.errors import TStitchError
 
 BAD = sorted((Path(__file__).parent.parent / "bad_studies").glob("*.yaml"))

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.cli.commands import app
+from tstitch_search.cli import app
 from tstitch_search.cli.tables import print_table
 from tstitch_search.lookup import LookupEntry, LookupTable, MetricValue, OperatingPoint, PointTime
 

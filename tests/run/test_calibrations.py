@@ -8,7 +8,7 @@ import pytest
 from run.synthetic import SyntheticMeasurer, calibration
 from typer.testing import CliRunner
 
-from tstitch_search.cli.commands import app
+from tstitch_search.cli import app
 from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import read_events

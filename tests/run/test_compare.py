@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.cli.commands import app
+from tstitch_search.cli import app
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.quality.estimate import Z_95
 from tstitch_search.quality.metrics.kid import KID

@@ -244,7 +244,7 @@ def test_a_run_imports_no_torch(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
-        "from tstitch_search.cli.commands import app\n"
+        "from tstitch_search.cli import app\n"
         f"said = CliRunner().invoke(app, ['run', r'{study}', '-o', r'{tmp_path / 'run'}'])\n"
         "assert said.exit_code == 0, said.exception\n"
         "print([m for m in ('torch', 'diffusers', 'ray', 'torch_fidelity') if m in sys.modules])\n"

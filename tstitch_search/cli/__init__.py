@@ -8,8 +8,14 @@ import signal
 import sys
 from typing import NoReturn
 
-from tstitch_search.cli.commands import app
+from tstitch_search.cli.app import app
 from tstitch_search.errors import TStitchError
+
+# The order of the verbs in --help.
+# isort: off
+from tstitch_search.cli import study_verbs as study_verbs
+from tstitch_search.cli import table_verbs as table_verbs
+from tstitch_search.cli import folder_verbs as folder_verbs
 
 
 def main() -> None:

@@ -1,0 +1,81 @@
+"""The application that every verb is registered with, and the options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tstitch_search import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find which diffusion denoiser should take which sampling steps: a lookup table of time against FID.",
+)
+
+StudyPath = Annotated[Path, typer.Argument(help="Study file, for example studies/quickstart.yaml.", metavar="STUDY")]
+TablePath = Annotated[Path, typer.Argument(help="A lookup.json.", metavar="LOOKUP")]
+RunPath = Annotated[Path, typer.Argument(help="A run folder, for example reports/quickstart.", metavar="RUN_DIR")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override one setting, for example --set quality.n_images=200.", metavar="KEY=VALUE"),
+]
+Budget = Annotated[str | None, typer.Option(help="Search no longer than this device time: 90s, 15m, 2h.")]
+Workers = Annotated[int | None, typer.Option(help="Number of workers.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default reports/STUDY-NAME.")]
+OtherStudy = Annotated[
+    Path | None, typer.Option(help="Study file, where the table's own paths lead nowhere.", metavar="STUDY")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tstitch-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def overrides(settings: list[str] | None, budget: str | None, workers: int | None, device: str | None) -> list[str]:
+    """The flags as `key=value` settings; a flag wins over --set."""
+    flags = {"search.device_seconds": budget, "workers.n_workers": workers, "workers.device": device}
+    return [*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+
+
+def run_folder(output: Path | None, name: str) -> Path:
+    """Where a study of this name is run, unless `--output` says otherwise."""
+    return output or Path("reports") / name
+
+
+def seconds(text: str | None) -> float | None:
+    """A time as typed, in seconds. Raises ConfigError for anything else."""
+    from tstitch_search.config.quantities import Seconds
+
+    return _quantity(text, Seconds, "a time, expected for example 0.8s, 250ms or 2m")
+
+
+def share(text: str | None) -> float | None:
+    """A share as typed, 2% as 0.02. Raises ConfigError for anything else."""
+    from tstitch_search.config.quantities import Fraction
+
+    return _quantity(text, Fraction, "a share, expected for example 2% or 0.02")
+
+
+def _quantity(text: str | None, kind: Any, expected: str) -> float | None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from tstitch_search.errors import ConfigError
+
+    try:
+        return None if text is None else float(TypeAdapter(kind).validate_python(text))
+    except ValidationError as error:
+        raise ConfigError(f"{text!r} is not {expected}") from error

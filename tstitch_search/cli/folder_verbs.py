@@ -1,0 +1,63 @@
+"""What is done with a run folder. Each verb imports what it needs itself."""
+
+from typing import Annotated
+
+import typer
+
+from tstitch_search.cli.app import (
+    AsJson,
+    RunPath,
+    app,
+)
+
+
+@app.command()
+def report(
+    folder: RunPath,
+) -> None:
+    """Write the report of a run folder again.
+
+    Example: tstitch-search report reports/quickstart
+    """
+    from tstitch_search.report import write_report
+
+    print(write_report(folder))
+
+
+@app.command()
+def compare(
+    folder: RunPath,
+    first: Annotated[str, typer.Argument(help="An allocation, for example 'S*8-XL*12'.", metavar="A")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    metric: Annotated[str | None, typer.Option(help="Instead of the study's objective, for example kid.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The difference between two allocations over the same images, with its interval, or "cannot tell apart".
+
+    Example: tstitch-search compare reports/quickstart 'S*8-XL*12' 'XL*20'
+    """
+    from tstitch_search.cli.tables import print_comparison
+    from tstitch_search.run.compare import compare as compare_two
+
+    print_comparison(compare_two(folder, first, second, metric), as_json)
+
+
+@app.command()
+def requality(
+    folder: RunPath,
+    metric: Annotated[
+        str, typer.Option(help="fid, kid, inception_score, precision, recall or clip_score.", metavar="NAME")
+    ],
+    reference: Annotated[
+        str | None, typer.Option(help="Other real images to compare with: an .npz or zoo:FAMILY.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Another metric of everything that was measured, from the stored features; needs no device.
+
+    Example: tstitch-search requality reports/quickstart --metric kid
+    """
+    from tstitch_search.cli.tables import print_requality
+    from tstitch_search.run.requality import requality as compute
+
+    print_requality(compute(folder, metric, reference), as_json)

@@ -1,0 +1,145 @@
+"""What is done with a study file. Each verb imports what it needs itself, so that `--help` stays fast."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tstitch_search.cli.app import (
+    AsJson,
+    Budget,
+    Device,
+    Output,
+    Settings,
+    StudyPath,
+    Workers,
+    app,
+    overrides,
+    run_folder,
+)
+
+
+@app.command()
+def run(
+    study: StudyPath,
+    settings: Settings = None,
+    budget: Budget = None,
+    workers: Workers = None,
+    device: Device = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search, confirm and write the lookup table and the report; go on where an earlier run stopped.
+
+    Example: tstitch-search run studies/quickstart.yaml
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_outcome
+    from tstitch_search.config import load_study
+    from tstitch_search.run import run_study
+    from tstitch_search.run.pool import open_pool
+
+    loaded = load_study(study, overrides(settings, budget, workers, device))
+    try:
+        with show_progress() as progress:
+            outcome = run_study(loaded, run_folder(output, loaded.config.name), open_pool, progress)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+    print_outcome(outcome, as_json)
+    if outcome.n_failed:
+        raise typer.Exit(4)
+
+
+@app.command()
+def plan(
+    study: StudyPath,
+    settings: Settings = None,
+    budget: Budget = None,
+    workers: Workers = None,
+    device: Device = None,
+    output: Output = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure step times first, for an exact price.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check everything, count the allocations and price the study, without running it.
+
+    Example: tstitch-search plan studies/quickstart.yaml --calibrate
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_plan
+    from tstitch_search.config import load_study
+    from tstitch_search.run.plan import plan_study
+    from tstitch_search.run.pool import open_pool
+
+    loaded = load_study(study, overrides(settings, budget, workers, device))
+    with show_progress() as progress:
+        found = plan_study(loaded, run_folder(output, loaded.config.name), open_pool if calibrate else None, progress)
+    print_plan(found, as_json)
+
+
+@app.command()
+def calibrate(
+    study: StudyPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("calibration.json"),
+    settings: Settings = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure each denoiser's step time and memory, and write a file that `latency.from` repeats a study with.
+
+    Example: tstitch-search calibrate studies/quickstart.yaml -o calibration.json
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_calibration
+    from tstitch_search.config import load_study
+    from tstitch_search.run.pool import open_pool
+    from tstitch_search.run.step_times import calibrate_study
+
+    loaded = load_study(study, ["workers.n_workers=1", *overrides(settings, None, None, device)])
+    with show_progress() as progress:
+        calibration = calibrate_study(loaded, output, open_pool, progress)
+    print_calibration(calibration, output, as_json)
+
+
+@app.command()
+def generate(
+    study: StudyPath,
+    allocation: Annotated[
+        list[str], typer.Option("--allocation", "-a", help="For example 'S*8-XL*12'; repeat it to compare.")
+    ],
+    n: Annotated[int, typer.Option("-n", help="Images per allocation.", min=1)] = 16,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
+    settings: Settings = None,
+    device: Device = None,
+) -> None:
+    """Try allocations before searching: sample images with the same seeds, one row per allocation.
+
+    Example: tstitch-search generate studies/quickstart.yaml -a 'S*8-XL*12' -a 'XL*20' -n 8 -o grid.png
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.config import load_study
+    from tstitch_search.run.generate import generate_grid
+    from tstitch_search.run.pool import open_pool
+
+    inline = ["workers.pool=inline"]
+    loaded = load_study(study, [*overrides(settings, None, None, device), *inline])
+    with show_progress() as progress:
+        generate_grid(loaded, allocation, n, output, open_pool, progress)
+    print(output)
+
+
+@app.command()
+def schema(what: Annotated[Literal["study", "space"], typer.Argument(help="Which kind of file.")]) -> None:
+    """The JSON Schema of study or search space files, for editors.
+
+    Example: tstitch-search schema study > study.schema.json
+    """
+    from tstitch_search.config import json_schema
+
+    json.dump(json_schema(what), sys.stdout, indent=2)
+    print()

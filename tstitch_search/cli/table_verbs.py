@@ -1,0 +1,109 @@
+"""What is done with a lookup table. Each verb imports what it needs itself, so that `pick` stays fast."""
+
+import json
+from math import inf
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tstitch_search.cli.app import (
+    AsJson,
+    Device,
+    OtherStudy,
+    Settings,
+    TablePath,
+    Workers,
+    app,
+    overrides,
+    seconds,
+    share,
+)
+
+
+@app.command()
+def pick(
+    table: TablePath,
+    budget: Annotated[str | None, typer.Option(help="Time for one batch: 0.8s or 250ms.")] = None,
+    max_fid: Annotated[float | None, typer.Option(help="The FID to stay below.")] = None,
+    limit: Annotated[
+        float | None, typer.Option(help="The worst value to accept, of a table about another metric.")
+    ] = None,
+    max_fid_loss: Annotated[
+        str | None, typer.Option(help="How much worse than the largest denoiser it may be: 2%.")
+    ] = None,
+    max_memory: Annotated[
+        float | None, typer.Option(help="Peak memory in MB not to exceed.", metavar="MB", min=0)
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="Another operating point of the table.", metavar="ID")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The allocation to deploy: the best within a time budget, or the fastest within an FID.
+
+    Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.8s
+    """
+    from tstitch_search.lookup import LookupTable
+
+    lookup = LookupTable.read(table)
+    entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at)
+    if as_json:
+        print(json.dumps(entry.to_json(lookup.objective), indent=2))
+    else:
+        (option,) = (o for o in lookup.options(at) if o.candidate == entry)
+        quality = f"{entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
+        memory = f"  {option.memory_mb:.0f} MB" if option.memory_mb < inf else ""
+        print(f"{entry.allocation}  {option.latency_s:.4g} s  {lookup.objective.label} {quality}{memory}")
+
+
+@app.command()
+def recalibrate(
+    table: TablePath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table to write.")] = Path("lookup-here.json"),
+    point: Annotated[str, typer.Option("--id", help="Name of this device's operating point.")] = "here",
+    study: OtherStudy = None,
+    settings: Settings = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """The table for this device: times measured anew, the front with them; qualities are kept.
+
+    Example: tstitch-search recalibrate reports/quickstart/lookup.json -o lookup-here.json
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_table
+    from tstitch_search.run.pool import open_pool
+    from tstitch_search.run.recalibrate import recalibrate as measure_again
+
+    with show_progress() as progress:
+        made = measure_again(table, point, open_pool, progress, study, overrides(settings, None, None, device))
+    made.write(output)
+    print_table(made, output, as_json)
+
+
+@app.command()
+def verify(
+    table: TablePath,
+    max_fid_loss: Annotated[str, typer.Option(help="How much worse than the table says an entry may be.")] = "2%",
+    entries: Annotated[int, typer.Option(help="How many entries to measure again, spread over the front.", min=1)] = 3,
+    study: OtherStudy = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a few entries again, after an upgrade or on another machine; exit code 5 when one does not hold.
+
+    Example: tstitch-search verify reports/quickstart/lookup.json --max-fid-loss 2%
+    """
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.tables import print_verification
+    from tstitch_search.run.pool import open_pool
+    from tstitch_search.run.verify import verify as measure_again
+
+    max_loss = share(max_fid_loss) or 0.0
+    with show_progress() as progress:
+        given = overrides(settings, None, workers, device)
+        found = measure_again(table, max_loss, entries, open_pool, progress, study, given)
+    print_verification(found, as_json)
+    if not found.passed:
+        raise typer.Exit(5)
