@@ -24,7 +24,7 @@ where the second part is that of the other N - n images, as variable as the firs
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, log
 
 import numpy as np
@@ -45,8 +45,9 @@ class Estimate:
     number of images: the baselines predict too little, or there are N images and nothing is to be corrected.
     `difference` is to the anchor's FID at the same level. `log_fid` is comparable among all estimates, active or not:
     log FID, less the log of the anchor's at the same level, plus the log of the anchor's FID_N; `log_fid_se` takes the
-    last as given. `effective_n`: so many images without control variates would be as certain. `explained`: the share of
-    the variance of the features that the baselines predict.
+    last as given, and `effects` (G,) are what it consists of: the part of each block of the n images. `effective_n`: so
+    many images without control variates would be as certain. `explained`: the share of the variance of the features
+    that the baselines predict.
     """
 
     fid: float
@@ -59,6 +60,7 @@ class Estimate:
     effective_n: float
     explained: float
     active: bool
+    effects: np.ndarray = field(compare=False, repr=False)
 
 
 class ControlVariates:
@@ -110,6 +112,7 @@ class ControlVariates:
             effective_n=n * (plain_se / fid_se) ** 2 if active else n,
             explained=explained,
             active=active,
+            effects=(own - anchor)[0] + share * (own - anchor)[1],
         )
 
     def _log_fid(self, x: Summary, first: Sequence[Summary], weights: np.ndarray) -> float:

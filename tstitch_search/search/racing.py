@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.pareto import Point, hypervolume
+from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.search.gaussian_process import GaussianProcess, fit
 from tstitch_search.search.improvement import expected_hypervolume_improvement
 from tstitch_search.search.outlook import (
@@ -35,9 +35,14 @@ from tstitch_search.search.outlook import (
 
 @dataclass(frozen=True)
 class Measured(Told):
-    """An allocation's estimate from all its chunks so far, `n_chunks` >= 1 of equal size."""
+    """An allocation's estimate from all its chunks so far, `n_chunks` >= 1 of equal size.
+
+    `effects` (G,): what each block of the first chunk's images contributes to the error; empty if not known. Those of
+    two allocations tell how much of their errors they share, because their images share their seeds.
+    """
 
     n_chunks: int
+    effects: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,12 @@ def _best_chunk(
     corner = reference_point(candidates, state.measured, seen.y)
     front = np.column_stack([[m.latency_s for m in state.measured], process.posterior(seen.x)[0]])
 
-    share = process.hyper.noise_share
-    mean, tau = _after_one_chunk(process, candidates.x, share * float(chunk_variance.mean()))
+    doubts = _Doubts.between(state.measured, seen.noise_variance, front)
+    mean, tau = _after_one_chunk(process, candidates.x, doubts.of_a_first_chunk)
     gains_new = expected_hypervolume_improvement(candidates.latency_s, mean, tau, front, corner)
     may_be_new = candidates.unasked(history) & rule.allows_another(len(history.asked))
     gains_new = np.where(may_be_new, gains_new, 0.0)
-    _, tau = _after_one_chunk(process, seen.x, share * chunk_variance)
+    tau = doubts.step_of_one_chunk
     open_ = [m.n_chunks < rule.max_chunks and m.allocation not in state.under_way for m in state.measured]
     gains_more = np.where(open_, [_worth_of_more(i, tau[i], front, corner) for i in range(len(front))], 0.0)
 
@@ -137,6 +142,55 @@ def _after_one_chunk(
     """Mean now, and the standard deviation of what the mean will be after one more chunk, at the rows of `x`."""
     mean, sd = process.posterior(x)
     return mean, sd**2 / np.sqrt(sd**2 + chunk_variance)
+
+
+@dataclass(frozen=True)
+class _Doubts:
+    """How noisy comparisons on the front are: each allocation with its rival, whose images share their seeds.
+
+    `step_of_one_chunk` (m,): standard deviation of what one more chunk changes in the difference; `of_a_first_chunk`:
+    variance of a difference after one chunk each, the median.
+    """
+
+    step_of_one_chunk: np.ndarray
+    of_a_first_chunk: float
+
+    @classmethod
+    def between(cls, measured: Sequence[Measured], variance: np.ndarray, front: np.ndarray) -> "_Doubts":
+        """From the estimates with the `variance` (m,) of their errors, and the `front` (m, 2) of time and quality."""
+        less, first = [], []
+        for i, r in enumerate(_rivals(front)):
+            a, b = measured[i], measured[r]
+            shared = _correlation(a.effects, b.effects)
+            chunk_a, chunk_b = variance[i] * a.n_chunks, variance[r] * b.n_chunks
+            now, after = (
+                _variance_of_difference(chunk_a / n, n, variance[r], b.n_chunks, shared)
+                for n in (a.n_chunks, a.n_chunks + 1)
+            )
+            less.append(max(now - after, 0.0))
+            if a.effects and b.effects:
+                first.append(_variance_of_difference(chunk_a, 1, chunk_b, 1, shared))
+        return cls(np.sqrt(less), float(np.median(first)) if first else float(np.mean(variance)))
+
+
+def _rivals(front: np.ndarray) -> list[int]:
+    """For each point the other point of the front that is nearest in time."""
+    times = np.log(front[:, 0])
+    best = pareto_front(_points(front))
+    others = [[j for j in best if j != i] or [j for j in range(len(front)) if j != i] or [i] for i in range(len(front))]
+    return [min(js, key=lambda j: abs(times[j] - times[i])) for i, js in enumerate(others)]
+
+
+def _correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Of two allocations' errors on the same images; 0 where it is not known."""
+    if not a or not b or not np.std(a) or not np.std(b):
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _variance_of_difference(var_a: float, n_a: int, var_b: float, n_b: int, shared: float) -> float:
+    """Of a - b, when the fewer images of one are among the more of the other."""
+    return float(var_a + var_b - 2 * shared * np.sqrt(var_a * var_b * min(n_a, n_b) / max(n_a, n_b)))
 
 
 def _worth_of_more(i: int, tau: float, front: np.ndarray, corner: Point) -> float:
