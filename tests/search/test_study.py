@@ -132,7 +132,8 @@ def test_metric_names_parameters_and_attributes_are_readable_in_optuna(tmp_path)
     rule = seen.trials[3]  # S*2-XL*4, the baseline of 40 % small
     assert rule.values == [latency_s(THREE.baselines()[3]), fid(THREE.baselines()[3])]
     assert rule.params == {"steps_1": 2, "share_2": 0.0}
-    assert rule.user_attrs == {"allocation": "S*2-XL*4", "cut_1": 2, "cut_2": 2, "fid_se": 0.5, "n_images": 100}
+    said = {"allocation": "S*2-XL*4", "cut_1": 2, "cut_2": 2, "baseline": "40 % rule"}
+    assert rule.user_attrs == said | {"fid_se": 0.5, "n_images": 100}
     assert seen.trials[-1].state == TrialState.FAIL
     assert seen.trials[-1].user_attrs["reason"] == "features are not finite"
 

@@ -29,7 +29,6 @@ from tstitch_search.measurement import (
 )
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.reference import Reference
-from tstitch_search.search_space import SearchSpace
 
 GREY, TILE = 128, 32
 
@@ -78,7 +77,7 @@ def open_record(study: Study) -> Record:
     config, near = study.config, study.study_path.parent
     assert config.measure.recorded is not None
     table = read_table(near / config.measure.recorded, study.space)
-    table.require(SearchSpace.from_config(study.space).baselines())
+    table.require([Allocation.of([(name, study.space.n_steps)]) for name in study.space.names])
     _check_answerable(study)
     key = {"measure.recorded": table.sha256, "measure.device": config.measure.device}
     if config.measure.features is not None:

@@ -12,6 +12,7 @@ from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.quality.metrics import METRICS
 from tstitch_search.quality.reference import file_sha256
+from tstitch_search.search_space import allocation_in
 
 NEEDED = ("allocation", "latency_s", "fid")
 # Other columns a table may have: errors of the FID, and what is kept for people.
@@ -42,8 +43,7 @@ class RecordedTable:
         """Nothing, when all of them are recorded. Raises ConfigError naming those that are not."""
         if missing := [str(a) for a in allocations if a not in self.rows]:
             raise ConfigError(
-                f"{self.path} lacks {', '.join(missing)}, which every study measures: each denoiser alone and, where "
-                "the grid holds it, 40 % of the first",
+                f"{self.path} lacks {', '.join(missing)}, which every study measures: each denoiser alone",
                 hint="add the rows, or take a search space without them",
             )
 
@@ -87,24 +87,13 @@ def read_table(path: Path, space: SpaceConfig) -> RecordedTable:
     rows: dict[Allocation, Row] = {}
 
     def parse(fields: Mapping[str, str]) -> None:
-        allocation = _allocation(fields["allocation"], space)
+        allocation = allocation_in(space, fields["allocation"])
         if allocation in rows:
             raise ConfigError(f"{allocation} is there twice, expected each allocation once")
         rows[allocation] = _row(fields)
 
     read_rows(path, "measure.recorded", NEEDED, FURTHER, parse)
     return RecordedTable(path, file_sha256(str(path), path), rows)
-
-
-def _allocation(text: str, space: SpaceConfig) -> Allocation:
-    allocation = Allocation.parse(text)
-    if unknown := [name for name in allocation.steps if name not in space.names]:
-        raise ConfigError(
-            f"{allocation}: unknown denoiser {unknown[0]!r}, the search space has {', '.join(space.names)}"
-        )
-    if allocation.n_steps != space.n_steps:
-        raise ConfigError(f"{allocation} has {allocation.n_steps} steps, the search space has {space.n_steps}")
-    return allocation
 
 
 def _row(fields: Mapping[str, str]) -> Row:

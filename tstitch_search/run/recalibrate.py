@@ -117,7 +117,7 @@ def _retimed(
 ) -> dict[str, Any]:
     """What is said of the new times, and of the device they replace."""
     before = {"device": table.provenance.get("device"), "point": table.operating_points[0].id}
-    largest = Allocation.of([(str(table.provenance["largest"]), table.entries[0].allocation.n_steps)])
+    largest = Allocation.of([(str(table.provenance["largest"]), int(table.provenance["n_steps"]))])
     return {
         "device": calibration.device,
         "spread": calibration.spread,

@@ -60,7 +60,8 @@ def candidates_in_focus(
             f"{latency.calibration.batch_size}; they take {min(times):.3g} to {max(times):.3g} s",
             hint="widen the window or change latency.batch_size",
         )
-    return tuple(dict.fromkeys([*space.baselines(), *inside]))
+    baselines = [a for a in space.baselines() if a in measurable]
+    return tuple(dict.fromkeys([*baselines, *inside]))
 
 
 def search(
