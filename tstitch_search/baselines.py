@@ -13,6 +13,7 @@ from tstitch_search.allocation import Allocation, steps_from_fractions
 
 # Share of the steps that the paper's rule gives to the first denoiser.
 PAPER_SHARE = 0.4
+PAPER_RULE = "40 % rule"
 # "Drawn" means drawn by the first of the seeds 0, 1, 2, ... that gives one half of the steps to each.
 Rule = Callable[[str, str, int], Allocation]
 
@@ -59,7 +60,7 @@ def baselines(
     small, large = denoisers[0], denoisers[-1]
     named = [(Allocation.of([(name, n_steps)]), f"{name} alone") for name in denoisers]
     if small != large:
-        named.append((paper_rule(small, large, n_steps), "40 % rule"))
+        named.append((paper_rule(small, large, n_steps), PAPER_RULE))
     named += [(Allocation.of([(large, n)]), f"{large}, {n} steps") for n in fewer_steps]
     if small != large:
         named += [(RULES[rule](small, large, n_steps), rule.replace("_", " ")) for rule in rules]

@@ -7,7 +7,7 @@ from itertools import combinations, combinations_with_replacement, pairwise, per
 from math import comb, perm
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.baselines import baselines
+from tstitch_search.baselines import PAPER_RULE, baselines
 from tstitch_search.config import SpaceConfig
 from tstitch_search.errors import ConfigError
 
@@ -132,6 +132,12 @@ class SearchSpace:
     def baselines(self) -> list[Allocation]:
         """What is always measured, whether the grid and the orders hold it or not."""
         return list(self.baseline_names)
+
+    @property
+    def rivals(self) -> list[Allocation]:
+        """The baselines that a front must stand comparison with: the largest with fewer steps, and further rules."""
+        alone = [self.single(name) for name in self.denoisers]
+        return [a for a, name in self.baseline_names.items() if a not in alone and name != PAPER_RULE]
 
     @cached_property
     def extras(self) -> tuple[Allocation, ...]:

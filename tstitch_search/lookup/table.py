@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Self
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.files import write_whole
 from tstitch_search.json_fields import check_count, check_text, get, get_list, read_json, refuse
@@ -52,6 +53,14 @@ class LookupTable:
 
     def _loss(self, candidate: Candidate) -> float:
         return self.objective.loss(candidate.quality)
+
+    @property
+    def anchor(self) -> Allocation | None:
+        """The largest denoiser alone, that all are held against; None where the table does not say which it is."""
+        if (largest := self.provenance.get("largest")) is None:
+            return None
+        most = max(c.allocation.n_steps for c in (*self.entries, *self.candidates))
+        return Allocation.of([(str(largest), self.provenance.get("n_steps", most))])
 
     def pick(
         self,
