@@ -57,10 +57,12 @@ class LookupTable:
     @property
     def anchor(self) -> Allocation | None:
         """The largest denoiser alone, that all are held against; None where the table does not say which it is."""
-        if (largest := self.provenance.get("largest")) is None:
+        measured = [c.allocation for c in (*self.entries, *self.candidates)]
+        largest, n_steps = self.provenance.get("largest"), self.provenance.get("n_steps")
+        if not any(largest in allocation.steps for allocation in measured):
             return None
-        most = max(c.allocation.n_steps for c in (*self.entries, *self.candidates))
-        return Allocation.of([(str(largest), self.provenance.get("n_steps", most))])
+        is_count = isinstance(n_steps, int) and n_steps > 0
+        return Allocation.of([(str(largest), n_steps if is_count else max(a.n_steps for a in measured))])
 
     def pick(
         self,
