@@ -61,8 +61,9 @@ class LookupTable:
         largest, n_steps = self.provenance.get("largest"), self.provenance.get("n_steps")
         if not any(largest in allocation.steps for allocation in measured):
             return None
-        is_count = isinstance(n_steps, int) and n_steps > 0
-        return Allocation.of([(str(largest), n_steps if is_count else max(a.n_steps for a in measured))])
+        if not isinstance(n_steps, int) or n_steps < 1:
+            n_steps = max(a.n_steps for a in measured)
+        return Allocation.of([(str(largest), n_steps)])
 
     def pick(
         self,
