@@ -16,6 +16,7 @@ denoisers:
   - {name: XL, weights: XL}
 n_steps: 4
 grid: 1
+fewer_steps: []
 """
 
 STUDY = """\

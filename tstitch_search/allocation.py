@@ -2,13 +2,13 @@
 
 An `Allocation` is the trajectory cut into segments, from the noise end (step 0) to the image end. Integer steps are
 the truth; a fraction is only what a person types or sees, and `steps_from_fractions` is the one place where it becomes
-steps. Text form: `S*8-XL*12`.
+steps. Text form: `S*8-XL*12`; `S*8-XL*12@20` says their sum, too.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby, pairwise
 from math import floor, fsum
 
@@ -17,6 +17,7 @@ from tstitch_search.errors import ConfigError
 # A denoiser's name: a letter, then letters, digits, `_`, `.`, `+` (as in `XL+deepcache3`).
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+]*")
 _SEGMENT = re.compile(rf"({NAME.pattern})\*([0-9]{{1,9}})")
+_TOTAL = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, order=True)
@@ -36,6 +37,10 @@ class Segment:
 
     def __str__(self) -> str:
         return f"{self.denoiser}*{self.n_steps}"
+
+
+# Large spaces hold few different segments, many times each.
+_segment = lru_cache(maxsize=65536)(Segment)
 
 
 @dataclass(frozen=True, order=True)
@@ -58,20 +63,32 @@ class Allocation:
     @classmethod
     def of(cls, parts: Iterable[tuple[str, int]]) -> "Allocation":
         """The allocation giving each (denoiser, n_steps) in turn its steps; zero steps are dropped."""
-        kept = [Segment(name, n) for name, n in parts if n != 0]
+        kept = [_segment(name, n) for name, n in parts if n != 0]
+        if all(a.denoiser != b.denoiser for a, b in pairwise(kept)):
+            return cls(tuple(kept))
         runs = groupby(kept, key=lambda segment: segment.denoiser)
-        return cls(tuple(Segment(name, sum(s.n_steps for s in run)) for name, run in runs))
+        return cls(tuple(_segment(name, sum(s.n_steps for s in run)) for name, run in runs))
 
     @classmethod
     def parse(cls, text: str) -> "Allocation":
-        """The allocation written as `S*8-XL*12`. Raises ConfigError on any other form."""
-        matches = [_SEGMENT.fullmatch(part.strip()) for part in text.split("-")]
-        if any(m is None for m in matches):
+        """The allocation written as `S*8-XL*12`, or as `S*8-XL*12@20` with the sum of its steps.
+
+        Raises ConfigError on any other form, and when the sum is another.
+        """
+        segments, at, total = text.partition("@")
+        matches = [_SEGMENT.fullmatch(part.strip()) for part in segments.split("-")]
+        if any(m is None for m in matches) or (at and not _TOTAL.fullmatch(total.strip())):
             raise ConfigError(
                 f"{text!r} is not an allocation: expected segments DENOISER*STEPS joined by '-'",
                 hint="for example S*8-XL*12",
             )
-        return cls.of((m[1], int(m[2])) for m in matches if m)
+        allocation = cls.of((m[1], int(m[2])) for m in matches if m)
+        if at and int(total) != allocation.n_steps:
+            raise ConfigError(
+                f"{text!r} says {int(total)} steps in all, but its segments have {allocation.n_steps}",
+                hint=f"write {segments.strip()}@{allocation.n_steps}, or leave the @ out",
+            )
+        return allocation
 
     @classmethod
     def from_steps(cls, denoisers: Sequence[str], steps: Sequence[int]) -> "Allocation":

@@ -3,31 +3,44 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
+from itertools import combinations, combinations_with_replacement, pairwise, permutations
+from math import comb, perm
 
-from tstitch_search.allocation import Allocation, steps_from_fractions
+from tstitch_search.allocation import Allocation
+from tstitch_search.baselines import PAPER_RULE, baselines
 from tstitch_search.config import SpaceConfig
 from tstitch_search.errors import ConfigError
 
 Order = tuple[str, ...]
 
+# A larger space would fill the memory of a small machine, and no study could tell its allocations apart.
+MAX_ALLOCATIONS = 2_000_000
+
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """All allocations whose segments follow one of `orders` and are multiples of `grid_steps` long.
+    """All allocations that follow one of `orders` and change the denoiser at a point of the grid, and the baselines.
 
-    `denoisers` are listed from the noise end; the last one is the largest, the anchor of every comparison.
-    Raises ConfigError when no order uses one of them: it could not be compared with.
+    `denoisers` are listed from the noise end; the last one is the largest, the anchor of every comparison. `grid_steps`
+    divides `n_steps`. `fewer_counts`: further numbers of steps, each below `n_steps`; their grid has the same shares,
+    rounded to whole steps. `max_switches`: instead of `orders`, any sequence of denoisers with so many changes at most.
+    `fewer_steps`, `rules`: baselines beside the denoisers alone and the paper's rule (baselines.py).
+
+    Raises ConfigError when no order uses one of the denoisers: it could not be compared with.
     """
 
     denoisers: tuple[str, ...]
     orders: tuple[Order, ...]
     n_steps: int
     grid_steps: int
+    fewer_counts: tuple[int, ...] = ()
+    max_switches: int | None = None
+    fewer_steps: tuple[int, ...] = ()
+    rules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in self.denoisers if not any(name in order for order in self.orders)]
-        if missing:
+        if missing and self.max_switches is None:
             raise ConfigError(
                 f"orders leave out {', '.join(missing)}, expected every denoiser in at least one of them",
                 hint="add it to an order, or take it off the list of denoisers",
@@ -35,29 +48,65 @@ class SearchSpace:
 
     @classmethod
     def from_config(cls, config: SpaceConfig) -> "SearchSpace":
-        """The space a study file describes."""
-        if config.orders == "small_first":
-            orders: tuple[Order, ...] = (config.names,)
+        """The space a study file describes. Raises ConfigError when it is too large to be enumerated."""
+        counts, grid_steps = config.step_counts, round(config.grid_steps)
+        _require_enumerable(config, [_n_units(n, counts[0] // grid_steps) for n in counts])
+        if config.max_switches is not None:
+            orders: tuple[Order, ...] = ()
         elif config.orders == "any":
             orders = tuple(permutations(config.names))
         else:
-            orders = config.orders
-        return cls(config.names, orders, config.n_steps, round(config.grid_steps))
+            orders = (config.names,) if config.orders == "small_first" else config.orders
+        return cls(
+            config.names,
+            orders,
+            counts[0],
+            grid_steps,
+            fewer_counts=counts[1:],
+            max_switches=config.max_switches,
+            fewer_steps=config.fewer_whole_steps,
+            rules=config.baselines,
+        )
 
     @cached_property
     def allocations(self) -> tuple[Allocation, ...]:
-        """Every allocation once, in order of `orders` and then of rising steps at the noise end."""
-        found = (
-            Allocation.from_steps(order, [n * self.grid_steps for n in lengths])
-            for order in self.orders
-            for lengths in compositions(self.n_units, len(order))
-        )
-        return tuple(dict.fromkeys(found))
+        """Every allocation once: most steps first, then in the order of `orders` and of rising steps at the noise end.
+
+        Baselines that the grid or the orders do not hold come last.
+        """
+        found = dict.fromkeys(a for n_steps in self.step_counts for a in self._of_count(n_steps))
+        return tuple(dict.fromkeys([*found, *self.baselines()]))
+
+    def _of_count(self, n_steps: int) -> Iterator[Allocation]:
+        """The allocations of `n_steps` steps; where several orders hold one, it is there several times."""
+        cuts = self.cuts(n_steps)
+        if self.max_switches is not None:
+            for n_cuts in range(min(self.max_switches + 1, len(cuts) - 1)):
+                for order in sequences(self.denoisers, n_cuts + 1):
+                    for inner in combinations(cuts[1:-1], n_cuts):
+                        yield between(order, (0, *inner, n_steps))
+        for order in self.orders:
+            for inner in combinations_with_replacement(cuts, len(order) - 1):
+                yield between(order, (0, *inner, n_steps))
 
     @property
-    def n_units(self) -> int:
-        """Length of the trajectory in grid steps."""
-        return self.n_steps // self.grid_steps
+    def step_counts(self) -> tuple[int, ...]:
+        """The numbers of steps that are searched, the largest first."""
+        return (self.n_steps, *self.fewer_counts)
+
+    @property
+    def max_segments(self) -> int:
+        """An allocation has so many segments at most, a baseline apart."""
+        return self.max_switches + 1 if self.max_switches is not None else max(map(len, self.orders))
+
+    def cuts(self, n_steps: int) -> tuple[int, ...]:
+        """Where the denoiser may change in a trajectory of `n_steps`, its ends included.
+
+        The shares of the grid, rounded to whole steps, a tie up: so the noise end gets it, as in allocation.py. With
+        fewer steps than the grid has points, every step is one.
+        """
+        n_units = _n_units(n_steps, self.n_steps // self.grid_steps)
+        return tuple((2 * k * n_steps + n_units) // (2 * n_units) for k in range(n_units + 1))
 
     @property
     def anchor(self) -> Allocation:
@@ -68,22 +117,52 @@ class SearchSpace:
         """One denoiser alone."""
         return Allocation.of([(denoiser, self.n_steps)])
 
-    def baselines(self) -> list[Allocation]:
-        """What is always measured: every denoiser alone, and the paper's rule of 40 % small, then the largest.
+    @cached_property
+    def baseline_names(self) -> dict[Allocation, str]:
+        """What is always measured, with a short name for each, such as `XL, 10 steps`.
 
-        The rule is left out where the grid does not hold it (T-Stitch, section 4.1: no loss up to 40 %).
+        Where the number of steps is searched, the fastest of all allocations too: it is the end of the front.
         """
-        small, large = self.denoisers[0], self.denoisers[-1]
-        rule = (
-            Allocation.of(steps_from_fractions({small: 0.4, large: 0.6}, self.n_steps).items())
-            if small != large
-            else None
-        )
-        singles = [self.single(name) for name in self.denoisers]
-        return singles + [rule] * (rule in self) if rule else singles
+        named = baselines(self.denoisers, self.n_steps, self.fewer_steps, self.rules)
+        if self.fewer_counts:
+            fewest, first = min(self.fewer_counts), self.denoisers[0]
+            named.setdefault(Allocation.of([(first, fewest)]), f"{first}, {fewest} steps")
+        return named
+
+    def baselines(self) -> list[Allocation]:
+        """What is always measured, whether the grid and the orders hold it or not."""
+        return list(self.baseline_names)
+
+    @property
+    def rivals(self) -> list[Allocation]:
+        """The baselines that a front must stand comparison with: the largest with fewer steps, and further rules."""
+        alone = [self.single(name) for name in self.denoisers]
+        return [a for a, name in self.baseline_names.items() if a not in alone and name != PAPER_RULE]
+
+    @cached_property
+    def extras(self) -> tuple[Allocation, ...]:
+        """The baselines that neither grid nor orders hold."""
+        return tuple(a for a in self.baselines() if not self._is_regular(a))
+
+    def order_of(self, allocation: Allocation) -> Order | None:
+        """The first order that the allocation follows, or None."""
+        names = [segment.denoiser for segment in allocation.segments]
+        if self.max_switches is not None:
+            known = set(names) <= set(self.denoisers)
+            return tuple(names) if known and len(names) <= self.max_segments else None
+        return next((order for order in self.orders if follows(names, order)), None)
+
+    def _is_regular(self, allocation: Allocation) -> bool:
+        """Whether the allocation has a number of steps, cuts and an order of the space."""
+        if allocation.n_steps not in self.step_counts or self.order_of(allocation) is None:
+            return False
+        ends = [sum(s.n_steps for s in allocation.segments[: i + 1]) for i in range(len(allocation.segments))]
+        return set(ends) <= set(self.cuts(allocation.n_steps))
 
     def __contains__(self, allocation: object) -> bool:
-        return allocation in self._index
+        if not isinstance(allocation, Allocation):
+            return False
+        return allocation in self.baseline_names or self._is_regular(allocation)
 
     def __iter__(self) -> Iterator[Allocation]:
         return iter(self.allocations)
@@ -91,16 +170,78 @@ class SearchSpace:
     def __len__(self) -> int:
         return len(self.allocations)
 
-    @cached_property
-    def _index(self) -> frozenset[Allocation]:
-        return frozenset(self.allocations)
+
+def allocation_in(config: SpaceConfig, text: str) -> Allocation:
+    """The allocation in `text`, once its denoisers and its number of steps are known to be the space's.
+
+    Grid and orders do not matter here; the number of steps may be that of a baseline. Raises ConfigError.
+    """
+    allocation = Allocation.parse(text)
+    if unknown := [name for name in allocation.steps if name not in config.names]:
+        raise ConfigError(
+            f"{allocation}: unknown denoiser {unknown[0]!r}, the search space has {', '.join(config.names)}"
+        )
+    counts = dict.fromkeys((*config.step_counts, *config.fewer_whole_steps))
+    if allocation.n_steps not in counts:
+        raise ConfigError(
+            f"{allocation} has {allocation.n_steps} steps, the search space has {' or '.join(map(str, counts))}",
+            hint="other numbers of steps are searched with n_steps: [20, 10], or measured with fewer_steps: [10]",
+        )
+    return allocation
 
 
-def compositions(total: int, n_parts: int) -> Iterator[Sequence[int]]:
-    """All ways to write `total` as an ordered sum of `n_parts` integers >= 0, in lexicographic order."""
-    if n_parts == 1:
-        yield (total,)
+def between(order: Order, cuts: Sequence[int]) -> Allocation:
+    """The allocation giving `order[k]` the steps from `cuts[k]` to `cuts[k + 1]`."""
+    return Allocation.of(zip(order, [b - a for a, b in pairwise(cuts)], strict=True))
+
+
+def sequences(names: Sequence[str], length: int) -> Iterator[Order]:
+    """All sequences of so many names, neighbours differing."""
+    if length == 0:
+        yield ()
         return
-    for first in range(total + 1):
-        for rest in compositions(total - first, n_parts - 1):
-            yield (first, *rest)
+    for before in sequences(names, length - 1):
+        yield from ((*before, name) for name in names if not before or name != before[-1])
+
+
+def follows(names: Sequence[str], order: Order) -> bool:
+    """Whether `names` is what is left of `order` when some of it is left out."""
+    rest = iter(order)
+    return all(name in rest for name in names)
+
+
+def count_regular(config: SpaceConfig, n_units: int) -> int | None:
+    """How many allocations a grid of `n_units` holds, baselines apart, without enumerating them.
+
+    With m segments there are C(n_units - 1, m - 1) ways to cut, times the sequences of m denoisers. None for orders
+    that are listed one by one.
+    """
+    k = len(config.names)
+    of_length: list[int]
+    if config.max_switches is not None:
+        of_length = [int(k * (k - 1) ** n_cuts) for n_cuts in range(min(config.max_switches + 1, n_units))]
+    elif config.orders == "any":
+        of_length = [perm(k, m) for m in range(1, k + 1)]
+    elif config.orders == "small_first":
+        of_length = [comb(k, m) for m in range(1, k + 1)]
+    else:
+        return None
+    return sum(n * comb(n_units - 1, n_cuts) for n_cuts, n in enumerate(of_length))
+
+
+def _require_enumerable(config: SpaceConfig, units: Sequence[int]) -> None:
+    """Nothing, when the space is small enough; of listed orders each counts for itself."""
+    found = [count_regular(config, n) for n in units]
+    lengths = [len(order) for order in config.orders] if not isinstance(config.orders, str) else []
+    listed = sum(comb(n + length - 1, length - 1) for n in units for length in lengths)
+    if (size := listed + sum(n for n in found if n)) > MAX_ALLOCATIONS:
+        raise ConfigError(
+            f"search space {config.name}: {'up to ' if listed else ''}{size:,} allocations, expected at most "
+            f"{MAX_ALLOCATIONS:,}",
+            hint="a coarser grid (0.1), fewer switches (max_switches), fewer denoisers or fewer step counts",
+        )
+
+
+def _n_units(n_steps: int, n_units: int) -> int:
+    """Grid units in a trajectory of `n_steps`: as many as in the longest one, but none without a step."""
+    return min(n_steps, n_units)

@@ -188,9 +188,19 @@ def test_logits_are_kept_when_a_metric_of_the_study_needs_them(tiny_family: Path
 def test_a_job_that_cannot_be_done_names_the_reason_and_the_next_one_is_done(measurer: StudyMeasurer) -> None:
     with pytest.raises(ConfigError, match="unknown denoiser 'M'"):
         measurer.do(MakeChunk(Allocation.parse("M*4"), Chunk("search", 0, 2)))
-    with pytest.raises(ConfigError, match="has 5 steps, but the pipeline runs 4 steps"):
-        measurer.do(MakeChunk(Allocation.parse("S*5"), Chunk("search", 0, 2)))
     assert features(measurer, MIXED, Chunk("search", 0, 2)).arrays["features"].shape == (2, 64)
+
+
+def test_every_allocation_is_sampled_with_its_own_number_of_steps(measurer: StudyMeasurer) -> None:
+    done: list[int] = []
+    measurer._denoiser.on_step = done.append
+    four, two, three = (
+        images(measurer, Allocation.parse(a), Chunk("search", 0, 2)) for a in ("XL*4", "XL*2", "S*1-XL*2")
+    )
+    measurer._denoiser.on_step = None
+    assert done == [0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2, 3]
+    assert len({four.tobytes(), two.tobytes(), three.tobytes()}) == 3
+    assert np.array_equal(four, images(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 2)))
 
 
 def test_a_denoiser_that_diverges_is_a_measurement_error_of_its_allocations_only(

@@ -45,7 +45,7 @@ def test_rows_are_as_written(tmp_path: Path) -> None:
         (HEAD + "S*20,1\n", "line 2: expected 3 fields"),
         (HEAD + "S*20,1,2,3\n", "line 2: expected 3 fields"),
         (HEAD + "S*20,1,2\nM*20,1,2\n", "line 3: M*20: unknown denoiser 'M', the search space has S, XL"),
-        (HEAD + "S*19,1,2\n", "line 2: S*19 has 19 steps, the search space has 20"),
+        (HEAD + "S*19,1,2\n", "line 2: S*19 has 19 steps, the search space has 20 or 10 or 15 or 5"),
         (HEAD + "S20,1,2\n", "line 2: 'S20' is not an allocation"),
         ("allocation,latency_s,fid,fid_se\nS*20,1,2,-1\n", "line 2: fid_se is '-1', expected a number from 0"),
         (HEAD + '"S*20,1,2\n', "unexpected end of data"),
@@ -73,14 +73,25 @@ def test_missing_baselines_are_named(tmp_path: Path) -> None:
 
 
 def test_step_costs_are_those_that_made_the_times(tmp_path: Path) -> None:
-    costs = table(tmp_path, GOOD).step_costs(("S", "XL"))
-    assert costs == pytest.approx({"S": 0.1, "XL": 1.0})
+    parts = table(tmp_path, GOOD).parts(("S", "XL"))
+    assert parts.step_s == pytest.approx({"S": 0.1, "XL": 1.0})
+    assert parts.fixed_s == 0
+
+
+@pytest.mark.parametrize("fixed_s", [0.0, 0.7])
+def test_rows_of_other_step_counts_tell_the_time_outside_the_steps(tmp_path: Path, fixed_s: float) -> None:
+    """XL*10 is allowed: the largest with half of the steps is a baseline."""
+    steps = {"S*20": 2, "S*8-XL*12": 12.8, "XL*20": 20, "XL*10": 10, "XL*5": 5}
+    rows = "".join(f"{name},{seconds + fixed_s},9\n" for name, seconds in steps.items())
+    parts = table(tmp_path, HEAD + rows).parts(("S", "XL"))
+    assert parts.step_s == pytest.approx({"S": 0.1, "XL": 1.0})
+    assert parts.fixed_s == pytest.approx(fixed_s, abs=1e-9)
 
 
 @pytest.mark.parametrize("time", ["128", "1.28"])
 def test_times_that_steps_do_not_explain_are_refused_with_the_residual(tmp_path: Path, time: str) -> None:
     with pytest.raises(ConfigError, match=r"off by \d+% \(root mean square\), most for .*expected at most 10%"):
-        table(tmp_path, GOOD.replace("12.8", time)).step_costs(("S", "XL"))
+        table(tmp_path, GOOD.replace("12.8", time)).parts(("S", "XL"))
 
 
 def test_recorded_errors_become_noise_per_image(tmp_path: Path) -> None:

@@ -155,10 +155,27 @@ def test_control_variates_work_on_simulated_images(run: Callable[..., Outcome]) 
     assert max(errors.values()) < 0.1
 
 
-def test_missing_baseline_is_named_by_plan_already(folder: Path) -> None:
-    write_table(folder, {name: row for name, row in ROWS.items() if name != "S*4-XL*6"})
-    with pytest.raises(ConfigError, match=r"lacks S\*4-XL\*6"):
+def test_missing_denoiser_is_named_by_plan_already(folder: Path) -> None:
+    write_table(folder, {name: row for name, row in ROWS.items() if name != "S*10"})
+    with pytest.raises(ConfigError, match=r"lacks S\*10, which every study measures"):
         plan_study(load_study(folder / "study.yaml"), folder / "run", None, Silent())
+
+
+def test_baselines_that_were_not_recorded_are_left_out(run: Callable[..., Outcome], folder: Path) -> None:
+    write_table(folder, {name: row for name, row in ROWS.items() if name != "S*4-XL*6"})
+    table = run("focus.latency_s=[0.1, 20]").table
+    assert {str(c.allocation) for c in (*table.entries, *table.candidates)} == set(ROWS) - {"S*4-XL*6"}
+
+
+def test_recorded_rows_of_fewer_steps_are_rivals_known_by_name(run: Callable[..., Outcome], folder: Path) -> None:
+    write_table(folder, ROWS | {"XL*5": (5.2, 9.1)})
+    outcome = run()
+    front = {str(e.allocation): e for e in outcome.table.entries}
+    assert list(front) == ["S*10", "S*6-XL*4", "XL*5", "S*4-XL*6"]
+    assert front["XL*5"].latency_s_predicted == pytest.approx(5.2, rel=0.05)
+    assert outcome.table.provenance["baselines"]["XL*5"] == "XL, 5 steps"
+    assert "XL, 5 steps" in outcome.report.read_text()
+    assert "bends at XL*5, 1.92 times as fast as XL alone" in outcome.table.provenance["headline"]
 
 
 def test_times_that_no_steps_explain_are_refused_by_plan_already(folder: Path) -> None:

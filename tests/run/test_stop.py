@@ -4,8 +4,10 @@ import pytest
 from run.synthetic import SyntheticMeasurer
 
 from tstitch_search.config import load_study
+from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import read_events
 from tstitch_search.run import run_study
+from tstitch_search.run.plan import plan_study
 from tstitch_search.run.progress import Silent
 from tstitch_search.workers.inline import InlinePool
 
@@ -30,6 +32,8 @@ def stopped(outcome) -> list[dict]:
         ([], "space exhausted: every candidate was asked for", 15),
         (["search.n_trials=6"], "trial limit: search.n_trials = 6 allocations were asked for", 6),
         (["search.device_seconds=10", "search.look_ahead=1"], "budget used up: search.device_seconds = 10", 3),
+        (["search.device_seconds=4", "search.look_ahead=1"], "budget used up: search.device_seconds = 4", 3),
+        (["search.n_trials=1"], "trial limit: search.n_trials = 1 allocations were asked for", 3),
     ],
 )
 def test_each_limit_is_a_reason_of_its_own(run, measurer, overrides, reason, n_allocations):
@@ -37,6 +41,19 @@ def test_each_limit_is_a_reason_of_its_own(run, measurer, overrides, reason, n_a
     (event,) = stopped(outcome)
     assert (event["reason"], event["n_allocations"]) == (reason, n_allocations)
     assert outcome.table.provenance["search_stopped"] == reason
+
+
+def test_a_budget_below_one_chunk_is_refused_by_run_and_by_plan_once_times_are_known(
+    run, measurer, tiny_family, tmp_path
+):
+    """S*4 takes 0.6 s for a batch of 2, so 3 s for a chunk of 10."""
+    expected = r"search\.device_seconds: 2\.9 s are less than one chunk of 10 images takes, 3 s with S\*4"
+    with pytest.raises(ConfigError, match=expected):
+        run(measurer, "search.device_seconds=2.9")
+    study = load_study(tiny_family / "study.yaml", ["search.device_seconds=2.9"])
+    with pytest.raises(ConfigError, match=expected):
+        plan_study(study, tmp_path / "plan", lambda _: InlinePool(lambda: measurer), Silent())
+    assert plan_study(load_study(tiny_family / "study.yaml", ["search.device_seconds=3.1"]), tmp_path, None, Silent())
 
 
 def test_search_stops_when_little_is_left_to_gain(run, measurer):

@@ -15,6 +15,9 @@ THREE = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 6, 2)  # 10 allocatio
 MANY = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 20, 1)  # 231 allocations
 ANY_ORDER = SearchSpace(("S", "XL"), (("S", "XL"), ("XL", "S")), 4, 1)  # 8 allocations
 ALONE = SearchSpace(("S",), (("S",),), 4, 1)
+COUNTS = SearchSpace(
+    ("S", "XL"), (("S", "XL"),), 8, 2, fewer_counts=(4,), fewer_steps=(4, 6), rules=("interleaving",)
+)  # 5 allocations of 8 steps, 5 of 4, and 3 baselines
 WEIGHT = {"S": 1, "B": 3, "XL": 10}
 
 

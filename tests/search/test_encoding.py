@@ -2,14 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import RandomSampler
-from optuna.study import create_study
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.baselines import RULES
 from tstitch_search.search.encoding import CutPoints, StickBreaking
 from tstitch_search.search_space import SearchSpace
 
@@ -21,9 +21,16 @@ SPACES = {
     "three in tenths": SearchSpace(S_B_XL, (S_B_XL,), 20, 2),
     "three in single steps": SearchSpace(S_B_XL, (S_B_XL,), 30, 1),
     "four": SearchSpace(("S", "B", "L", "XL"), (("S", "B", "L", "XL"),), 50, 5),
-    "any order": SearchSpace(S_B_XL, ANY, 12, 2),
+    "any order": SearchSpace(S_B_XL, ANY, 12, 2),  # 40 % lies off the grid
     "orders of different length": SearchSpace(S_B_XL, (S_XL, XL_S, S_B_XL), 20, 2),
     "there and back": SearchSpace(S_XL, (("S", "XL", "S"), ("XL",)), 12, 1),
+    "two step counts": SearchSpace(S_B_XL, (S_B_XL,), 20, 2, fewer_counts=(12, 7)),
+    "one denoiser, two step counts": SearchSpace(("S",), (("S",),), 8, 1, fewer_counts=(4,)),
+    "any sequence": SearchSpace(S_B_XL, (), 6, 1, max_switches=2),
+    "every baseline": SearchSpace(S_B_XL, (S_B_XL,), 20, 5, fewer_steps=(15, 10), rules=tuple(RULES)),
+    "all of it": SearchSpace(
+        S_XL, (), 10, 2, fewer_counts=(6,), max_switches=2, fewer_steps=(6, 3), rules=tuple(RULES)
+    ),
 }
 spaces = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 encodings = pytest.mark.parametrize("encoding", [CutPoints, StickBreaking])
@@ -51,6 +58,18 @@ def draws(distribution: BaseDistribution) -> st.SearchStrategy[Any]:
     raise AssertionError(f"no other distribution is expected: {distribution}")
 
 
+def at_random(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
+    """As Optuna's random sampler draws: evenly."""
+    match distribution:
+        case IntDistribution(low=low, high=high, step=step):
+            return low + step * int(rng.integers((high - low) // step + 1))
+        case FloatDistribution(low=low, high=high):
+            return float(rng.uniform(low, high))
+        case CategoricalDistribution(choices=choices):
+            return choices[rng.integers(len(choices))]
+    raise AssertionError(f"no other distribution is expected: {distribution}")
+
+
 @spaces
 @encodings
 def test_decoding_gives_every_allocation_of_the_space_back(encoding, space):
@@ -74,7 +93,9 @@ def test_encoded_values_lie_in_their_distributions_which_are_the_same_for_all(en
 def test_values_keep_their_type_in_a_database(encoding, space):
     kinds = {IntDistribution: int, FloatDistribution: float, CategoricalDistribution: str}
     for name, value in encoding(space).encode(space.anchor).items():
-        assert type(value) is kinds[type(encoding(space).distributions[name])]
+        distribution = encoding(space).distributions[name]
+        chosen = isinstance(distribution, CategoricalDistribution) and name == "n_steps"
+        assert type(value) is (int if chosen else kinds[type(distribution)])
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -87,12 +108,13 @@ def test_any_draw_decodes_to_a_member_of_the_space(name, data):
     assert StickBreaking(space).decode(params) in space
 
 
-def test_independent_draws_reach_every_allocation():
-    space = SPACES["three in tenths"]
+@pytest.mark.parametrize("name", ["three in tenths", "two step counts", "any sequence"])
+def test_independent_draws_reach_every_allocation(name):
+    space = SPACES[name]
     encoding = StickBreaking(space)
-    study = create_study(sampler=RandomSampler(seed=0))
-    trials = [study.ask(encoding.distributions) for _ in range(1500)]
-    assert {encoding.decode(t.params) for t in trials} == set(space)
+    rng = np.random.default_rng(0)
+    drawn = [{key: at_random(d, rng) for key, d in encoding.distributions.items()} for _ in range(20_000)]
+    assert {encoding.decode(params) for params in drawn} == set(space)
 
 
 def test_cut_points_are_the_steps_where_the_denoiser_changes():
@@ -104,6 +126,19 @@ def test_order_is_a_parameter_only_where_there_are_several():
     assert "order" not in CutPoints(SPACES["four"]).distributions
     params = CutPoints(SPACES["orders of different length"]).encode(Allocation.parse("XL*4-S*16"))
     assert params == {"order": "XL-S", "cut_1": 4, "cut_2": 20}
+
+
+def test_step_count_sequence_and_baseline_are_parameters_where_the_space_asks_for_them():
+    encode = CutPoints(SPACES["two step counts"]).encode
+    assert encode(Allocation.parse("S*4-XL*8")) == {"n_steps": 12, "cut_1": 4, "cut_2": 4}
+    encode = CutPoints(SPACES["any sequence"]).encode
+    assert encode(Allocation.parse("S*1-XL*4-S*1")) == {
+        "who_1": "S", "who_2": "XL", "who_3": "S", "cut_1": 1, "cut_2": 5,
+    }  # fmt: skip
+    encode = StickBreaking(SPACES["every baseline"]).encode
+    assert encode(Allocation.parse("S*8-XL*12")) == {"baseline": "S*8-XL*12", "steps_1": 10, "share_2": 0.0}
+    assert encode(Allocation.parse("XL*10")) == {"baseline": "XL*10", "steps_1": 0, "share_2": 0.0}
+    assert encode(Allocation.parse("S*5-XL*15")) == {"baseline": "none", "steps_1": 5, "share_2": 0.0}
 
 
 @encodings

@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 from search.studies import (
     ALONE,
     ANY_ORDER,
+    COUNTS,
     MANY,
     SAMPLERS,
     THREE,
@@ -34,6 +35,7 @@ from tstitch_search.errors import EnvironmentProblem
         ("random", ANY_ORDER),
         ("tpe", THREE),
         ("nsga2", ANY_ORDER),
+        *((s, COUNTS) for s in SAMPLERS),
     ],
 )
 def test_baselines_come_first_then_every_allocation_once_then_none(tmp_path, sampler, space):
@@ -45,6 +47,21 @@ def test_baselines_come_first_then_every_allocation_once_then_none(tmp_path, sam
     assert study.ask() is None
     assert study.allocations == asked
     assert study.n_allocations == len(space)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_baselines_off_the_grid_are_asked_by_the_study_and_not_proposed_again(tmp_path, sampler):
+    ask_all(open_study(tmp_path, sampler, COUNTS))
+    proposed = [t.params["baseline"] for t in in_optuna(tmp_path).trials]
+    assert sorted(name for name in proposed if name != "none") == ["S*1-XL*1-" * 3 + "S*1-XL*1", "S*3-XL*5", "XL*6"]
+
+
+def test_an_optuna_trial_calls_a_baseline_by_name_and_has_cut_points_only_on_the_grid(tmp_path):
+    ask_all(open_study(tmp_path, "enumerate", COUNTS), at_most=len(COUNTS.baselines()))
+    said = {t.user_attrs["allocation"]: t.user_attrs for t in in_optuna(tmp_path).trials}
+    assert said["XL*6"].keys() == {"allocation", "baseline", "fid_se", "n_images"}
+    assert said["XL*6"]["baseline"] == "XL, 6 steps"
+    assert (said["XL*4"]["baseline"], said["XL*4"]["n_steps"], said["XL*4"]["cut_1"]) == ("XL, 4 steps", 4, 0)
 
 
 @pytest.mark.parametrize("sampler", ["known_latency", "tpe"])
@@ -132,7 +149,8 @@ def test_metric_names_parameters_and_attributes_are_readable_in_optuna(tmp_path)
     rule = seen.trials[3]  # S*2-XL*4, the baseline of 40 % small
     assert rule.values == [latency_s(THREE.baselines()[3]), fid(THREE.baselines()[3])]
     assert rule.params == {"steps_1": 2, "share_2": 0.0}
-    assert rule.user_attrs == {"allocation": "S*2-XL*4", "cut_1": 2, "cut_2": 2, "fid_se": 0.5, "n_images": 100}
+    said = {"allocation": "S*2-XL*4", "cut_1": 2, "cut_2": 2, "baseline": "40 % rule"}
+    assert rule.user_attrs == said | {"fid_se": 0.5, "n_images": 100}
     assert seen.trials[-1].state == TrialState.FAIL
     assert seen.trials[-1].user_attrs["reason"] == "features are not finite"
 

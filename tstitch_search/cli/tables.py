@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.measurement import Calibration
-from tstitch_search.report.notes import alike, front_notes, further_metrics
+from tstitch_search.report.notes import alike, baseline_name, front_notes, further_metrics
 from tstitch_search.report.wording import metric_text, milliseconds, named, plus_minus
 from tstitch_search.run import Outcome
 from tstitch_search.run.compare import Comparison
@@ -121,7 +121,8 @@ def front_table(table: LookupTable) -> Table:
     for name in columns[0]:
         shown.add_column(name, justify="right", no_wrap=True)
     for entry, cells in zip(table.entries, columns, strict=True):
-        shown.add_row(str(entry.allocation), *cells.values())
+        called = baseline_name(table, entry.allocation)
+        shown.add_row(f"{entry.allocation} ({called})" if called else str(entry.allocation), *cells.values())
     return shown
 
 
@@ -143,7 +144,7 @@ def _cells(table: LookupTable, entry: LookupEntry) -> dict[str, str]:
 
 
 def _lossless(table: LookupTable, entry: LookupEntry) -> str:
-    if list(entry.allocation.steps) == [table.provenance["largest"]]:
+    if entry.allocation == table.anchor:
         return "-"
     if entry.guard_lost:
         return "guard lost"

@@ -112,7 +112,7 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
 
     Paths that lead to files are made relative to `folder`.
     """
-    document, space = study.config.model_dump(mode="json", by_alias=True), study.space.model_dump(mode="json")
+    document, space = (m.model_dump(mode="json", by_alias=True) for m in (study.config, study.space))
     of_study = [("quality", "reference"), ("quality", "extractor_weights"), ("proxy_set", "labels")]
     of_study += [("proxy_set", "prompts"), ("proxy_set", "control_images"), ("quality", "clip_model")]
     of_study += [("measure", "recorded"), ("measure", "features")]

@@ -5,8 +5,9 @@ are only these frozen objects. Descriptions become the JSON Schema that editors 
 """
 
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -39,6 +40,12 @@ class DenoiserConfig(Model):
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
 
 
+RuleName: TypeAlias = Literal["interleaving", "decreasing_probability", "large_to_small"]
+
+# Shares of the steps at which the largest denoiser alone is measured as a rival, the most telling first.
+FEWER_STEPS = (0.5, 0.75, 0.25)
+
+
 class SpaceConfig(Model):
     """A search space: the denoisers of one model family and the allocations allowed.
 
@@ -53,16 +60,39 @@ class SpaceConfig(Model):
     denoisers: tuple[DenoiserConfig, ...] = Field(
         description="Members in order from the noise end to the image end.", min_length=1
     )
-    n_steps: Steps = Field(description="Sampling steps of the whole trajectory.")
+    n_steps_given: Steps | Annotated[tuple[Steps, ...], Field(min_length=1)] = Field(
+        alias="n_steps",
+        description="Sampling steps of the whole trajectory; a list, for example [10, 14, 20], to search their number "
+        "too: the most steps are then those of the grid and of the anchor.",
+    )
     solver: Text | None = Field(
         None, description="diffusers scheduler class, for example DDIMScheduler; default: the pipeline's own."
     )
     grid: Grid = Field(
         1,
-        description="Segment lengths are multiples of this: a number of steps (1, 5) or a share below 1 (0.1, 10%).",
+        description="Segment lengths are multiples of this: a number of steps (1, 5) or a share below 1 (0.1, 10%). "
+        "Trajectories with fewer steps are cut at the same shares, rounded to whole steps.",
     )
     orders: Literal["small_first", "any"] | tuple[tuple[str, ...], ...] = Field(
-        "small_first", description="small_first: as listed; any: every order of the denoisers; or a list of orders."
+        "small_first",
+        description="small_first: as listed; any: every order of the denoisers, each taking one segment at most, or as "
+        "max_switches says; or a list of orders.",
+    )
+    max_switches: Whole | None = Field(
+        None,
+        description="With orders: any, every sequence of denoisers that changes so often at most, so that one may come "
+        "again (S-XL-S).",
+        ge=1,
+    )
+    fewer_steps: tuple[Grid, ...] | None = Field(
+        None,
+        description="Baselines: the largest denoiser alone with so many steps, or shares of the steps such as 50%; [] "
+        "for none. Default: 50%, 75% and 25%, or where n_steps is a list its numbers.",
+    )
+    baselines: tuple[RuleName, ...] = Field(
+        (),
+        description="Further baselines, rules of the paper's table 7 that give half of the steps to the first denoiser "
+        "and half to the largest.",
     )
     n_classes: Whole = Field(1000, description="Number of class labels the denoisers know.", ge=1)
 
@@ -79,12 +109,19 @@ class SpaceConfig(Model):
             raise ValueError(f"got the names {', '.join(names)}, expected each only once")
         return denoisers
 
+    @field_validator("n_steps_given")
+    @classmethod
+    def _step_counts_differ(cls, given: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        if isinstance(given, tuple) and len(set(given)) < len(given):
+            raise ValueError(f"got {', '.join(map(str, given))}, expected each number of steps only once")
+        return given
+
     @field_validator("grid")
     @classmethod
     def _grid_divides_the_steps(cls, grid: float, info: ValidationInfo) -> float:
-        n_steps = info.data.get("n_steps")
-        if n_steps is None:  # wrong itself, and reported
+        if "n_steps_given" not in info.data:  # wrong itself, and reported
             return grid
+        n_steps = _descending(info.data["n_steps_given"])[0]
         length = grid * n_steps if grid < 1 else grid
         if round(length) < 1 or abs(length - round(length)) > 1e-9 or n_steps % round(length):
             divisors = [str(g) for g in range(1, n_steps + 1) if n_steps % g == 0]
@@ -104,10 +141,57 @@ class SpaceConfig(Model):
                 raise ValueError(f"got {given}, expected orders of {', '.join(names)}")
         return orders
 
+    @field_validator("max_switches")
+    @classmethod
+    def _switches_find_room(cls, max_switches: int | None, info: ValidationInfo) -> int | None:
+        if max_switches is None or not {"orders", "grid", "n_steps_given"} <= info.data.keys():
+            return max_switches
+        if info.data["orders"] != "any":
+            raise ValueError(f"got {max_switches} with orders of their own, expected it with orders: any")
+        counts, grid = _descending(info.data["n_steps_given"]), info.data["grid"]
+        n_units = round(1 / grid if grid < 1 else counts[0] / grid)
+        if max_switches >= (room := min(n_units, counts[-1])):
+            raise ValueError(
+                f"got {max_switches}, so {max_switches + 1} segments, but the shortest trajectory has room for {room}"
+            )
+        return max_switches
+
+    @field_validator("fewer_steps")
+    @classmethod
+    def _fewer_are_fewer(cls, fewer_steps: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        n_steps = _descending(info.data.get("n_steps_given", 1000))[0]
+        for n in fewer_steps or ():
+            if n >= 1 and (n != round(n) or n >= n_steps):
+                raise ValueError(f"got {n:g}, expected shares below 1 or whole numbers of steps below {n_steps}")
+        return fewer_steps
+
+    @property
+    def n_steps(self) -> int:
+        """Sampling steps of the longest trajectory, that of the anchor."""
+        return self.step_counts[0]
+
+    @property
+    def step_counts(self) -> tuple[int, ...]:
+        """The numbers of steps that are searched, the largest first."""
+        return _descending(self.n_steps_given)
+
     @property
     def grid_steps(self) -> float:
         """The grid step as a number of sampling steps."""
         return self.grid * self.n_steps if self.grid < 1 else self.grid
+
+    @property
+    def fewer_whole_steps(self) -> tuple[int, ...]:
+        """The numbers of steps, below `n_steps`, at which the largest denoiser alone is a baseline, each once."""
+        searched = self.step_counts[1:]
+        asked = self.fewer_steps if self.fewer_steps is not None else () if searched else FEWER_STEPS
+        whole = (max(1, floor(n * self.n_steps + 0.5)) if n < 1 else round(n) for n in asked)
+        return tuple(dict.fromkeys(n for n in (*searched, *whole) if n < self.n_steps))
+
+
+def _descending(given: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The numbers of steps, the largest first."""
+    return tuple(sorted(given, reverse=True)) if isinstance(given, tuple) else (given,)
 
 
 class FocusConfig(Model):

@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Self
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.files import write_whole
 from tstitch_search.json_fields import check_count, check_text, get, get_list, read_json, refuse
@@ -52,6 +53,17 @@ class LookupTable:
 
     def _loss(self, candidate: Candidate) -> float:
         return self.objective.loss(candidate.quality)
+
+    @property
+    def anchor(self) -> Allocation | None:
+        """The largest denoiser alone, that all are held against; None where the table does not say which it is."""
+        measured = [c.allocation for c in (*self.entries, *self.candidates)]
+        largest, n_steps = self.provenance.get("largest"), self.provenance.get("n_steps")
+        if not any(largest in allocation.steps for allocation in measured):
+            return None
+        if not isinstance(n_steps, int) or n_steps < 1:
+            n_steps = max(a.n_steps for a in measured)
+        return Allocation.of([(str(largest), n_steps)])
 
     def pick(
         self,

@@ -192,9 +192,9 @@ class StudyMeasurer:
         labels = self._proxy_set.labels_of(images)
         # on the CPU, so that every device makes the same images
         generators = [torch.Generator().manual_seed(seed) for seed in self._proxy_set.seeds_of(images)]
-        n_steps, guidance_scale = self._space.n_steps, self._config.guidance_scale
+        guidance_scale = self._config.guidance_scale
         with attention(self._config.execution):
-            return self._family.sample(self._pipeline, labels, generators, n_steps, guidance_scale)
+            return self._family.sample(self._pipeline, labels, generators, allocation.n_steps, guidance_scale)
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
         """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""

@@ -9,6 +9,7 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
+from tstitch_search.latency_model import Parts
 from tstitch_search.measure.recorded_images import FeatureFolder, RecordedImages, SimulatedImages
 from tstitch_search.measure.recorded_table import RecordedTable, Row, read_table
 from tstitch_search.measurement import (
@@ -29,7 +30,6 @@ from tstitch_search.measurement import (
 )
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.reference import Reference
-from tstitch_search.search_space import SearchSpace
 
 GREY, TILE = 128, 32
 
@@ -44,16 +44,20 @@ class Record:
     key: Mapping[str, str]
 
     @cached_property
+    def parts(self) -> Parts:
+        """What the recorded times are made of. Raises ConfigError when step costs do not explain them."""
+        return self.table.parts(self.study.space.names)
+
+    @cached_property
     def calibration(self) -> Calibration:
         """The step costs as a calibration; memory is not recorded, so 0. Raises ConfigError when they do not fit."""
-        names = self.study.space.names
-        none = dict.fromkeys(names, 0.0)
+        none = dict.fromkeys(self.study.space.names, 0.0)
         return Calibration(
-            step_s=self.table.step_costs(names),
+            step_s=dict(self.parts.step_s),
             step_se=none,
             switch_s=none,
             switch_se=none,
-            fixed_s=0.0,
+            fixed_s=self.parts.fixed_s,
             fixed_se=0.0,
             spread=0.0,
             peak_memory_mb=0.0,
@@ -63,10 +67,6 @@ class Record:
             batch_size=self.study.config.latency.batch_size,
             n_repeats=self.study.config.latency.n_repeats,
         )
-
-    def predicted_s(self, allocation: Allocation) -> float:
-        """The time that the step costs give."""
-        return sum(n * self.calibration.step_s[name] for name, n in allocation.steps.items())
 
 
 def open_record(study: Study) -> Record:
@@ -78,7 +78,7 @@ def open_record(study: Study) -> Record:
     config, near = study.config, study.study_path.parent
     assert config.measure.recorded is not None
     table = read_table(near / config.measure.recorded, study.space)
-    table.require(SearchSpace.from_config(study.space).baselines())
+    table.require([Allocation.of([(name, study.space.n_steps)]) for name in study.space.names])
     _check_answerable(study)
     key = {"measure.recorded": table.sha256, "measure.device": config.measure.device}
     if config.measure.features is not None:
@@ -147,7 +147,7 @@ class RecordedMeasurer:
         return ChunkFeatures({"features": features}, seconds=row.latency_s * batches)
 
     def _time(self, allocation: Allocation, n_repeats: int) -> AllocationTime:
-        seconds, predicted_s = self._row(allocation).latency_s, self._record.predicted_s(allocation)
+        seconds, predicted_s = self._row(allocation).latency_s, self._record.parts.latency_s(allocation)
         return AllocationTime((seconds,) * n_repeats, (predicted_s,) * n_repeats, peak_memory_mb=0.0)
 
     def _row(self, allocation: Allocation) -> Row:

@@ -10,8 +10,10 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config.csv_rows import number, read_rows
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
+from tstitch_search.latency_model import Parts
 from tstitch_search.quality.metrics import METRICS
 from tstitch_search.quality.reference import file_sha256
+from tstitch_search.search_space import allocation_in
 
 NEEDED = ("allocation", "latency_s", "fid")
 # Other columns a table may have: errors of the FID, and what is kept for people.
@@ -42,8 +44,7 @@ class RecordedTable:
         """Nothing, when all of them are recorded. Raises ConfigError naming those that are not."""
         if missing := [str(a) for a in allocations if a not in self.rows]:
             raise ConfigError(
-                f"{self.path} lacks {', '.join(missing)}, which every study measures: each denoiser alone and, where "
-                "the grid holds it, 40 % of the first",
+                f"{self.path} lacks {', '.join(missing)}, which every study measures: each denoiser alone",
                 hint="add the rows, or take a search space without them",
             )
 
@@ -56,17 +57,20 @@ class RecordedTable:
         found = [(r.fid_se / r.fid) ** 2 * r.n_images for r in known if r.fid_se is not None and r.n_images is not None]
         return float(np.median(found)) if found else 0.0
 
-    def step_costs(self, denoisers: Sequence[str]) -> dict[str, float]:
+    def parts(self, denoisers: Sequence[str]) -> Parts:
         """Seconds per step of each denoiser, c_k of Eq. 7, by least squares on shares of the recorded times.
 
-        All allocations have the same number of steps, so that time outside the steps (c_0) cannot be told from time
-        that every step takes: it is part of the step costs, and the predictions are the same. Raises ConfigError
-        saying the residual when step costs do not explain the times.
+        Where all allocations have the same number of steps, time outside the steps (c_0) cannot be told from time that
+        every step takes: it is part of the step costs, and the predictions are the same. Otherwise c_0 is fitted too,
+        unless it comes out negative. Raises ConfigError saying the residual when the parts do not explain the times.
         """
         seconds = np.array([row.latency_s for row in self.rows.values()])
         steps = np.array([[a.steps.get(name, 0) for name in denoisers] for a in self.rows], dtype=float)
-        costs = np.linalg.lstsq(steps / seconds[:, None], np.ones(len(seconds)), rcond=None)[0]
-        off = steps @ costs / seconds - 1
+        fixed_s = 0.0
+        if len({a.n_steps for a in self.rows}) > 1:
+            fixed_s = max(0.0, float(_relative_fit(np.column_stack([steps, np.ones(len(seconds))]), seconds)[-1]))
+        costs = _relative_fit(steps, seconds, fixed_s)
+        off = (steps @ costs + fixed_s) / seconds - 1
         residual = float(np.sqrt((off**2).mean()))
         if residual > MAX_RESIDUAL or (costs <= 0).any():
             worst = list(self.rows)[int(np.abs(off).argmax())]
@@ -76,7 +80,14 @@ class RecordedTable:
                 f"{residual:.0%} (root mean square), most for {worst}; expected at most {MAX_RESIDUAL:.0%}",
                 hint="check latency_s: seconds for one batch, all on one device and with the same batch size",
             )
-        return dict(zip(denoisers, map(float, costs), strict=True))
+        step_s = dict(zip(denoisers, map(float, costs), strict=True))
+        return Parts(step_s, switch_s=dict.fromkeys(denoisers, 0.0), fixed_s=fixed_s)
+
+
+def _relative_fit(parts: np.ndarray, seconds: np.ndarray, fixed_s: float = 0.0) -> np.ndarray:
+    """Costs (d,) of `parts` (n, d) that with `fixed_s` explain `seconds` (n,), least squares of the relative errors."""
+    costs: np.ndarray = np.linalg.lstsq(parts / seconds[:, None], 1 - fixed_s / seconds, rcond=None)[0]
+    return costs
 
 
 def read_table(path: Path, space: SpaceConfig) -> RecordedTable:
@@ -87,24 +98,13 @@ def read_table(path: Path, space: SpaceConfig) -> RecordedTable:
     rows: dict[Allocation, Row] = {}
 
     def parse(fields: Mapping[str, str]) -> None:
-        allocation = _allocation(fields["allocation"], space)
+        allocation = allocation_in(space, fields["allocation"])
         if allocation in rows:
             raise ConfigError(f"{allocation} is there twice, expected each allocation once")
         rows[allocation] = _row(fields)
 
     read_rows(path, "measure.recorded", NEEDED, FURTHER, parse)
     return RecordedTable(path, file_sha256(str(path), path), rows)
-
-
-def _allocation(text: str, space: SpaceConfig) -> Allocation:
-    allocation = Allocation.parse(text)
-    if unknown := [name for name in allocation.steps if name not in space.names]:
-        raise ConfigError(
-            f"{allocation}: unknown denoiser {unknown[0]!r}, the search space has {', '.join(space.names)}"
-        )
-    if allocation.n_steps != space.n_steps:
-        raise ConfigError(f"{allocation} has {allocation.n_steps} steps, the search space has {space.n_steps}")
-    return allocation
 
 
 def _row(fields: Mapping[str, str]) -> Row:

@@ -7,18 +7,21 @@ from tstitch_search.report.wording import segments_text
 
 
 def bar(record: Record, allocation: Allocation) -> Html:
-    """The bar of `allocation`, each segment as wide as its share of the steps."""
+    """The bar of `allocation`, each segment as wide as its steps; one of fewer steps is shorter."""
     parts = [
         tag(
             "span",
-            *_text(segment, segment.n_steps / allocation.n_steps),
+            *_text(segment, segment.n_steps / max(record.n_steps, allocation.n_steps)),
             kind=denoiser_class(record, segment.denoiser),
             attributes={"style": f"flex-grow:{segment.n_steps}"},
         )
         for segment in allocation.segments
     ]
     said = segments_text(allocation)
-    return tag("div", *parts, kind="bar", attributes={"role": "img", "aria-label": said, "title": said})
+    named = {"role": "img", "aria-label": said, "title": said}
+    if allocation.n_steps < record.n_steps:
+        named["style"] = f"width:{100 * allocation.n_steps / record.n_steps:.3g}%"
+    return tag("div", *parts, kind="bar", attributes=named)
 
 
 def _text(segment: Segment, share: float) -> list[str]:

@@ -8,7 +8,7 @@ from plotly.io import to_html
 from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate
 from tstitch_search.report.markup import Html
-from tstitch_search.report.palette import FRONT, SEARCH, STAR, colours
+from tstitch_search.report.palette import FRONT, RULE, SEARCH, STAR, colours
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import Z_95, fractions_text, latency_text, named, quality_text
 
@@ -30,6 +30,7 @@ def pareto(record: Record) -> go.Figure:
     Values at different n are drawn as different groups, since they do not compare.
     """
     measured = [*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)]
+    measured += _further_rules(record)
     figure = go.Figure([*measured, *_rivals(record)])
     figure.update_layout(
         template="none",
@@ -104,6 +105,13 @@ def _singles(record: Record) -> list[go.Scatter]:
 def _paper_rule(record: Record) -> list[go.Scatter]:
     measured = record.paper_rule_measured
     return [_landmark(record, measured, "40 % rule", STAR, "star", 15)] if measured else []
+
+
+def _further_rules(record: Record) -> list[go.Scatter]:
+    """One named triangle for each other rule that needs no search, such as the largest denoiser with fewer steps."""
+    return [
+        _landmark(record, measured, name, RULE, "triangle-up", 11) for name, measured in record.rivals_measured.items()
+    ]
 
 
 def _rivals(record: Record) -> list[go.Scatter]:

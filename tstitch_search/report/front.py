@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tstitch_search.lookup import Candidate
 from tstitch_search.report.bars import bar, chip
 from tstitch_search.report.markup import Html, join, table, tag
-from tstitch_search.report.notes import alike, front_notes, further_metrics, guard_key
+from tstitch_search.report.notes import alike, baseline_name, front_notes, further_metrics, guard_key
 from tstitch_search.report.record import Record
 from tstitch_search.report.story import YES, verdict
 from tstitch_search.report.wording import (
@@ -74,7 +74,7 @@ def _row(record: Record, measured: Candidate, metrics: list[str]) -> list[str]:
 
 def _who(record: Record, measured: Candidate) -> Html:
     """The allocation as bar and text, with its group or with what beats it."""
-    label = tag("code", str(measured.allocation))
+    label = _label(record, measured)
     if measured in record.beaten:
         better = record.beaten_by(measured)
         return join(
@@ -88,6 +88,12 @@ def _who(record: Record, measured: Candidate) -> Html:
     place = "first" if measured == group[0] else "last" if measured == group[-1] else "inner"
     mark = tag("span", f"≈ group {measured.group}", kind=f"tie {place}")
     return join(bar(record, measured.allocation), label, " ", mark)
+
+
+def _label(record: Record, measured: Candidate) -> Html:
+    """The allocation as text, with its name if it is a rule that needs no search."""
+    text, name = tag("code", str(measured.allocation)), baseline_name(record.table, measured.allocation)
+    return join(text, " ", tag("span", name, kind="rule")) if name else text
 
 
 def _metric(record: Record, measured: Candidate, key: str) -> str:

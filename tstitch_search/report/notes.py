@@ -4,6 +4,7 @@ loses the guard metric.
 
 from collections.abc import Mapping
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
 from tstitch_search.quality.metrics import METRICS
 from tstitch_search.report.wording import percent
@@ -51,6 +52,13 @@ def alike(table: LookupTable) -> dict[int, list[LookupEntry]]:
         if entry.group is not None:
             groups.setdefault(entry.group, []).append(entry)
     return {number: entries for number, entries in groups.items() if len(entries) > 1}
+
+
+def baseline_name(table: LookupTable, allocation: Allocation) -> str | None:
+    """What the allocation is called if it is a rule that needs no search: `40 % rule`, `XL, 10 steps`."""
+    named = table.provenance.get("baselines")
+    name = named.get(str(allocation)) if isinstance(named, dict) else None
+    return str(name) if name is not None else None
 
 
 def front_notes(table: LookupTable) -> list[str]:

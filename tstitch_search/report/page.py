@@ -10,7 +10,7 @@ from tstitch_search.report.figures import pareto_html
 from tstitch_search.report.front import front
 from tstitch_search.report.limits import limits
 from tstitch_search.report.markup import Html, join, tag
-from tstitch_search.report.palette import FRONT, SEARCH, STAR, colours, ink_on
+from tstitch_search.report.palette import FRONT, RULE, SEARCH, STAR, colours, ink_on
 from tstitch_search.report.record import Record
 from tstitch_search.report.samples import sample_grid
 from tstitch_search.report.story import headline, tiles
@@ -75,4 +75,4 @@ def _colours(record: Record) -> str:
         f".d{i}{{background:{colour};color:{ink_on(colour)}}}"
         for i, colour in enumerate(colours(record.denoisers).values())
     ]
-    return f":root{{--front:{FRONT};--search:{SEARCH};--star:{STAR}}}" + "".join(rules)
+    return f":root{{--front:{FRONT};--search:{SEARCH};--star:{STAR};--rule:{RULE}}}" + "".join(rules)

@@ -7,6 +7,7 @@ _COLOURS = ("#e6a23c", "#2a9d8f", "#3f6fd1", "#a855a0", "#d9603b", "#7c8aa0")
 FRONT = "#d6336c"
 SEARCH = "#8491a5"
 STAR = "#e0a100"
+RULE = "#6f7d92"
 _DARK, _LIGHT = "#10151f", "#ffffff"
 
 

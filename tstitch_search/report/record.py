@@ -107,8 +107,9 @@ class Record:
 
     @property
     def n_steps(self) -> int:
-        """Sampling steps of the whole trajectory."""
-        return self.table.entries[0].allocation.n_steps
+        """Sampling steps of the longest trajectory, that of the largest denoiser alone."""
+        anchor, measured = self.table.anchor, (*self.confirmed, *self.trials)
+        return anchor.n_steps if anchor else max(c.allocation.n_steps for c in measured)
 
     @property
     def largest(self) -> str | None:
@@ -132,6 +133,16 @@ class Record:
                 {cheapest: PAPER_FRACTION, str(self.largest): 1 - PAPER_FRACTION}, self.n_steps
             ).items()
         )
+
+    @property
+    def rivals_measured(self) -> dict[str, Candidate]:
+        """What was measured of the further rules that need no search, by name."""
+        named = self.table.provenance.get("baselines")
+        found = {
+            str(name): self.best_known(Allocation.parse(text))
+            for text, name in (named.items() if isinstance(named, dict) else ())
+        }
+        return {name: c for name, c in found.items() if c is not None and c.allocation != self.paper_rule}
 
     @property
     def paper_rule_measured(self) -> Candidate | None:

@@ -20,7 +20,8 @@ def pareto(record: Record, plot: Html) -> Html:
         f"the coloured line is the confirmed front: the {lowest} {record.label} within each budget, in steps because "
         f"nothing is interpolated. {_why_apart(record)} "
         "Diamonds are single denoisers, the star is the paper's rule: the cheapest denoiser takes the first 40 % of "
-        "the steps; hollow ones were not confirmed. Hover over or tap a point to see its allocation."
+        "the steps; triangles are other rules that need no search. Hollow ones were not confirmed. "
+        "Hover over or tap a point to see its allocation."
     )
     parts = (tag("div", axis, search, kind="switches"), _key(record), tag("div", plot, kind="plot"))
     return join(*parts, tag("p", note, kind="note"))
@@ -43,6 +44,7 @@ def _key(record: Record) -> Html:
         *[("ring", f"{front}, confirmed, not on the front")][: len(record.beaten)],
         ("diamond", "one denoiser alone"),
         *[("star", "T-Stitch's 40 % rule")][: record.paper_rule_measured is not None],
+        *[("triangle", "other rules, fewer steps among them")][: len(record.rivals_measured)],
         *[("cross", "others, as they published it")][: len(record.rivals)],
     ]
     return tag("ul", *(tag("li", tag("i", kind=kind), text) for kind, text in marks), kind="key")

@@ -26,6 +26,7 @@ from tstitch_search.run.stages import (
     calibrate,
     candidates_in_focus,
     confirm_chunks,
+    require_budget,
     rule_of,
     search,
 )
@@ -65,6 +66,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         latency = calibrate(bench, study, facts.key)
         remember(study, facts.key, latency.calibration)
         candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
+        require_budget(study, candidates, latency)
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
         rule = rule_of(study, judge.objective, candidates, latency)

@@ -8,9 +8,9 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import SetName
 from tstitch_search.quality.estimate import Z_95, QualityEstimate, estimate
 from tstitch_search.quality.metrics import metric_named
-from tstitch_search.run.generate import parse_for
 from tstitch_search.run.judge import Judge
 from tstitch_search.run.stored import StoredRun
+from tstitch_search.search_space import allocation_in
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def compare(path: Path, first: str, second: str, metric: str | None = None) -> C
     On the confirmation images if both have those, else on the search's. Raises ConfigError when they share too few.
     """
     run = StoredRun.open(path)
-    a, b = (parse_for(run.study.space, text) for text in (first, second))
+    a, b = (allocation_in(run.study.space, text) for text in (first, second))
     judge = Judge(run.study.config.quality, run.space.anchor, run.reference())
     measured = metric_named(metric) if metric else judge.objective
     statistic = measured.bind(judge.reference)

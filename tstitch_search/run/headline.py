@@ -16,7 +16,7 @@ def headline(table: LookupTable) -> str:
 
 def _on_front(table: LookupTable) -> str:
     largest = table.provenance["largest"]
-    others = [e for e in table.entries if list(e.allocation.steps) != [largest]]
+    others = [e for e in table.entries if e.allocation != table.anchor]
     faster = [e for e in others if speed_up(table, e) > 1 and not e.guard_lost]
     if others and all(e.guard_lost for e in others):
         return f"Every allocation on the front but {largest} alone loses the guard metric; deploy {largest}."

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.config import Study
+from tstitch_search.config import SpaceConfig, Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.facts import (
     MemberFacts,
@@ -95,6 +95,7 @@ def _asked(study: Study) -> dict[str, str]:
         "space.denoisers": " ".join(space.names),
         "space.orders": str(space.orders),
         "space.n_steps": str(space.n_steps),
+        **_asked_beyond_one_count(space),
         "space.grid_steps": f"{space.grid_steps:g}",
         "space.solver": space.solver or "the pipeline's own",
         "execution": str(config.execution),
@@ -106,6 +107,17 @@ def _asked(study: Study) -> dict[str, str]:
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
     }
+
+
+def _asked_beyond_one_count(space: SpaceConfig) -> dict[str, str]:
+    """Further step counts, switches and baselines, where the study's space names any."""
+    facts = {
+        "space.fewer_counts": " ".join(map(str, space.step_counts[1:])),
+        "space.max_switches": "" if space.max_switches is None else str(space.max_switches),
+        "space.fewer_steps": "" if space.fewer_steps is None else " ".join(map(str, space.fewer_whole_steps)) or "none",
+        "space.baselines": " ".join(space.baselines),
+    }
+    return {name: value for name, value in facts.items() if value}
 
 
 def _proxy_facts(study: Study) -> dict[str, str]:

@@ -18,7 +18,7 @@ from tstitch_search.run.key import StudyFacts, resolve_facts
 from tstitch_search.run.prices import price
 from tstitch_search.run.progress import Progress
 from tstitch_search.run.references import feature_dim, state_of_reference
-from tstitch_search.run.stages import candidates_in_focus
+from tstitch_search.run.stages import candidates_in_focus, require_budget
 from tstitch_search.run.step_times import measure_calibration
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.workers.protocol import WorkerPool
@@ -71,6 +71,7 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
     calibration, basis = _calibration(study, facts, folder, open_pool, progress)
     latency = LatencyModel(calibration)
     candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
+    require_budget(study, candidates, latency)
     cost = price(study, space, candidates, latency)
     return Plan(
         study=study.config.name,

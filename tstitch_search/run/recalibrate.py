@@ -116,12 +116,12 @@ def _retimed(
     table: LookupTable, calibration: Calibration, times: Mapping[Allocation, AllocationTime]
 ) -> dict[str, Any]:
     """What is said of the new times, and of the device they replace."""
+    anchor = times.get(table.anchor) if table.anchor else None
     before = {"device": table.provenance.get("device"), "point": table.operating_points[0].id}
-    largest = Allocation.of([(str(table.provenance["largest"]), table.entries[0].allocation.n_steps)])
     return {
         "device": calibration.device,
         "spread": calibration.spread,
-        "largest_latency_s": times[largest].latency_s if largest in times else None,
+        "largest_latency_s": anchor.latency_s if anchor else None,
         "retimed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "retimed_from": [*table.provenance.get("retimed_from", []), before],
     }

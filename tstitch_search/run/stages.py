@@ -1,7 +1,7 @@
 """The stages of a run, one function each, in the order `run_study` calls them. Each looks into the ledger first."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from tstitch_search.allocation import Allocation
@@ -15,6 +15,7 @@ from tstitch_search.measurement import (
 )
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.run.calibrations import given_calibration
+from tstitch_search.run.prices import seconds_of
 from tstitch_search.run.proxy_quality import ProxyQuality
 from tstitch_search.run.step_times import calm_calibration, warn
 from tstitch_search.run.workbench import Workbench
@@ -60,7 +61,24 @@ def candidates_in_focus(
             f"{latency.calibration.batch_size}; they take {min(times):.3g} to {max(times):.3g} s",
             hint="widen the window or change latency.batch_size",
         )
-    return tuple(dict.fromkeys([*space.baselines(), *inside]))
+    baselines = [a for a in space.baselines() if a in measurable]
+    return tuple(dict.fromkeys([*baselines, *inside]))
+
+
+def require_budget(study: Study, candidates: Sequence[Allocation], latency: LatencyModel) -> None:
+    """Nothing, when the search's budget allows for a chunk of the cheapest candidate. Raises ConfigError otherwise.
+
+    Times that were only guessed refuse nothing.
+    """
+    budget_s, chunk = study.config.search.device_seconds, search_chunks(study)[0]
+    cheapest = min(candidates, key=latency.latency_s)
+    needed_s = seconds_of(latency, cheapest, chunk.n_images)
+    if budget_s is not None and latency.calibration.n_repeats > 0 and budget_s < needed_s:
+        raise ConfigError(
+            f"search.device_seconds: {budget_s:g} s are less than one chunk of {chunk.n_images} images takes, "
+            f"{needed_s:.3g} s with {cheapest}, the fastest allocation",
+            hint="give more seconds, or lower proxy_set.chunk_size or quality.n_images",
+        )
 
 
 def search(
@@ -105,11 +123,14 @@ def confirm_chunks(study: Study) -> list[Chunk]:
 def stop_reason(bench: Workbench, study: Study, trials: AllocationStudy) -> str | None:
     """Why no further allocation is asked for, or None.
 
-    The budget comes last: a finished run that is opened again has also spent the seconds of its confirmation.
+    The budget comes last: a finished run that is opened again has also spent the seconds of its confirmation. No limit
+    holds before each denoiser alone was asked for: without them nothing could be compared.
     """
     config = study.config.search
     if trials.is_exhausted:
         return "space exhausted: every candidate was asked for"
+    if trials.n_allocations < len(study.space.denoisers):
+        return None
     if config.n_trials is not None and trials.n_allocations >= config.n_trials:
         return f"trial limit: search.n_trials = {config.n_trials} allocations were asked for"
     if config.stop_below is not None and (gain := trials.expected_gain()) < config.stop_below:

@@ -158,18 +158,20 @@ def provenance_of(
     study: Study, facts: StudyFacts, latency: LatencyModel, ledger: Ledger, folder: Path
 ) -> dict[str, Any]:
     """Where every number of the table comes from, so that it can be trusted, or doubted, years later."""
-    space, config = study.space, study.config
+    space, config, searched = study.space, study.config, SearchSpace.from_config(study.space)
     stopped = ledger.last("stopped")
     measured = [e["at"] for kind in ("chunk", "timing", "published") for e in ledger.of(kind)]
     return {
         "created_at": max(measured),
         "space": space.name,
-        "space_size": len(SearchSpace.from_config(space)),
+        "space_size": len(searched),
         "denoisers": [_denoiser(d, facts) for d in space.denoisers],
         "largest": space.names[-1],
         "pipeline": space.pipeline,
         "solver": facts.key["space.solver"],
         "n_steps": space.n_steps,
+        "step_counts": list(searched.step_counts),
+        "baselines": {str(a): searched.baseline_names[a] for a in searched.baselines()[len(space.names) :]},
         "guidance_scale": config.guidance_scale,
         "dtype": config.workers.dtype,
         "resolution": facts.resolution,

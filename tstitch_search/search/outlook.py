@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.pareto import Point, hypervolume
+from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.search.embedding import Embedding
 from tstitch_search.search.gaussian_process import GaussianProcess, Observations, Prior, fit
 from tstitch_search.search.improvement import expected_hypervolume_improvement
 
-# The worst corner that still counts: this much above the longest candidate, and above the worst baseline, the latter as
-# a share of the baselines' range. So the ends of the front count too.
+# The worst corner that still counts: this much above the longest candidate, and above the worst baseline on the front
+# of them, the latter as a share of that front's range. So the ends of the front count too.
 MARGIN = 0.1
 
 
@@ -145,9 +145,14 @@ def observations(candidates: Candidates, told: Sequence[Told], scale: QualitySca
 
 
 def reference_point(candidates: Candidates, told: Sequence[Told], y: np.ndarray) -> Point:
-    """The worst corner: fixed once the baselines are answered, whatever else is found later."""
-    is_baseline = np.array([t.allocation in candidates.baselines for t in told])
-    first = y[is_baseline] if is_baseline.any() else y
+    """The worst corner: fixed once the baselines are answered, whatever else is found later.
+
+    A baseline that another one beats does not count: nothing as bad as that will be on the front.
+    """
+    all_points = [(t.latency_s, float(value)) for t, value in zip(told, y, strict=True)]
+    of_baselines = [p for t, p in zip(told, all_points, strict=True) if t.allocation in candidates.baselines]
+    points = of_baselines or all_points
+    first = np.array([points[i][1] for i in pareto_front(points)])
     worst = float(first.max() + MARGIN * np.ptp(first))
     return (1 + MARGIN) * float(candidates.latency_s.max()), worst
 

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.search.encoding import CutPoints, Encoding, StickBreaking
+from tstitch_search.search.encoding import BASELINE, REGULAR, CutPoints, Encoding, StickBreaking
 from tstitch_search.search.given import GivenSampler
 from tstitch_search.search.known_latency import AllocationSampler, history_of
 from tstitch_search.search.outlook import Candidates, QualityScale, outlook
@@ -51,7 +51,7 @@ class AllocationStudy:
     def __init__(self, database: Path, name: str, space: SearchSpace, rule: Rule):
         """Create or reopen the study `name` in the SQLite file `database`; baselines are asked first."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._rule, self._denoisers = rule, space.denoisers
+        self._rule, self._space = rule, space
         self._candidates = frozenset(rule.candidates)
         self._baselines = [a for a in space.baselines() if a in self._candidates]
         drawn = [rule.candidates[i] for i in np.random.default_rng(rule.seed).permutation(len(rule.candidates))]
@@ -191,9 +191,15 @@ class AllocationStudy:
         elif earlier and earlier.number != trial.number:
             self._dismiss(trial, f"repeats trial {earlier.number}", earlier.values)
         else:
-            self._describe(trial, allocation=str(trial.allocation), **self._cut_points.encode(trial.allocation))
+            self._describe(trial, allocation=str(trial.allocation), **self._said_of(trial.allocation))
             return True
         return False
+
+    def _said_of(self, allocation: Allocation) -> dict[str, str | int]:
+        """The cut points of an allocation, and its name if it is a baseline."""
+        cut_points = self._cut_points.encode(allocation) if allocation not in self._space.extras else {}
+        name = self._space.baseline_names.get(allocation)
+        return {**{k: v for k, v in cut_points.items() if k != BASELINE}, **({BASELINE: name} if name else {})}
 
     def _dismiss(self, trial: Trial, why: str, values: list[float] | None = None) -> None:
         """Answer a proposal that is not asked: with what is known already, otherwise FAIL."""
@@ -214,7 +220,18 @@ class AllocationStudy:
         return [t for t in self._study.get_trials(deepcopy=False) if t.params.keys() == names]
 
     def _sampler(self, question: int) -> BaseSampler:
-        """The sampler of one question, made anew."""
+        """The sampler of one question, made anew.
+
+        Baselines that neither grid nor orders hold are asked first, and are not for a stock sampler to propose again.
+        """
+        sampler = self._own_sampler(question)
+        if not self._space.extras or isinstance(sampler, AllocationSampler):
+            return sampler
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # so is this one
+            return PartialFixedSampler({BASELINE: REGULAR}, sampler)
+
+    def _own_sampler(self, question: int) -> BaseSampler:
         seed = (self._rule.seed * 1_000_003 + question) % 2**32
         match self._rule.sampler:
             case "known_latency":
@@ -232,7 +249,7 @@ class AllocationStudy:
 
     @cached_property
     def _known(self) -> Candidates:
-        return Candidates(self._rule.candidates, self._baselines, self._rule.latency_s, self._denoisers)
+        return Candidates(self._rule.candidates, self._baselines, self._rule.latency_s, self._space.denoisers)
 
     def _describe(self, trial: Trial, **attributes: str | int | float) -> None:
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)

@@ -1,0 +1,70 @@
+"""What every study is held against: simple rules that need no search.
+
+T-Stitch (arXiv 2402.14167): its rule of thumb, section 4.1 (no loss up to 40 % small, then the largest), and the other
+ways of mixing two denoisers at one half each, table 7. That plain step reduction is a rival to be taken seriously, its
+figure 15 shows: between 10 and 50 steps it beats stitching.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import count, cycle, islice
+from random import Random
+
+from tstitch_search.allocation import Allocation, steps_from_fractions
+
+# Share of the steps that the paper's rule gives to the first denoiser.
+PAPER_SHARE = 0.4
+PAPER_RULE = "40 % rule"
+# "Drawn" means drawn by the first of the seeds 0, 1, 2, ... that gives one half of the steps to each.
+Rule = Callable[[str, str, int], Allocation]
+
+
+def paper_rule(small: str, large: str, n_steps: int) -> Allocation:
+    """40 % of the steps to `small`, then `large`; rounded as every fraction is, whatever the grid."""
+    return Allocation.of(steps_from_fractions({small: PAPER_SHARE, large: 1 - PAPER_SHARE}, n_steps).items())
+
+
+def interleaving(small: str, large: str, n_steps: int) -> Allocation:
+    """The two taking turns step by step, `small` first (table 7)."""
+    return Allocation.of((name, 1) for name in islice(cycle([small, large]), n_steps))
+
+
+def decreasing_probability(small: str, large: str, n_steps: int) -> Allocation:
+    """`small` drawn with a probability that falls linearly from 1 to 0 along the trajectory (table 7)."""
+    for seed in count():
+        draw = Random(seed)
+        is_small = [draw.random() < 1 - (i + 0.5) / n_steps for i in range(n_steps)]
+        if sum(is_small) == n_steps // 2:
+            return Allocation.of((small if chosen else large, 1) for chosen in is_small)
+    raise AssertionError("a half comes up sooner or later")
+
+
+def large_to_small(small: str, large: str, n_steps: int) -> Allocation:
+    """`large` for the first half, then `small` (table 7)."""
+    return Allocation.from_steps([large, small], [n_steps - n_steps // 2, n_steps // 2])
+
+
+RULES: dict[str, Rule] = {
+    "interleaving": interleaving,
+    "decreasing_probability": decreasing_probability,
+    "large_to_small": large_to_small,
+}
+
+
+def baselines(
+    denoisers: Sequence[str], n_steps: int, fewer_steps: Sequence[int], rules: Sequence[str]
+) -> dict[Allocation, str]:
+    """Every baseline with its short name: each denoiser alone, the paper's rule, the largest with fewer steps, `rules`.
+
+    Of two that are the same the first one counts. `denoisers` are listed from the noise end, the largest last.
+    """
+    small, large = denoisers[0], denoisers[-1]
+    named = [(Allocation.of([(name, n_steps)]), f"{name} alone") for name in denoisers]
+    if small != large:
+        named.append((paper_rule(small, large, n_steps), PAPER_RULE))
+    named += [(Allocation.of([(large, n)]), f"{large}, {n} steps") for n in fewer_steps]
+    if small != large:
+        named += [(RULES[rule](small, large, n_steps), rule.replace("_", " ")) for rule in rules]
+    found: dict[Allocation, str] = {}
+    for allocation, name in named:
+        found.setdefault(allocation, name)
+    return found
