@@ -133,6 +133,16 @@ class SearchSpace:
         """What is always measured, whether the grid and the orders hold it or not."""
         return list(self.baseline_names)
 
+    def controls(self) -> list[Allocation]:
+        """Whose images make good control variates: each denoiser alone, and half and half with the next larger one.
+
+        Halves are rounded to the grid, and left out where no order of the space allows them.
+        """
+        cut = min(self.cuts(self.n_steps), key=lambda c: abs(2 * c - self.n_steps))
+        pairs = [pair for a, b in pairwise(self.denoisers) for pair in ((a, b), (b, a))]
+        halves = [between(pair, (0, cut, self.n_steps)) for pair in pairs]
+        return list(dict.fromkeys([*map(self.single, self.denoisers), *(a for a in halves if self._is_regular(a))]))
+
     @property
     def rivals(self) -> list[Allocation]:
         """The baselines that a front must stand comparison with: the largest with fewer steps, and further rules."""

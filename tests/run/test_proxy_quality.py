@@ -15,14 +15,15 @@ def searched(outcome) -> list[Candidate]:
     return [c for c in outcome.table.candidates if not c.confirmed]
 
 
-def test_denoisers_alone_get_the_control_images_and_the_others_the_proxy_images(run, measurer):
+def test_denoisers_alone_and_neighbours_by_halves_get_the_control_images_and_the_others_the_proxy_images(run, measurer):
     run(measurer, *CONTROLLED)
     made = {}
     for job in measurer.made:
         if job.chunk.set_name == "search":
             made[job.allocation] = made.get(job.allocation, 0) + job.chunk.n_images
-    assert {n for a, n in made.items() if len(a.steps) == 1} == {100}
-    assert {n for a, n in made.items() if len(a.steps) > 1} == {20}
+    controls = {"S*4", "B*4", "XL*4", "S*2-B*2", "B*2-XL*2"}
+    assert {str(a) for a, n in made.items() if n == 100} == controls
+    assert {n for a, n in made.items() if str(a) not in controls} == {20}
 
 
 def test_every_value_is_at_the_level_of_the_control_images(run, measurer):

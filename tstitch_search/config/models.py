@@ -231,6 +231,9 @@ class ProxySetConfig(Model):
     chunk_size: Whole = Field(100, description="Images per unit of work.", ge=2)
 
 
+# A chunk's error is estimated from 20 blocks of it.
+MIN_RACING_CHUNK = 20
+
 MetricName: TypeAlias = Literal["fid", "kid", "inception_score", "precision", "recall", "clip_score"]
 
 # The metrics that compare with real images.
@@ -278,8 +281,8 @@ class QualityConfig(Model):
     n_images: Images = Field(1000, description="Images per allocation while searching.")
     control_images: Images | None = Field(
         None,
-        description="Images of each denoiser alone while searching, more than n_images: they then serve as control "
-        "variates, so that every FID is estimated at this number of images, with less noise.",
+        description="Images of each denoiser alone, and of neighbours half and half, while searching: control variates "
+        "that lift every FID to this number of images, with less noise. Default: n_images when racing, else none.",
     )
 
     @field_validator("control_images")
@@ -333,16 +336,16 @@ class SearchConfig(Model):
         description="Stop once the best next question is expected to raise the front's hypervolume by less than this "
         "share; default: 0.1% with known_latency, else go on.",
     )
-    racing: bool = Field(
-        False,
+    racing: bool | None = Field(
+        None,
         description="Give images chunk by chunk where they are expected to gain most per second, at most "
-        "quality.n_images to an allocation; needs known_latency and quality.control_images.",
+        "quality.n_images to an allocation. Default: true with known_latency and the objective fid.",
     )
     look_ahead: Whole = Field(4, description="How many allocations may be under way at once.", ge=1)
 
     @field_validator("racing")
     @classmethod
-    def _racing_knows_times(cls, racing: bool, info: ValidationInfo) -> bool:
+    def _racing_knows_times(cls, racing: bool | None, info: ValidationInfo) -> bool | None:
         if racing and info.data.get("sampler") != "known_latency":
             raise ValueError(f"got true with the sampler {info.data.get('sampler')}, expected known_latency")
         return racing
@@ -522,10 +525,34 @@ class StudyConfig(Model):
     @field_validator("search")
     @classmethod
     def _racing_compares(cls, search: SearchConfig, info: ValidationInfo) -> SearchConfig:
-        quality = info.data.get("quality")
-        if search.racing and quality is not None and not quality.control_images:
-            raise ValueError("racing compares allocations at different numbers of images: set quality.control_images")
+        quality, proxy_set = info.data.get("quality"), info.data.get("proxy_set")
+        if search.racing and quality is not None and quality.objective != "fid":
+            raise ValueError(
+                f"racing needs control variates, which are for FID, and the objective is {quality.objective}"
+            )
+        if search.racing and proxy_set is not None and proxy_set.chunk_size < MIN_RACING_CHUNK:
+            raise ValueError(
+                f"racing judges an allocation by one chunk of {proxy_set.chunk_size} images, expected "
+                f"proxy_set.chunk_size of at least {MIN_RACING_CHUNK}"
+            )
         return search
+
+    @property
+    def races(self) -> bool:
+        """Whether images are given chunk by chunk; unless stated, wherever it is possible and there are two chunks."""
+        if self.search.racing is not None:
+            return self.search.racing
+        chunk_size = self.proxy_set.chunk_size
+        can = self.search.sampler == "known_latency" and self.quality.objective == "fid"
+        return can and MIN_RACING_CHUNK <= chunk_size < self.quality.n_images
+
+    @property
+    def control_level(self) -> int | None:
+        """The number of images of the control variates, at which every FID is estimated; None without them."""
+        n_images, control_images = self.quality.n_images, self.quality.control_images
+        if self.races:
+            return control_images or n_images
+        return control_images if control_images != n_images else None
 
     @field_validator("quality")
     @classmethod

@@ -69,10 +69,10 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         require_budget(study, candidates, latency)
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
-        rule = rule_of(study, judge.objective, candidates, latency)
-        proxy = ProxyQuality(study, space, judge)
+        proxy = ProxyQuality(study, space, candidates, judge)
+        rule = rule_of(study, judge.objective, candidates, proxy.controls, latency)
         trials = AllocationStudy(folder.database, f"{config.name} at n = {proxy.n_level}", space, rule)
-        find = race if config.search.racing else search
+        find = race if config.races else search
         searched = proxy.estimates(bench, find(bench, study, trials, latency, proxy))
         if gained := proxy.summary():
             progress.note(gained)

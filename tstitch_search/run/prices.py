@@ -12,6 +12,9 @@ from tstitch_search.search_space import SearchSpace
 FEATURE_BYTES = 4
 # Warming up and measuring memory take about as long as this many timed rounds.
 EXTRA_ROUNDS = 4
+# What a race takes beside its controls on the embedded family (benchmarks/results/search_cost.md): allocations, chunks.
+TYPICAL_RACE = 25
+TYPICAL_CHUNKS = 2
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,21 @@ def price(study: Study, space: SearchSpace, candidates: Sequence[Allocation], la
     n_entries = min(c.confirm.max_entries, n_trials)
     mean_s = sum(map(latency.latency_s, candidates)) / len(candidates)
     search_images, confirm_images = n_trials * c.quality.n_images, n_entries * c.confirm.n_images
-    more_for_controls = max(0, (c.quality.control_images or 0) - c.quality.n_images)
     singles_s = sum(latency.latency_s(space.single(d)) for d in space.denoisers)
-    search_s = (mean_s * search_images + singles_s * more_for_controls) / batch_size
-    search_images += len(space.denoisers) * more_for_controls
+    controls = [a for a in space.controls() if a in candidates] if c.control_level else []
+    if c.races:
+        n_trials = min(n_trials, len(controls) + TYPICAL_RACE)
+        search_images = (n_trials - len(controls)) * min(TYPICAL_CHUNKS * c.proxy_set.chunk_size, c.quality.n_images)
+    elif c.control_level:
+        search_images -= len(controls) * c.quality.n_images
+    control_images = c.control_level or 0
+    search_s = mean_s * search_images + sum(map(latency.latency_s, controls)) * control_images
+    search_images += len(controls) * control_images
     round_s = singles_s + mean_s  # each alone, and taking turns
     parts_s = round_s * (c.latency.n_repeats + EXTRA_ROUNDS)
     stages = {
         "calibrate": parts_s,
-        "search": min(search_s, c.search.device_seconds or search_s),
+        "search": min(search_s / batch_size, c.search.device_seconds or search_s / batch_size),
         "confirm": mean_s * confirm_images / batch_size,
         "time": parts_s + mean_s * n_entries * (c.latency.n_repeats + 1),
     }

@@ -1,6 +1,6 @@
 """The quality of an allocation while searching: from few images, where it pays with control variates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from statistics import median
@@ -20,7 +20,8 @@ from tstitch_search.search_space import SearchSpace
 class ProxyEstimate:
     """A quality at the level of `n_images` images, judged from `n_made` of them.
 
-    `effective_n`: so many images without control variates would be as certain; None where there are none.
+    `effective_n`: so many images without control variates would be as certain; None where there are none. `effects`:
+    what each block of the images contributes to the error of its logarithm; empty where that is not known.
     """
 
     value: float
@@ -28,21 +29,22 @@ class ProxyEstimate:
     n_images: int
     n_made: int
     effective_n: float | None = None
+    effects: tuple[float, ...] = ()
 
 
 class ProxyQuality:
     """Qualities of the proxy set: all at one level, so that they compare.
 
-    With `quality.control_images` = N the denoisers alone are measured on N images and serve as control variates: every
-    FID is then an estimate of FID-N. Otherwise the level is `quality.n_images` and the value the plain one.
+    With control variates some allocations, the `controls`, are measured on all N = `quality.control_images` images:
+    every FID is then an estimate of FID-N, whatever number of images it is made from. A racing search needs them; its N
+    is `quality.n_images` unless stated. Otherwise that is the level, and the value the plain one.
     """
 
-    def __init__(self, study: Study, space: SearchSpace, judge: Judge):
+    def __init__(self, study: Study, space: SearchSpace, candidates: Collection[Allocation], judge: Judge):
         config = study.config.quality
         self._judge = judge
-        self.singles = [space.single(name) for name in space.denoisers]
-        self._n_images = config.n_images
-        self._n_control = config.control_images if config.control_images != config.n_images else None
+        self._n_images, self._n_control = config.n_images, study.config.control_level
+        self.controls = tuple(a for a in space.controls() if a in candidates) if self._n_control else ()
         self.proxy_chunks = chunks_of("search", config.n_images, study.config.proxy_set.chunk_size)
         self._control_chunks = chunks_of("search", self._n_control or 0, study.config.proxy_set.chunk_size)
         self._controls: ControlVariates | None = None
@@ -55,10 +57,10 @@ class ProxyQuality:
 
     def chunks_of(self, allocation: Allocation) -> Sequence[Chunk]:
         """The proxy images that the allocation is judged by."""
-        return self._control_chunks if self._n_control and allocation in self.singles else self.proxy_chunks
+        return self._control_chunks if allocation in self.controls else self.proxy_chunks
 
     def measure(self, reader: Reader, allocation: Allocation, n_chunks: int | None = None) -> ProxyEstimate:
-        """The allocation's quality, once its chunks and those of the denoisers alone are there.
+        """The allocation's quality, once its chunks and those of the controls are there.
 
         From its first `n_chunks` chunks only, if given: with control variates the level stays the same. Raises
         MeasurementError when one was given up.
@@ -67,13 +69,14 @@ class ProxyQuality:
             plain = self._judge.measured(reader, allocation, self.proxy_chunks)
             return ProxyEstimate(plain.value, plain.se, plain.n_images, plain.n_images)
         features = reader.read(allocation, self.chunks_of(allocation)[:n_chunks])
-        if allocation in self.singles:
+        if allocation in self.controls:
             alone = self._judge.measured(reader, allocation, self._control_chunks)
             return ProxyEstimate(alone.value, alone.se, self._n_control, self._n_control)
         found = self._controls_from(reader).estimate(features)
         self._effective[allocation] = (found.effective_n, found.active, len(features))
         value = exp(found.log_fid)
-        return ProxyEstimate(value, value * found.log_fid_se, self._n_control, len(features), found.effective_n)
+        se, effects = value * found.log_fid_se, tuple(map(float, found.effects))
+        return ProxyEstimate(value, se, self._n_control, len(features), found.effective_n, effects)
 
     def estimates(self, reader: Reader, measured: Mapping[Allocation, int | None]) -> Estimates:
         """Value, error and difference to the anchor of every allocation whose chunks are all there.
@@ -109,14 +112,14 @@ class ProxyQuality:
         )
 
     def _controls_from(self, reader: Reader) -> ControlVariates:
-        """The denoisers alone as control variates; those that could not be measured are left out."""
+        """The controls as control variates; those that could not be measured are left out."""
         if self._controls is None:
             baselines = {}
-            for single in self.singles:
+            for control in self.controls:
                 try:
-                    baselines[str(single)] = reader.read(single, self._control_chunks)
+                    baselines[str(control)] = reader.read(control, self._control_chunks)
                 except MeasurementError:
-                    if single == self._judge.anchor:
+                    if control == self._judge.anchor:
                         raise
             assert self._judge.reference is not None
             distance = FrechetDistance(self._judge.reference)

@@ -24,12 +24,16 @@ from tstitch_search.search.racing import Measured, MoreImages, RaceRule, RaceSta
 
 @dataclass
 class Race:
-    """What is known while racing: estimates and chunks per allocation, and the chunks under way, oldest first."""
+    """What is known while racing: estimates and chunks per allocation, and the chunks under way, oldest first.
+
+    `first_effects`: what each block of an allocation's first chunk contributes to its error.
+    """
 
     latency: LatencyModel
     proxy: ProxyQuality
     found: dict[Allocation, ProxyEstimate] = field(default_factory=dict)
     n_chunks: dict[Allocation, int] = field(default_factory=dict)
+    first_effects: dict[Allocation, tuple[float, ...]] = field(default_factory=dict)
     failed: list[Allocation] = field(default_factory=list)
     live: deque[tuple[Allocation, Chunk]] = field(default_factory=deque)
     seconds: float = 0.0
@@ -38,7 +42,8 @@ class Race:
     def state(self) -> RaceState:
         """What the next decision rests on."""
         measured = [
-            Measured(a, self.latency.latency_s(a), e.value, e.se, self.n_chunks[a]) for a, e in self.found.items()
+            Measured(a, self.latency.latency_s(a), e.value, e.se, self.n_chunks[a], self.first_effects.get(a, ()))
+            for a, e in self.found.items()
         ]
         return RaceState(tuple(measured), tuple(a for a, _ in self.live), tuple(self.failed))
 
@@ -52,7 +57,7 @@ def race(
     """
     bench.progress.stage("search")
     running, reason = Race(latency, proxy), None
-    _measure_singles(bench, running)
+    _measure_controls(bench, running)
     while reason is None or running.live:
         while reason is None and len(running.live) < study.config.search.look_ahead:
             reason = _next_chunk(bench, study, trials, running)
@@ -63,19 +68,19 @@ def race(
     return {allocation: running.n_chunks[allocation] for allocation in running.found}
 
 
-def _measure_singles(bench: Workbench, running: Race) -> None:
-    """The denoisers alone in full: they are the control variates of all others."""
-    singles = [a for a in running.proxy.singles if a not in running.found]
-    bench.make([(a, running.proxy.chunks_of(a)) for a in singles])
-    for single in singles:
-        chunks = running.proxy.chunks_of(single)
+def _measure_controls(bench: Workbench, running: Race) -> None:
+    """The controls in full: they are the control variates of all others."""
+    controls = running.proxy.controls
+    bench.make([(a, running.proxy.chunks_of(a)) for a in controls])
+    for control in controls:
+        chunks = running.proxy.chunks_of(control)
         try:
-            running.found[single] = running.proxy.measure(bench, single)
+            running.found[control] = running.proxy.measure(bench, control)
         except MeasurementError as error:
             bench.progress.note(error.message)
-            running.failed.append(single)
-        running.n_chunks[single] = len(chunks)
-        running.seconds += sum(bench.seconds_of(single, chunk) for chunk in chunks)
+            running.failed.append(control)
+        running.n_chunks[control] = len(chunks)
+        running.seconds += sum(bench.seconds_of(control, chunk) for chunk in chunks)
 
 
 def _next_chunk(bench: Workbench, study: Study, trials: AllocationStudy, running: Race) -> str | None:
@@ -103,7 +108,8 @@ def _learn(bench: Workbench, running: Race) -> None:
     running.live.popleft()
     n_chunks = running.n_chunks.get(allocation, 0) + 1
     try:
-        running.found[allocation] = running.proxy.measure(bench, allocation, n_chunks)
+        found = running.found[allocation] = running.proxy.measure(bench, allocation, n_chunks)
+        running.first_effects.setdefault(allocation, found.effects)
         running.n_chunks[allocation] = n_chunks
         running.seconds += bench.seconds_of(allocation, chunk)
     except MeasurementError as error:
@@ -116,7 +122,7 @@ def _tell(bench: Workbench, study: Study, trials: AllocationStudy, running: Race
     """Answer every trial once: COMPLETE with its full number of images, PRUNED with less, FAIL without any."""
     known = {(e["allocation"], e["n_made"]) for e in bench.ledger.of("trial") if "n_made" in e}
     for allocation, found in running.found.items():
-        whole = allocation in running.proxy.singles or found.n_made >= study.config.quality.n_images
+        whole = allocation in running.proxy.controls or found.n_made >= study.config.quality.n_images
         trial = trials.open(allocation)
         latency_s = running.latency.latency_s(allocation)
         if (str(allocation), found.n_made) not in known:

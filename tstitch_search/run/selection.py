@@ -15,10 +15,11 @@ from tstitch_search.search_space import SearchSpace
 
 
 def believe(estimates: Estimates, trials: AllocationStudy) -> Estimates:
-    """The estimates as the model of the whole landscape sees them: each informed by its neighbours.
+    """What the model of the whole landscape thinks of every candidate, measured or not, but for those that failed.
 
-    What the search saw of one allocation is partly luck; the mean of the Gaussian process is less so. Few estimates,
-    and those of a sampler without that model, are returned as they are.
+    What the search saw of one allocation is partly luck; the mean of the Gaussian process, informed by the neighbours,
+    is less so. And between the allocations that were measured there may be better ones to confirm. Few estimates, and
+    those of a sampler without that model, are returned as they are.
     """
     if not trials.has_model:
         return estimates
@@ -26,13 +27,15 @@ def believe(estimates: Estimates, trials: AllocationStudy) -> Estimates:
     told = [Told(a, 0.0, e.value, e.se) for a, e in estimates.items()]
     if len(told) <= len(candidates.baselines) or (scale.relative and any(t.quality <= 0 for t in told)):
         return estimates
-    seen = observations(candidates, told, scale)
-    mean, sd = fit(seen).posterior(seen.x)
-    values = {t.allocation: scale.value(float(m), float(s)) for t, m, s in zip(told, mean, sd, strict=True)}
-    anchor = {a: e.value - e.difference for a, e in estimates.items()}
+    process = fit(observations(candidates, told, scale))
+    known = list(dict.fromkeys([*estimates, *(a for a in candidates.allocations if a not in trials.failed)]))
+    mean, sd = process.posterior(candidates.embedding.of(known))
+    values = [scale.value(float(m), float(s)) for m, s in zip(mean, sd, strict=True)]
+    at = estimates[trials.anchor]
+    anchor, _ = values[known.index(trials.anchor)]
     return {
-        a: replace(e, value=values[a][0], se=values[a][1], difference=values[a][0] - anchor[a])
-        for a, e in estimates.items()
+        a: replace(at, value=value, se=se, difference=value - anchor, difference_se=0.0 if a == trials.anchor else se)
+        for a, (value, se) in zip(known, values, strict=True)
     }
 
 

@@ -181,13 +181,20 @@ def _answer(
     trials.tell(trial, latency_s, quality.value, quality.se, quality.n_images)
 
 
-def rule_of(study: Study, objective: Metric, candidates: tuple[Allocation, ...], latency: LatencyModel) -> Rule:
+def rule_of(
+    study: Study,
+    objective: Metric,
+    candidates: tuple[Allocation, ...],
+    controls: tuple[Allocation, ...],
+    latency: LatencyModel,
+) -> Rule:
     """Who proposes allocations, as the study says; seconds are what runs out unless trials are the only limit."""
     search = study.config.search
     return Rule(
         sampler=search.sampler,
         seed=study.config.sampler_seed,
         candidates=candidates,
+        controls=controls,
         objective=objective.name,
         direction="maximize" if objective.higher_is_better else "minimize",
         latency_s={a: latency.latency_s(a) for a in candidates},

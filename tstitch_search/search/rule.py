@@ -14,6 +14,7 @@ SamplerName = Literal["known_latency", "enumerate", "random", "tpe", "nsga2", "g
 class Rule:
     """Who proposes allocations, out of which candidates, from which seed, and what is traded against time.
 
+    `controls`: the candidates that are asked first of all, since what the others are worth is judged with their images.
     `latency_s`: the predicted time of every candidate, which "known_latency" and `expected_gain` need. `relative`: the
     objective is compared as a ratio. `per_second`: seconds are what runs out, not trials.
     """
@@ -21,6 +22,7 @@ class Rule:
     sampler: SamplerName
     seed: int
     candidates: tuple[Allocation, ...]
+    controls: tuple[Allocation, ...] = ()
     objective: str = "fid"
     direction: Literal["minimize", "maximize"] = "minimize"
     latency_s: Mapping[Allocation, float] = field(default_factory=dict)

@@ -49,11 +49,12 @@ class AllocationStudy:
     """Asks a sampler for allocations it has not proposed yet, and tells it what they cost and gave."""
 
     def __init__(self, database: Path, name: str, space: SearchSpace, rule: Rule):
-        """Create or reopen the study `name` in the SQLite file `database`; baselines are asked first."""
+        """Create or reopen the study `name` in the SQLite file `database`; controls and baselines are asked first."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._rule, self._space = rule, space
         self._candidates = frozenset(rule.candidates)
-        self._baselines = [a for a in space.baselines() if a in self._candidates]
+        first = dict.fromkeys([*rule.controls, *space.baselines()])
+        self._baselines = [a for a in first if a in self._candidates]
         drawn = [rule.candidates[i] for i in np.random.default_rng(rule.seed).permutation(len(rule.candidates))]
         self._order = list(dict.fromkeys([*self._baselines, *drawn]))
         self._cut_points = CutPoints(space)
@@ -119,6 +120,16 @@ class AllocationStudy:
         objective = self._rule.objective
         self._describe(trial, **{objective: quality, f"{objective}_se": quality_se, "n_images": n_images})
         self._study.tell(trial.number, state=TrialState.PRUNED)
+
+    @property
+    def anchor(self) -> Allocation:
+        """The largest denoiser alone, which all are compared with."""
+        return self._space.anchor
+
+    @property
+    def failed(self) -> frozenset[Allocation]:
+        """The allocations that could not be measured."""
+        return frozenset(a for a, t in self._asked().items() if t.state == TrialState.FAIL)
 
     @property
     def has_model(self) -> bool:
