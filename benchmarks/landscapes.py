@@ -20,7 +20,7 @@ from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.search.outlook import Candidates
-from tstitch_search.search_space import SearchSpace
+from tstitch_search.search_space import SearchSpace, between
 
 LABEL_CYCLE = 10  # any ten images in a row hold every label once
 N_BUDGETS = 400
@@ -156,8 +156,8 @@ def refined(land: Landscape, n_steps: int, cache: Path) -> Landscape:
 
 def _between(allocation: Allocation, coarse: SearchSpace) -> list[tuple[Allocation, float]]:
     """The coarse allocations around this one with their weights (Freudenthal's triangulation of the cut points)."""
-    steps, n = allocation.steps, allocation.n_steps
-    cuts = np.cumsum([steps.get(name, 0) for name in coarse.denoisers[:-1]]) * coarse.n_units / n
+    shares = [allocation.fractions.get(name, 0.0) for name in coarse.denoisers[:-1]]
+    cuts = np.cumsum(shares) * coarse.n_steps / coarse.grid_steps
     corner = np.floor(cuts + 1e-9)
     rest = np.clip(cuts - corner, 0, 1).round(9)
     order = np.argsort(
@@ -173,5 +173,5 @@ def _between(allocation: Allocation, coarse: SearchSpace) -> list[tuple[Allocati
 
 
 def _of_cuts(cuts: np.ndarray, space: SearchSpace) -> Allocation:
-    lengths = np.diff([0, *cuts, space.n_units]).astype(int) * space.grid_steps
-    return Allocation.from_steps(space.denoisers, [int(n) for n in lengths])
+    ends = [0, *(int(c) * space.grid_steps for c in cuts), space.n_steps]
+    return between(space.denoisers, ends)

@@ -24,7 +24,7 @@ def trials(outcome) -> list[dict]:
 
 
 def test_images_per_allocation_vary_and_only_full_ones_are_complete(run, measurer):
-    measurer.own_noise = 1.0
+    measurer.own_noise = 4.0
     outcome = run(measurer, *RACING, "search.tolerance=0.001%", "search.n_trials=25")
     told = trials(outcome)
     controls = ("S*10", "B*10", "XL*10", "S*5-B*5", "B*5-XL*5")
@@ -91,7 +91,11 @@ def test_an_allocation_that_cannot_be_made_costs_itself_only(run, measurer):
     ("settings", "complaint"),
     [
         (["search.sampler=tpe", "search.racing=true"], "racing: got true with the sampler tpe"),
-        (["search.sampler=known_latency", "search.racing=true"], "set quality.control_images"),
+        (["search.sampler=known_latency", "search.racing=true"], "one chunk of 10 images, expected .* at least 20"),
+        (
+            [*RACING, "quality.control_images=null", "quality.objective=inception_score"],
+            "racing needs control variates",
+        ),
     ],
 )
 def test_racing_without_what_it_needs_is_refused(tiny_family, settings, complaint):

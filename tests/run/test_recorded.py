@@ -113,7 +113,7 @@ def test_the_run_folder_knows_its_table_by_a_path_of_its_own(run: Callable[..., 
 
 
 def test_device_seconds_are_what_the_recorded_times_add_up_to(run: Callable[..., Outcome]) -> None:
-    events = read_events(run().folder / "ledger.jsonl")
+    events = read_events(run("search.racing=false").folder / "ledger.jsonl")
     spent = {(e["allocation"], e["first"], e["set"]): e["seconds"] for e in events if e["event"] == "chunk"}
     assert spent["S*4-XL*6", 20, "search"] == 6.6 * 20 / 4
 

@@ -1,14 +1,17 @@
 """What to spend the next chunk of images on: one more for an allocation under way, a first one for another, or nothing.
 
-A pure function of what is known. One chunk more for allocation
-a moves its predicted quality from m to m', and before it is made m' is normal around m with variance
+A pure function of what is known. One chunk more for an allocation moves its quality from m to m', and before it is made
+m' is normal around m (one-step look-ahead, knowledge gradient) with variance
 
-    tau^2 = s^4 / (s^2 + v),    s^2: uncertainty now, v: noise of one chunk    (one-step look-ahead, knowledge gradient)
+    tau^2 = s^4 / (s^2 + v)        for a new one,   s^2: what the model does not know of it, v: noise of a chunk
+    tau^2 = v / n - v / (n + 1)    for one with n chunks
 
 What the chunk is worth is the expected growth of the front of what was measured, as m' replaces m. A new allocation is
 not on the front yet, so all it brings counts. For one that was measured, only changes of mind count: that is next to
-nothing for what is clearly on the front or clearly off it, so images go where the front is in doubt. Effects on the
-neighbours are left out, so the worth is understated.
+nothing for what is clearly on the front or clearly off it, so images go where the front is in doubt.
+
+Allocations are compared on the same images, so v is the noise of a difference: between the allocation and the rival
+that it would have to beat or to yield to, taken to keep pace. Effects on the neighbours are left out.
 
 Qualities must be comparable whatever their number of images (docs/decisions/0007-control-variates.md).
 """
@@ -118,12 +121,13 @@ def _best_chunk(
     corner = reference_point(candidates, state.measured, seen.y)
     front = np.column_stack([[m.latency_s for m in state.measured], process.posterior(seen.x)[0]])
 
-    doubts = _Doubts.between(state.measured, seen.noise_variance, front)
-    mean, tau = _after_one_chunk(process, candidates.x, doubts.of_a_first_chunk)
+    doubt = _chunk_variance_of_differences(state.measured, seen.noise_variance, front)
+    mean, tau = _after_one_chunk(process, candidates.x, float(np.median(doubt)))
     gains_new = expected_hypervolume_improvement(candidates.latency_s, mean, tau, front, corner)
     may_be_new = candidates.unasked(history) & rule.allows_another(len(history.asked))
     gains_new = np.where(may_be_new, gains_new, 0.0)
-    tau = doubts.step_of_one_chunk
+    n_chunks = np.array([m.n_chunks for m in state.measured])
+    tau = np.sqrt(doubt / (n_chunks * (n_chunks + 1)))
     open_ = [m.n_chunks < rule.max_chunks and m.allocation not in state.under_way for m in state.measured]
     gains_more = np.where(open_, [_worth_of_more(i, tau[i], front, corner) for i in range(len(front))], 0.0)
 
@@ -144,53 +148,27 @@ def _after_one_chunk(
     return mean, sd**2 / np.sqrt(sd**2 + chunk_variance)
 
 
-@dataclass(frozen=True)
-class _Doubts:
-    """How noisy comparisons on the front are: each allocation with its rival, whose images share their seeds.
+def _chunk_variance_of_differences(measured: Sequence[Measured], variance: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """Variance (m,) that one chunk's noise gives to the difference between each allocation and its rival.
 
-    `step_of_one_chunk` (m,): standard deviation of what one more chunk changes in the difference; `of_a_first_chunk`:
-    variance of a difference after one chunk each, the median.
+    The rival is the other point of the front that is nearest in time. Both have the same images, so most of the noise
+    is common and goes; that of a rival without `effects`, which has many more images, does not count.
     """
-
-    step_of_one_chunk: np.ndarray
-    of_a_first_chunk: float
-
-    @classmethod
-    def between(cls, measured: Sequence[Measured], variance: np.ndarray, front: np.ndarray) -> "_Doubts":
-        """From the estimates with the `variance` (m,) of their errors, and the `front` (m, 2) of time and quality."""
-        less, first = [], []
-        for i, r in enumerate(_rivals(front)):
-            a, b = measured[i], measured[r]
-            shared = _correlation(a.effects, b.effects)
-            chunk_a, chunk_b = variance[i] * a.n_chunks, variance[r] * b.n_chunks
-            now, after = (
-                _variance_of_difference(chunk_a / n, n, variance[r], b.n_chunks, shared)
-                for n in (a.n_chunks, a.n_chunks + 1)
-            )
-            less.append(max(now - after, 0.0))
-            if a.effects and b.effects:
-                first.append(_variance_of_difference(chunk_a, 1, chunk_b, 1, shared))
-        return cls(np.sqrt(less), float(np.median(first)) if first else float(np.mean(variance)))
+    chunk = variance * [m.n_chunks for m in measured]
+    of_difference = chunk.copy()
+    for i, r in enumerate(_rivals(front)):
+        a, b = measured[i].effects, measured[r].effects
+        if a and b:
+            shared = float(np.corrcoef(a, b)[0, 1]) if np.std(a) and np.std(b) else 0.0
+            of_difference[i] = max(chunk[i] + chunk[r] - 2 * shared * np.sqrt(chunk[i] * chunk[r]), 0.0)
+    return of_difference
 
 
 def _rivals(front: np.ndarray) -> list[int]:
-    """For each point the other point of the front that is nearest in time."""
-    times = np.log(front[:, 0])
-    best = pareto_front(_points(front))
-    others = [[j for j in best if j != i] or [j for j in range(len(front)) if j != i] or [i] for i in range(len(front))]
+    """For each point the other point of the front that is nearest in time; itself when there is no other."""
+    times, best = np.log(front[:, 0]), pareto_front(_points(front))
+    others = [[j for j in best if j != i] or [i] for i in range(len(front))]
     return [min(js, key=lambda j: abs(times[j] - times[i])) for i, js in enumerate(others)]
-
-
-def _correlation(a: Sequence[float], b: Sequence[float]) -> float:
-    """Of two allocations' errors on the same images; 0 where it is not known."""
-    if not a or not b or not np.std(a) or not np.std(b):
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _variance_of_difference(var_a: float, n_a: int, var_b: float, n_b: int, shared: float) -> float:
-    """Of a - b, when the fewer images of one are among the more of the other."""
-    return float(var_a + var_b - 2 * shared * np.sqrt(var_a * var_b * min(n_a, n_b) / max(n_a, n_b)))
 
 
 def _worth_of_more(i: int, tau: float, front: np.ndarray, corner: Point) -> float:
