@@ -38,6 +38,17 @@ def test_parse_ignores_spaces_around_segments():
 
 
 @patient
+@given(allocations)
+def test_text_form_may_say_the_sum_of_the_steps(allocation):
+    assert Allocation.parse(f"{allocation}@{allocation.n_steps}") == allocation
+    with pytest.raises(
+        ConfigError, match=rf"says {allocation.n_steps + 1} steps in all, but its segments have"
+    ) as caught:
+        Allocation.parse(f"{allocation}@{allocation.n_steps + 1}")
+    assert f"@{allocation.n_steps}, or leave the @ out" in caught.value.hint
+
+
+@patient
 @given(parts.filter(lambda p: any(n for _, n in p)))
 def test_steps_follow_the_parts_in_order_and_none_is_lost(given_parts):
     allocation = Allocation.of(given_parts)
@@ -89,6 +100,10 @@ def test_file_names_differ_where_allocations_do_and_are_safe(a, b):
         "8*S",
         "S*٣",
         "S*8+XL*2",
+        "S*8@",
+        "@8",
+        "S*8@-8",
+        "S*8@8@8",
         "S*" + "9" * 5000,
     ],
 )

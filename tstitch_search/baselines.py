@@ -14,7 +14,6 @@ from tstitch_search.allocation import Allocation, steps_from_fractions
 # Share of the steps that the paper's rule gives to the first denoiser.
 PAPER_SHARE = 0.4
 PAPER_RULE = "40 % rule"
-# "Drawn" means drawn by the first of the seeds 0, 1, 2, ... that gives one half of the steps to each.
 Rule = Callable[[str, str, int], Allocation]
 
 
@@ -29,13 +28,17 @@ def interleaving(small: str, large: str, n_steps: int) -> Allocation:
 
 
 def decreasing_probability(small: str, large: str, n_steps: int) -> Allocation:
-    """`small` drawn with a probability that falls linearly from 1 to 0 along the trajectory (table 7)."""
-    for seed in count():
-        draw = Random(seed)
-        is_small = [draw.random() < 1 - (i + 0.5) / n_steps for i in range(n_steps)]
-        if sum(is_small) == n_steps // 2:
-            return Allocation.of((small if chosen else large, 1) for chosen in is_small)
-    raise AssertionError("a half comes up sooner or later")
+    """`small` drawn with a probability that falls linearly from 1 to 0 along the trajectory (table 7).
+
+    Of the seeds 0, 1, 2, ... the first one whose draw gives half of the steps to each.
+    """
+
+    def drawn(seed: int) -> list[bool]:
+        uniform = Random(seed).random
+        return [uniform() < 1 - (i + 0.5) / n_steps for i in range(n_steps)]
+
+    is_small = next(draw for draw in map(drawn, count()) if sum(draw) == n_steps // 2)
+    return Allocation.of((small if chosen else large, 1) for chosen in is_small)
 
 
 def large_to_small(small: str, large: str, n_steps: int) -> Allocation:

@@ -54,11 +54,15 @@ def alike(table: LookupTable) -> dict[int, list[LookupEntry]]:
     return {number: entries for number, entries in groups.items() if len(entries) > 1}
 
 
-def baseline_name(table: LookupTable, allocation: Allocation) -> str | None:
-    """What the allocation is called if it is a rule that needs no search: `40 % rule`, `XL, 10 steps`."""
+def baseline_names(table: LookupTable) -> dict[str, str]:
+    """Names of the rules that need no search (`40 % rule`, `XL, 10 steps`), by allocation; an older table has none."""
     named = table.provenance.get("baselines")
-    name = named.get(str(allocation)) if isinstance(named, dict) else None
-    return str(name) if name is not None else None
+    return {str(text): str(name) for text, name in named.items()} if isinstance(named, dict) else {}
+
+
+def baseline_name(table: LookupTable, allocation: Allocation) -> str | None:
+    """What the allocation is called if it is a rule that needs no search."""
+    return baseline_names(table).get(str(allocation))
 
 
 def front_notes(table: LookupTable) -> list[str]:

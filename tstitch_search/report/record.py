@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tstitch_search.allocation import Allocation, steps_from_fractions
+from tstitch_search.allocation import Allocation
+from tstitch_search.baselines import PAPER_RULE, paper_rule
 from tstitch_search.errors import ConfigError
 from tstitch_search.json_fields import get
 from tstitch_search.ledger import Event, read_events
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
 from tstitch_search.measurement import Calibration, Loaded
-
-PAPER_FRACTION = 0.4  # T-Stitch's rule of thumb: the cheapest denoiser takes the first 40 % of the steps
+from tstitch_search.report.notes import baseline_names
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ class Record:
     @property
     def n_steps(self) -> int:
         """Sampling steps of the longest trajectory, that of the largest denoiser alone."""
-        anchor, measured = self.table.anchor, (*self.confirmed, *self.trials)
-        return anchor.n_steps if anchor else max(c.allocation.n_steps for c in measured)
+        anchor = self.table.anchor
+        return anchor.n_steps if anchor else max(c.allocation.n_steps for c in (*self.confirmed, *self.trials))
 
     @property
     def largest(self) -> str | None:
@@ -124,25 +124,19 @@ class Record:
 
     @property
     def paper_rule(self) -> Allocation | None:
-        """The cheapest denoiser first for 40 % of the steps, then the largest; None when costs are not known."""
+        """The cheapest denoiser for 40 % of the steps, then the largest: as the table names it, or by measured cost."""
+        if named := [text for text, name in baseline_names(self.table).items() if name == PAPER_RULE]:
+            return Allocation.parse(named[0])
         cheapest = self._by_cost()[0] if self.calibration else None
         if cheapest is None or self.largest not in self.denoisers or cheapest == self.largest:
             return None
-        return Allocation.of(
-            steps_from_fractions(
-                {cheapest: PAPER_FRACTION, str(self.largest): 1 - PAPER_FRACTION}, self.n_steps
-            ).items()
-        )
+        return paper_rule(cheapest, str(self.largest), self.n_steps)
 
     @property
     def rivals_measured(self) -> dict[str, Candidate]:
         """What was measured of the further rules that need no search, by name."""
-        named = self.table.provenance.get("baselines")
-        found = {
-            str(name): self.best_known(Allocation.parse(text))
-            for text, name in (named.items() if isinstance(named, dict) else ())
-        }
-        return {name: c for name, c in found.items() if c is not None and c.allocation != self.paper_rule}
+        found = {name: self.best_known(Allocation.parse(text)) for text, name in baseline_names(self.table).items()}
+        return {name: c for name, c in found.items() if c is not None and name != PAPER_RULE}
 
     @property
     def paper_rule_measured(self) -> Candidate | None:
