@@ -4,8 +4,9 @@ A worker does one `Job` at a time. Images are made in chunks of a proxy set (`Ma
 (`Calibrate`, `TimeAllocations`). Everything here can be pickled and imports neither torch nor ray.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal, TypeAlias
 
@@ -45,15 +46,39 @@ class MakeChunk:
 
 
 @dataclass(frozen=True)
+class Calls:
+    """Calls of each denoiser for a device batch: `made`, and `reused` from a trajectory that began alike."""
+
+    made: Counter[str] = field(default_factory=Counter)
+    reused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def n_reused(self) -> int:
+        """Calls that were not made."""
+        return self.reused.total()
+
+    @property
+    def n_all(self) -> int:
+        """Calls that would have been made without reuse."""
+        return self.made.total() + self.reused.total()
+
+    def share_saved(self, step_s: Mapping[str, float]) -> float:
+        """Part of the denoisers' time that was not needed, with seconds of one step of each; 0 without any call."""
+        made_s, reused_s = (sum(n * step_s[name] for name, n in c.items()) for c in (self.made, self.reused))
+        return reused_s / (made_s + reused_s) if made_s + reused_s else 0.0
+
+
+@dataclass(frozen=True)
 class ChunkFeatures:
-    """What is kept of a chunk's images, in index order, and the seconds that making them took.
+    """What is kept of a chunk's images, in index order, and what making them took: seconds and denoiser calls.
 
     `arrays`: "features" (n_images, d), and where a metric needs them "logits" (n_images, c) or "clip_score"
-    (n_images,), all float32.
+    (n_images,), all float32. Past measurements know no `calls`.
     """
 
     arrays: Mapping[str, np.ndarray]
     seconds: float
+    calls: Calls = field(default_factory=Calls)
 
 
 @dataclass(frozen=True)
