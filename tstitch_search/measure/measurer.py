@@ -38,6 +38,7 @@ from tstitch_search.measure.members import load_members, load_model
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measure.published import publish
+from tstitch_search.measure.similarity import similarity
 from tstitch_search.measure.trajectory import Answerer, Start, TrajectoryMemo
 from tstitch_search.measurement import (
     AllocationTimes,
@@ -53,6 +54,7 @@ from tstitch_search.measurement import (
     Job,
     MakeChunk,
     MakeImages,
+    Probe,
     Publish,
     TimeAllocations,
     allocations_of,
@@ -142,6 +144,8 @@ class StudyMeasurer:
                 return FeatureFacts(count_features(self._extractor), count_images(images) if images else 0)
             case ExtractReference(images, _):
                 return self._extract_reference(images)
+            case Probe():
+                return similarity(job, self._denoiser, self._sample, self._config.workers.device_batch_size)
             case Calibrate() | TimeAllocations():
                 return self._time(job)
 
@@ -188,10 +192,8 @@ class StudyMeasurer:
 
     def _batches(self, allocation: Allocation, chunk: Chunk, calls: Calls) -> Iterator[tuple[Chunk, torch.Tensor]]:
         """The chunk's images (n, c, h, w) in [0, 1], in device batches. The batch an image is in does not change it."""
-        size = self._config.workers.device_batch_size
         memo = self._memo if self._denoiser.can_replay(allocation) else TrajectoryMemo(0)
-        for first in range(chunk.first, chunk.last, size):
-            part = Chunk(chunk.set_name, first, min(first + size, chunk.last))
+        for part in chunk.parts(self._config.workers.device_batch_size):
             with memo.trajectory(Start(part, allocation.n_steps, self._config.guidance_scale), calls) as answerer:
                 yield part, self._sample(allocation, part, answerer)
 
