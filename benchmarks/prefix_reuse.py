@@ -107,7 +107,7 @@ def recorded(features: Path) -> list[dict]:
         with tempfile.TemporaryDirectory() as folder:
             study = recorded_study(Path(folder), features, settings)
             outcome = run_study(study, Path(folder) / "run", open_pool, Silent())
-            events = read_events(outcome.folder / "ledger.jsonl")
+            events = list(read_events(outcome.folder / "ledger.jsonl"))
         step_s = next(e["step_s"] for e in events if e["event"] == "calibration")
         for stage in ("search", "confirm"):
             made = [e for e in events if e["event"] == "chunk" and e["set"] == stage]

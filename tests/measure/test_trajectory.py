@@ -184,6 +184,27 @@ def test_with_little_room_old_trajectories_go_first_and_of_one_its_end(
     assert calls_of(jobs, limit).made.total() == n_made
 
 
+@given(st.integers(2, 6), st.integers(0, 40))
+def test_batches_that_take_turns_do_not_push_each_other_out(n_batches: int, limit: int) -> None:
+    """Each keeps its share of the memory, from the noise end, and finds it again in the next round."""
+    memo, step_by_step = TrajectoryMemo(limit), Allocation.parse("S*6").by_step
+    for n_before in (0, 1, 2):
+        calls = Calls()
+        for i in range(n_batches):
+            with memo.trajectory(Start(Chunk("search", i, i + 1), 6, 1), calls, share=1 / n_batches) as answer:
+                for depth in range(6):
+                    answer(step_by_step[: depth + 1], lambda name: _Byte())
+        assert calls.n_reused == (n_batches * min(6, limit // n_batches) if n_before else 0)
+        assert memo.n_bytes <= limit
+
+
+class _Byte:
+    nbytes = 1
+
+    def clone(self) -> "_Byte":
+        return self
+
+
 def test_on_the_papers_grid_small_first_saves_a_sixth_and_large_first_four_fifths() -> None:
     """DiT-S/B/XL, 100 steps, grid 0.1, seconds per 100 steps from T-Stitch, table 3 (RTX 3090, batch of 8)."""
     step_s = {"S": 1.6, "B": 4.0, "XL": 16.5}

@@ -76,8 +76,7 @@ class StudyMeasurer:
         self._family = family_of(study.space)
         self._proxy_set = ProxySet.of_study(study)
         self._device = resolve_device(self._config.workers.device)
-        self._threads = threads
-        self._memo = TrajectoryMemo(self._config.workers.reuse_mb * 10**6)
+        self._threads, self._memo = threads, TrajectoryMemo(self._config.workers.reuse_mb * 10**6)
         self.device = device_name(self._device)
 
     def load(self) -> dict[str, float]:
@@ -194,7 +193,8 @@ class StudyMeasurer:
         """The chunk's images (n, c, h, w) in [0, 1], in device batches. The batch an image is in does not change it."""
         memo = self._memo if self._denoiser.can_replay(allocation) else TrajectoryMemo(0)
         for part in chunk.parts(self._config.workers.device_batch_size):
-            with memo.trajectory(Start(part, allocation.n_steps, self._config.guidance_scale), calls) as answerer:
+            start = Start(part, allocation.n_steps, self._config.guidance_scale)
+            with memo.trajectory(start, calls, share=part.n_images / chunk.n_images) as answerer:
                 yield part, self._sample(allocation, part, answerer)
 
     def _sample(self, allocation: Allocation, images: Chunk, answerer: Answerer | None = None) -> torch.Tensor:

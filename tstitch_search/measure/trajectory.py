@@ -47,20 +47,29 @@ class TrajectoryMemo:
         self.n_bytes = 0
 
     @contextmanager
-    def trajectory(self, start: Start, calls: Calls) -> Iterator[Answerer]:
-        """Who answers the calls of one trajectory from `start`; `calls` is counted up."""
-        used: dict[tuple[Start, Path], None] = {}
+    def trajectory(self, start: Start, calls: Calls, share: float = 1.0) -> Iterator[Answerer]:
+        """Who answers the calls of one trajectory from `start`; `calls` is counted up.
+
+        The trajectory keeps at most this share of all memory: with that of its images among those that will be asked
+        for again together, none of them pushes out another.
+        """
+        used: list[tuple[Start, Path]] = []
+        room = int(share * self.limit_bytes)
 
         def answer(path: Path, ask: Callable[[str], Any]) -> Any:
-            key = (start, path)
-            used[key] = None
+            nonlocal room
+            key, name = (start, path), path[-1]
+            used.append(key)
             if key in self._kept:
-                calls.reused[path[-1]] += 1
+                calls.reused[name] += 1
                 self._kept.move_to_end(key)
+                room -= size_of(self._kept[key])
                 return copied(self._kept[key])
-            calls.made[path[-1]] += 1
-            output = ask(path[-1])
-            self._keep(key, output, used)
+            calls.made[name] += 1
+            output = ask(name)
+            if size_of(output) <= room:
+                room -= size_of(output)
+                self._keep(key, copied(output))
             return output
 
         yield answer
@@ -68,18 +77,12 @@ class TrajectoryMemo:
             if key in self._kept:
                 self._kept.move_to_end(key)
 
-    def _keep(self, key: tuple[Start, Path], output: Any, used: Mapping[tuple[Start, Path], None]) -> None:
-        """Keep a copy of the output where there is room, or what is older than this trajectory makes room."""
-        n_bytes = size_of(output)
-        if n_bytes > self.limit_bytes:
-            return
-        while self.n_bytes + n_bytes > self.limit_bytes:
-            oldest = next(iter(self._kept))
-            if oldest in used:
-                return
-            self.n_bytes -= size_of(self._kept.pop(oldest))
-        self._kept[key] = copied(output)
-        self.n_bytes += n_bytes
+    def _keep(self, key: tuple[Start, Path], output: Any) -> None:
+        """Keep the output; what is oldest makes room, which is none of its own trajectory."""
+        while self.n_bytes + size_of(output) > self.limit_bytes:
+            self.n_bytes -= size_of(self._kept.popitem(last=False)[1])
+        self._kept[key] = output
+        self.n_bytes += size_of(output)
 
 
 def copied(output: Any) -> Any:
