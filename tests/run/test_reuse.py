@@ -1,13 +1,20 @@
 """What reuse saved is told from the ledger; an enumeration goes through the space chunk by chunk."""
 
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from run.synthetic import calibration
 
+from tstitch_search.config import load_study
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
-from tstitch_search.run.reuse import reuse_in_words
+from tstitch_search.measure.measurer import StudyMeasurer
+from tstitch_search.run import run_study
+from tstitch_search.run.progress import Silent
+from tstitch_search.run.reuse import calls_in, reuse_in_words
+from tstitch_search.workers.inline import InlinePool
 
 
 def test_the_sentence_weighs_calls_with_the_time_of_their_denoiser() -> None:
@@ -31,3 +38,30 @@ def test_an_enumeration_is_worked_off_chunk_by_chunk_unless_seconds_end_it(run, 
     n_changes = sum(a != b for a, b in pairwise(firsts))
     assert (n_changes == len(set(firsts)) - 1) == by_chunk
     assert len(set(firsts)) > 1
+
+
+class Listener(Silent):
+    """Remembers what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_run_of_real_members_gives_the_same_numbers_with_fewer_calls(tiny_family: Path, tmp_path: Path) -> None:
+    quality, made = {}, {}
+    for reuse_mb in (0, 100):
+        given = ("space.grid=2", "confirm.n_images=20", f"workers.reuse_mb={reuse_mb}")
+        study, listener = load_study(tiny_family / "study.yaml", given), Listener()
+        factory = partial(StudyMeasurer, study, 1)
+        outcome = run_study(study, tmp_path / str(reuse_mb), lambda _, f=factory: InlinePool(f), listener)
+        events = list(read_events(outcome.folder / "ledger.jsonl"))
+        quality[reuse_mb] = {e["allocation"]: e["quality"] for e in events if e["event"] == "trial"}
+        made[reuse_mb] = calls_in(e for e in events if e["event"] == "chunk" and e["set"] == "search")
+        assert any("shared beginnings" in text for text in listener.said) == bool(reuse_mb)
+    assert quality[0] == quality[100]
+    # S*4, B*4, XL*4, S*2-B*2, S*2-XL*2, B*2-XL*2: 24 steps, of which 2 + 2 of S and 2 of B are shared; two chunks
+    assert (made[0].n_all, made[0].n_reused) == (48, 0)
+    assert (made[100].n_all, made[100].n_reused) == (48, 12)

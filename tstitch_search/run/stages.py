@@ -93,8 +93,9 @@ def search(
 
 
 def _look_ahead(study: Study, trials: AllocationStudy) -> int:
-    """How many trials may be under way: all of an enumeration, since no answer changes it, so that workers may go
-    through it chunk by chunk; but where something else than the number of trials ends it, as the study says.
+    """How many trials may be under way: all of an enumeration, so that workers may go through it chunk by chunk.
+
+    No answer changes what it asks. Where seconds or a tolerance end it, it is as the study says.
     """
     config = study.config.search
     if config.sampler == "enumerate" and config.device_seconds is None and config.stop_below is None:
