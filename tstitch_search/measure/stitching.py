@@ -14,6 +14,7 @@ from torch import nn
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.execution import Offload
+from tstitch_search.measure.trajectory import Answerer
 
 # How a family puts the pipeline's question to one member: (member, *the pipeline's arguments) -> the member's output.
 Ask: TypeAlias = Callable[..., Any]
@@ -24,7 +25,8 @@ class StitchedDenoiser(nn.Module):
 
     What the pipeline reads from its denoiser (`config`, `dtype`, `add_embedding`, ...) the largest member, the anchor,
     answers. `on_step(i)`, when set, is called once i sampling steps are done, i = 0 ... n_steps, without waiting for
-    the device. `offload`, when set, brings in whoever's turn it is.
+    the device. `offload`, when set, brings in whoever's turn it is. `answerer`, when set, may answer a call in the
+    member's place (`measure/trajectory.py`).
     """
 
     def __init__(self, members: Mapping[str, nn.Module], ask: Ask):
@@ -35,6 +37,8 @@ class StitchedDenoiser(nn.Module):
         self._anchor = max(range(len(members)), key=lambda k: sum(p.numel() for p in self.members[k].parameters()))
         self.on_step: Callable[[int], None] | None = None
         self.offload: Offload | None = None
+        self.answerer: Answerer | None = None
+        self._path: tuple[str, ...] = ()
         self._ask = ask
         self._allocation: Allocation | None = None
         self._by_step: tuple[str, ...] = ()
@@ -56,15 +60,28 @@ class StitchedDenoiser(nn.Module):
             raise ConfigError(f"{allocation}: unknown denoiser {unknown[0]!r}, expected one of {', '.join(self.names)}")
         self._allocation = allocation
 
+    def can_replay(self, allocation: Allocation) -> bool:
+        """Whether answers can stand in for calls: not where a member goes by its own earlier calls.
+
+        A member says so by `is_stateful`, diffusers' own caches by `is_cache_enabled`.
+        """
+        members = [self.members[self.names.index(name)] for name in allocation.steps if name in self.names]
+        return not any(getattr(m, "is_stateful", False) or getattr(m, "is_cache_enabled", False) for m in members)
+
     def forward(self, *inputs: Any, **named_inputs: Any) -> Any:
         """The answer of the current step's member to whatever the pipeline asks."""
         if self._entry >= len(self._step_of_entry):
             raise ConfigError("no trajectory is under way: expected set_allocation, then the pipeline's own loop")
         name = self._by_step[self._step_of_entry[self._entry]]
-        member = self.members[self.names.index(name)]
-        if self.offload:
-            self.offload.bring_in(member)
-        return self._ask(member, *inputs, **named_inputs)
+        self._path += (name,)
+
+        def ask(name: str) -> Any:
+            member = self.members[self.names.index(name)]
+            if self.offload:
+                self.offload.bring_in(member)
+            return self._ask(member, *inputs, **named_inputs)
+
+        return self.answerer(self._path, ask) if self.answerer else ask(name)
 
     def watch(self, scheduler: Any) -> None:
         """Follow this diffusers scheduler from now on: its timesteps start a trajectory, its steps move it on."""
@@ -94,7 +111,7 @@ class StitchedDenoiser(nn.Module):
             )
         self._by_step = self._allocation.by_step
         self._step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
-        self._entry = 0
+        self._entry, self._path = 0, ()
         self._report(0)
 
     def _advance(self) -> None:
