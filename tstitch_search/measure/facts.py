@@ -5,32 +5,14 @@ before any device is touched.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
-
-
-@dataclass(frozen=True)
-class NoiseProcess:
-    """What a denoiser was trained to undo; members that differ in it cannot share a trajectory.
-
-    The defaults are what diffusers assumes for a key that a scheduler_config.json leaves out.
-    """
-
-    num_train_timesteps: int = 1000
-    beta_schedule: str = "linear"
-    beta_start: float = 0.0001
-    beta_end: float = 0.02
-    prediction_type: str = "epsilon"
-
-    @classmethod
-    def of(cls, scheduler_config: Mapping[str, Any]) -> "NoiseProcess":
-        """The noise process that a scheduler_config.json describes."""
-        return cls(**{key: scheduler_config.get(key, default) for key, default in asdict(cls()).items()})
+from tstitch_search.measure.noise_schedule import NoiseProcess
 
 
 @dataclass(frozen=True)
