@@ -13,6 +13,7 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import dit, family_of
 from tstitch_search.measure.members import load_members, load_model
+from tstitch_search.measure.proxy_set import Condition
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -31,7 +32,7 @@ def load(folder: Path, solver: str | None = None, allocation: str = "S*2-XL*2") 
 
 def sample(pipeline: DiTPipeline, images: list[int], guidance: float = 1.5) -> torch.Tensor:
     generators = [torch.Generator().manual_seed(i) for i in images]
-    return dit.sample(pipeline, [i % 10 for i in images], generators, n_steps=4, guidance_scale=guidance)
+    return dit.sample(pipeline, [Condition(i % 10) for i in images], generators, n_steps=4, guidance_scale=guidance)
 
 
 def levels(images: torch.Tensor) -> torch.Tensor:

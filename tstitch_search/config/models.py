@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from tstitch_search.allocation import NAME
+from tstitch_search.config.family_traits import FamilyName
 from tstitch_search.config.quantities import FileName, Fraction, Grid, Images, Number, Steps, Text, Whole
 from tstitch_search.config.quantities import Seconds as Seconds
 from tstitch_search.config.rivals import Rival
@@ -46,7 +47,7 @@ class SpaceConfig(Model):
     """
 
     name: FileName = Field(description="What it is, for example fashion_dit_s_b_xl: letters, digits, _ . -")
-    family: Literal["dit"] | None = Field(None, description="Which adapter drives the pipeline.")
+    family: FamilyName | None = Field(None, description="Which adapter drives the pipeline.")
     pipeline: Text | None = Field(
         None, description="Where the shared parts are (VAE, scheduler): hub id, folder, or zoo:FAMILY."
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
@@ -116,10 +117,20 @@ def n_classes(config: Mapping[str, Any]) -> int:
 
 
 def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
-    """The local folder of the shared parts, `vae/` and `scheduler/`."""
-    assert space.pipeline is not None  # of a study that makes images
-    files = ["vae/config.json", "scheduler/*", *(["vae/*.safetensors"] if with_weights else [])]
+    """The local folder of what the members share, as the family's traits list it: `vae/`, `scheduler/`, ..."""
+    assert space.pipeline is not None and space.family is not None  # of a study that makes images
+    kinds = ["*.json", "*.txt", "*.model"]  # of models, tokenizers and solvers
+    if with_weights:  # without the variants for other number formats
+        kinds += [f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")]
+    shared = TRAITS[space.family].shared
+    files = ["model_index.json", *(f"{part}/{kind}" for part in shared for kind in kinds)]
     return locate(space.pipeline, near, f"the pipeline of {space.name}", files)
+
+
+def shared_folders(space: SpaceConfig, pipeline: Path) -> list[Path]:
+    """The folders of what the members share, in the folder of the pipeline: all but the VAE, which may be another."""
+    assert space.family is not None  # of a study that makes images
+    return [pipeline / part for part in TRAITS[space.family].shared if part != "vae"]
 
 
 def vae_folder(study: Study) -> Path:

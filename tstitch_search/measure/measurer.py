@@ -189,12 +189,12 @@ class StudyMeasurer:
 
     def _sample(self, allocation: Allocation, images: Chunk) -> torch.Tensor:
         self._denoiser.set_allocation(allocation)
-        labels = self._proxy_set.labels_of(images)
+        conditions = self._proxy_set.conditions_of(images)
         # on the CPU, so that every device makes the same images
         generators = [torch.Generator().manual_seed(seed) for seed in self._proxy_set.seeds_of(images)]
         n_steps, guidance_scale = self._space.n_steps, self._config.guidance_scale
         with attention(self._config.execution):
-            return self._family.sample(self._pipeline, labels, generators, n_steps, guidance_scale)
+            return self._family.sample(self._pipeline, conditions, generators, n_steps, guidance_scale)
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
         """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""
@@ -213,8 +213,13 @@ class StudyMeasurer:
             batch_size=self._config.latency.batch_size,
             weights_mb=self._weights_mb,
             resident_mb={name: 0.0 if self._denoiser.offload else tensors_mb([member]) for name, member in members},
-            shared_mb=tensors_mb([self._pipeline.vae]),
+            shared_mb=tensors_mb(self._shared_parts()),
         )
+
+    def _shared_parts(self) -> list[torch.nn.Module]:
+        """What of the pipeline is not the members' own: the VAE and, where there are any, text encoders."""
+        parts = self._pipeline.components.values()
+        return [part for part in parts if isinstance(part, torch.nn.Module) and part is not self._denoiser]
 
     def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
         self._denoiser.on_step = on_step

@@ -16,6 +16,7 @@ from tstitch_search.measure.facts import (
     pipeline_folder,
     read_member_facts,
     read_vae_config,
+    shared_folders,
     vae_folder,
 )
 from tstitch_search.measure.recorded import Record, open_record
@@ -78,7 +79,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
     key = {
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
-        "weights.pipeline": _hash_folders(vae, pipeline / "scheduler"),
+        "weights.pipeline": _hash_folders(vae, *shared_folders(space, pipeline)),
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
@@ -159,8 +160,9 @@ def _source_of(extractor: str) -> Path:
 
 
 def _hash_folders(*folders: Path) -> str:
-    """One hash of the JSON and safetensors files in the folders."""
-    files = (p for folder in folders for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
+    """One hash of the configurations, vocabularies and safetensors files in the folders."""
+    kept = (".json", ".txt", ".model", ".safetensors")
+    files = (p for folder in folders for p in folder.iterdir() if p.suffix in kept)
     return _hash_files(sorted(files))
 
 

@@ -1,9 +1,6 @@
 """Class-conditional latent denoisers in a stock `DiTPipeline` (DiT, Peebles & Xie, arXiv 2212.09748)."""
 
-import functools
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,8 @@ from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.facts import n_classes, pipeline_folder
 from tstitch_search.measure.members import load_scheduler
+from tstitch_search.measure.proxy_set import Condition
+from tstitch_search.measure.step_noise import own_step_noise
 from tstitch_search.measure.stitching import StitchedDenoiser
 
 
@@ -54,34 +53,19 @@ def load_pipeline(space: SpaceConfig, near: Path, denoiser: StitchedDenoiser, va
 
 def sample(
     pipeline: DiTPipeline,
-    conditions: Sequence[int],
+    conditions: Sequence[Condition],
     generators: Sequence[torch.Generator],
     n_steps: int,
     guidance_scale: float,
 ) -> torch.Tensor:
-    """Images (n, c, h, w) in [0, 1] of the class labels `conditions`, on the pipeline's device."""
-    with _own_step_noise(pipeline.scheduler, list(generators) * (2 if guidance_scale > 1 else 1)):
+    """Images (n, c, h, w) in [0, 1] of the conditions' class labels, on the pipeline's device."""
+    # DiTPipeline gives its solver no generator, and the batch that guidance doubled.
+    with own_step_noise(pipeline.scheduler, list(generators) * (2 if guidance_scale > 1 else 1)):
         images: torch.Tensor = pipeline(
-            list(conditions),
+            [condition.label for condition in conditions],
             guidance_scale=guidance_scale,
             generator=list(generators),
             num_inference_steps=n_steps,
             output_type="pt",
         ).images
     return images
-
-
-@contextmanager
-def _own_step_noise(scheduler: Any, generators: list[torch.Generator]) -> Iterator[None]:
-    """Let a solver that adds noise in its steps (DDPM, LCM) draw it from each image's own generator.
-
-    DiTPipeline gives its solver none, so that the noise would come from the process-wide generator. `generators`: one
-    per row of the pipeline's batch, which guidance doubles.
-    """
-    step = scheduler.step
-    if "generator" in inspect.signature(step).parameters:
-        scheduler.step = functools.partial(step, generator=generators)
-    try:
-        yield
-    finally:
-        scheduler.step = step
