@@ -9,7 +9,7 @@ import torch
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import nn
 
-from tstitch_search.measure.conversion import ConvertedDenoiser
+from tstitch_search.measure.asking import put
 from tstitch_search.measure.noise_schedule import (
     PREDICTION_TYPES,
     NoiseProcess,
@@ -20,6 +20,7 @@ from tstitch_search.measure.noise_schedule import (
     matching_timesteps,
     prediction_of,
 )
+from tstitch_search.measure.translation import translation_of
 
 DIT = NoiseProcess()
 STABLE_DIFFUSION = NoiseProcess(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
@@ -114,7 +115,6 @@ class BestDenoiser(nn.Module):
     def __init__(self, noise: NoiseProcess):
         super().__init__()
         self.noise = noise
-        self.config = {"sample_size": 8}
 
     def forward(self, x: torch.Tensor, timestep: torch.Tensor, extra: int = 0) -> Transformer2DModelOutput:
         snr = log_snr(self.noise)
@@ -133,21 +133,20 @@ def test_a_converted_member_answers_as_one_trained_for_the_trajectory(
     trajectory: NoiseProcess, member: NoiseProcess
 ) -> None:
     """Checked on the timesteps whose log-SNR both know; learned-sigma channels pass untouched."""
-    converted = ConvertedDenoiser(BestDenoiser(member), member, trajectory)
+    ask, best = translation_of(member, trajectory)(put), BestDenoiser(member)
     known, wanted = log_snr(member), log_snr(trajectory)
     both = np.flatnonzero((wanted <= known[0]) & (wanted >= known[-2]) & (wanted > -20))
     timestep = torch.from_numpy(both[:: len(both) // 7])
     x = torch.randn(len(timestep), 3, 4, 4)
     expected = BestDenoiser(trajectory)(x, timestep, extra=7).sample
-    torch.testing.assert_close(converted(x, timestep, extra=7).sample, expected, rtol=2e-3, atol=2e-3)
-    one = converted(x, timestep[3], extra=7).sample[3]
+    torch.testing.assert_close(ask(best, x, timestep=timestep, extra=7).sample, expected, rtol=2e-3, atol=2e-3)
+    one = ask(best, x, timestep[3], extra=7).sample[3]
     torch.testing.assert_close(one, expected[3], rtol=2e-3, atol=2e-3)
-    assert converted.config == {"sample_size": 8}
 
 
 def test_fractional_timesteps_lie_between_their_neighbours() -> None:
-    converted = ConvertedDenoiser(BestDenoiser(COSINE), COSINE, DIT)
+    ask = translation_of(COSINE, DIT)(put)
     x = torch.ones(3, 1, 1, 1)
-    low, middle, high = converted(x, torch.tensor([300.0, 300.5, 301.0])).sample[:, 0, 0, 0]
+    low, middle, high = ask(BestDenoiser(COSINE), x, torch.tensor([300.0, 300.5, 301.0])).sample[:, 0, 0, 0]
     assert float(middle) == pytest.approx(float(low + high) / 2, rel=1e-4)
     assert low != high
