@@ -37,7 +37,7 @@ def translation_of(have: NoiseProcess, want: NoiseProcess) -> Translation:
 
 
 class _Tables:
-    """By the trajectory's timestep: the member's of the same log-SNR, the member's alpha and sigma, the trajectory's."""
+    """By the trajectory's timestep: the member's of equal log-SNR, the member's alpha and sigma, the trajectory's."""
 
     def __init__(self, have: NoiseProcess, want: NoiseProcess):
         signal = alphas_cumprod(want)
