@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoint_files import dit_answer, dit_weights, sines, uvit_answer, uvit_weights
+from measure.checkpoint_files import dit_answer, dit_weights, sines, uvit_answer, uvit_weights
 from diffusers import AutoModel, DiTTransformer2DModel
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
