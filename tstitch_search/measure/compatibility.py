@@ -84,9 +84,9 @@ def against_member(member: MemberFacts, other: MemberFacts) -> list[Finding]:
 
 
 def guidance_embedding(members: Sequence[MemberFacts]) -> list[Finding]:
-    """The pipeline prepares a guidance embedding only if the largest denoiser has one: then it is given to each that can.
+    """Members whose guidance embedding would be left empty: they would run unguided, unnoticed.
 
-    A smaller member that needs one beside a largest without would run unguided, unnoticed.
+    A pipeline prepares one only if the largest denoiser takes it; then it is given to each that does.
     """
     anchor = max(members, key=lambda m: m.n_parameters or 0)
     if anchor.guidance_embedding:

@@ -145,7 +145,8 @@ def n_classes(config: Mapping[str, Any]) -> int:
 
 def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
     """The local folder of what the members share, as the family's traits list it: `vae/`, `scheduler/`, ..."""
-    assert space.pipeline is not None and space.family is not None  # of a study that makes images
+    assert space.pipeline is not None  # of a study that makes images
+    assert space.family is not None
     kinds = ["*.json", "*.txt", "*.model"]  # of models, tokenizers and solvers
     if with_weights:  # without the variants for other number formats
         kinds += [f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")]
