@@ -141,7 +141,9 @@ def build(setting: Setting, dtype: torch.dtype, options: ExecutionConfig, device
         denoiser.on_step = on_step
         generators = [torch.Generator(device).manual_seed(i) for i in range(setting.batch_size)]
         with attention(options):
-            dit.sample(pipeline, [Condition(i) for i in range(setting.batch_size)], generators, setting.n_steps, GUIDANCE_SCALE)
+            dit.sample(
+                pipeline, [Condition(i) for i in range(setting.batch_size)], generators, setting.n_steps, GUIDANCE_SCALE
+            )
 
     weights_mb = {name: tensors_mb([member]) for name, member in members.items()}
     return Stand(

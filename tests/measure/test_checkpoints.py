@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from measure.checkpoint_files import dit_answer, dit_weights, sines, uvit_answer, uvit_weights
 from diffusers import AutoModel, DiTTransformer2DModel
+from measure.checkpoint_files import dit_answer, dit_weights, sines, uvit_answer, uvit_weights
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.checkpoints import n_heads, read_checkpoint, read_shapes

@@ -10,12 +10,12 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import nn
 
 from tstitch_search.measure.asking import put
+from tstitch_search.measure.noise_process import NoiseProcess
 from tstitch_search.measure.noise_schedule import (
     PREDICTION_TYPES,
-    NoiseProcess,
     alphas_cumprod,
     clean_and_noise,
-    compare_schedules,
+    compare,
     log_snr,
     matching_timesteps,
     prediction_of,
@@ -66,7 +66,7 @@ def test_dits_noise_end_is_noisier_than_stable_diffusions() -> None:
     ],
 )
 def test_three_verdicts_whichever_way_round(a: NoiseProcess, b: NoiseProcess, verdict: str) -> None:
-    assert compare_schedules(a, b) == compare_schedules(b, a) == verdict
+    assert compare(a, b)[0] == compare(b, a)[0] == verdict
 
 
 @pytest.mark.parametrize(("trajectory", "member"), PAIRS, ids=lambda n: n.beta_schedule)

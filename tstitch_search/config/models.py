@@ -67,6 +67,11 @@ class SpaceConfig(Model):
     )
     n_classes: Whole = Field(1000, description="Number of class labels the denoisers know.", ge=1)
 
+    convert: bool = Field(
+        False,
+        description="Convert between members whose prediction type or noise schedule differs; default: refuse them.",
+    )
+
     @property
     def names(self) -> tuple[str, ...]:
         """Denoiser names from the noise end."""

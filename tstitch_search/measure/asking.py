@@ -45,7 +45,7 @@ def fitted(ask: Ask, member: nn.Module, anchor: nn.Module) -> Ask:
 
 
 def unknown_inputs(member: nn.Module) -> frozenset[str]:
-    """Which of the optional inputs the member does not take: its config switches them off, or its forward lacks them."""
+    """The optional inputs that the member does not take: its config switches them off, or its forward lacks them."""
     config, known = getattr(member, "config", {}), inspect.signature(member.forward).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
     absent = {name for name in OPTIONAL_INPUTS if name not in known and not takes_all}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.measure.noise_schedule import NoiseProcess
+from tstitch_search.measure.noise_process import NoiseProcess
 
 CheckpointFormat: TypeAlias = Literal["dit", "uvit"]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]

@@ -4,24 +4,82 @@ Read from config files and safetensors headers only; imports no torch, so that `
 before any device is touched.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
-from tstitch_search.measure.noise_schedule import NoiseProcess
+from tstitch_search.measure.noise_process import NoiseProcess
+
+
+@dataclass(frozen=True)
+class VaeFacts:
+    """What latents mean: they are (z - shift) * scaling, or normalised by mean and std, of `channels` channels."""
+
+    NAMES: ClassVar = ("latent_channels", "scaling_factor", "shift_factor", "latents_mean", "latents_std")
+
+    channels: int
+    scaling: float
+    shift: float
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+    @property
+    def values(self) -> tuple[object, ...]:
+        """One value for each of NAMES."""
+        return (self.channels, self.scaling, self.shift, self.mean, self.std)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "VaeFacts":
+        """What a VAE's config.json says; missing keys are what diffusers assumes."""
+        scaling = 0.18215 if config.get("_class_name") == "AutoencoderKL" else 1.0
+        mean, std = (tuple(config[key]) if config.get(key) else None for key in ("latents_mean", "latents_std"))
+        shift = config.get("shift_factor") or 0.0
+        return cls(config["latent_channels"], config.get("scaling_factor", scaling), shift, mean, std)
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """A text encoder: its class, and the width and number of its layers."""
+
+    class_name: str
+    width: int
+    n_layers: int
+
+    def __str__(self) -> str:
+        return f"{self.class_name} {self.width} x {self.n_layers}"
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "EncoderFacts":
+        """What a text encoder's config.json says."""
+        name = (config.get("architectures") or ["a text encoder"])[0]
+        return cls(str(name), int(config.get("hidden_size", 0)), int(config.get("num_hidden_layers", 0)))
+
+
+@dataclass(frozen=True)
+class SharedFacts:
+    """What stands beside a denoiser in a repository, None or empty where it is not there: VAE, scheduler, encoders.
+
+    `latent_channels` are those of the VAE in use, which may be another than the repository's own.
+    """
+
+    vae: VaeFacts | None = None
+    noise: NoiseProcess | None = None
+    encoders: tuple[EncoderFacts, ...] = ()
+    latent_channels: int = 0
 
 
 @dataclass(frozen=True)
 class MemberFacts:
     """A member as its files describe it, `path` being its local folder.
 
-    `n_parameters` is None while the weights are not on this machine, `weights_sha256` unless asked for, `noise` when
-    the member comes without a scheduler of its own. `n_classes` does not count the null class.
+    `n_parameters` is None while the weights are not on this machine, `weights_sha256` unless asked for. `own`: what
+    stands beside it in its own repository. `n_classes` does not count the null class. `conditioning_width`: of the
+    embeddings it attends to; `added_conditioning`: what else it takes; `guidance_embedding`: its width. None: without.
     """
 
     name: str
@@ -31,46 +89,12 @@ class MemberFacts:
     out_channels: int
     sample_size: int
     n_classes: int
-    noise: NoiseProcess | None
+    conditioning_width: int | None
+    added_conditioning: str | None
+    guidance_embedding: int | None
+    own: SharedFacts
     n_parameters: int | None
     weights_sha256: str | None
-
-
-def check_space(
-    space: SpaceConfig, near: Path, vae: Path | None = None, *, with_weights: bool = True
-) -> dict[str, MemberFacts]:
-    """Facts of every member by name, once it is known that they fit together; the space's paths are relative to `near`.
-
-    `vae` is the folder of another VAE than the pipeline's own. Without `with_weights` only config files are fetched
-    from the hub, and weights may be missing. Raises ConfigError when members do not fit, EnvironmentProblem when a file
-    cannot be had.
-    """
-    folder = pipeline_folder(space, near, with_weights=with_weights)
-    latent_channels = read_vae_config(vae or folder / "vae")["latent_channels"]
-    scheduler = read_json(folder / "scheduler" / "scheduler_config.json", "the pipeline's scheduler")
-    members = {d.name: read_member_facts(d, near, with_weights=with_weights) for d in space.denoisers}
-    check_compatible(list(members.values()), latent_channels, NoiseProcess.of(scheduler), space.n_classes)
-    return members
-
-
-def check_compatible(members: Sequence[MemberFacts], latent_channels: int, noise: NoiseProcess, n_classes: int) -> None:
-    """Nothing, when the members share latents, classes and noise process. Raises ConfigError saying both sides."""
-    first = members[0]
-    for member in members:
-        _agree(member, "in_channels", member.in_channels, "the VAE has latent_channels", latent_channels)
-        _agree(member, "sample_size", member.sample_size, f"denoiser {first.name!r} has", first.sample_size)
-        _agree(member, "out_channels", member.out_channels, f"denoiser {first.name!r} has", first.out_channels)
-        _agree(member, "classes", member.n_classes, "the search space has n_classes", n_classes)
-        if member.noise:
-            _agree(member, "noise process", member.noise, "the pipeline's scheduler has", noise)
-
-
-def _agree(member: MemberFacts, what: str, value: object, other: str, expected: object) -> None:
-    if value != expected:
-        raise ConfigError(
-            f"denoiser {member.name!r} has {what} {value}, but {other} {expected}",
-            hint="choose denoisers trained in the latent space and for the noise schedule of one pipeline",
-        )
 
 
 def read_member_facts(
@@ -99,7 +123,10 @@ def read_member_facts(
         out_channels=config.get("out_channels") or config["in_channels"],
         sample_size=config["sample_size"],
         n_classes=n_classes(config),
-        noise=_own_noise(folder, owner),
+        conditioning_width=_width_of(config),
+        added_conditioning=_added_conditioning(config),
+        guidance_embedding=config.get("time_cond_proj_dim") or int(bool(config.get("guidance_embeds"))) or None,
+        own=_own_facts(folder, owner),
         n_parameters=None if absent else sum(map(count_parameters, files)),
         weights_sha256=weights_sha256(files) if with_hash and not absent else None,
     )
@@ -118,7 +145,8 @@ def n_classes(config: Mapping[str, Any]) -> int:
 
 def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
     """The local folder of what the members share, as the family's traits list it: `vae/`, `scheduler/`, ..."""
-    assert space.pipeline is not None and space.family is not None  # of a study that makes images
+    assert space.pipeline is not None  # of a study that makes images
+    assert space.family is not None
     kinds = ["*.json", "*.txt", "*.model"]  # of models, tokenizers and solvers
     if with_weights:  # without the variants for other number formats
         kinds += [f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")]
@@ -157,12 +185,43 @@ def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) 
     assert denoiser.weights is not None  # of a study that makes images
     prefix = f"{denoiser.subfolder}/" if denoiser.subfolder else ""
     weights = [f"{prefix}{WEIGHTS}{end}" for end in (".safetensors", "-*.safetensors", ".safetensors.index.json")]
-    files = [f"{prefix}config.json", f"{prefix}scheduler*", "scheduler/*", *(weights if with_weights else [])]
+    beside = [f"{part}/*config.json" for part in ("scheduler", "vae", "text_encoder", "text_encoder_2")]
+    files = [f"{prefix}config.json", f"{prefix}scheduler*", *beside, *(weights if with_weights else [])]
     return locate(denoiser.weights, near, f"denoiser {denoiser.name!r}", files, denoiser.revision) / prefix
 
 
-def _own_noise(folder: Path, owner: str) -> NoiseProcess | None:
-    """The noise process of the scheduler config in, or beside, the member's folder."""
-    places = (folder, folder / "scheduler", folder.parent / "scheduler")
-    found = [place / "scheduler_config.json" for place in places if (place / "scheduler_config.json").exists()]
-    return NoiseProcess.of(read_json(found[0], owner)) if found else None
+def _width_of(config: Mapping[str, Any]) -> int | None:
+    """The width of the embeddings that the denoiser attends to; the same in all its blocks."""
+    keys = ("cross_attention_dim", "caption_channels", "joint_attention_dim")
+    width = next((config[key] for key in keys if config.get(key)), None)
+    return max(width) if isinstance(width, list) else width
+
+
+def _added_conditioning(config: Mapping[str, Any]) -> str | None:
+    kind = config.get("addition_embed_type")
+    return kind and f"{kind} {config.get('projection_class_embeddings_input_dim')}"
+
+
+def read_shared_facts(owner: str, *places: Path) -> SharedFacts:
+    """The scheduler, VAE and text encoders in the folders `places`, of each the first one found."""
+    noise = _first(owner, [place / "scheduler" / "scheduler_config.json" for place in places])
+    vae = _first(owner, [place / "vae" / "config.json" for place in places])
+    names = ("text_encoder", "text_encoder_2")
+    encoders = [_first(owner, [place / name / "config.json" for place in places]) for name in names]
+    return SharedFacts(
+        vae=VaeFacts.of(vae) if vae and "latent_channels" in vae else None,
+        noise=NoiseProcess.of(noise) if noise else None,
+        encoders=tuple(EncoderFacts.of(encoder) for encoder in encoders if encoder),
+    )
+
+
+def _own_facts(folder: Path, owner: str) -> SharedFacts:
+    """What stands in the member's folder, or beside it in its repository; a scheduler_config.json may lie in it."""
+    found = read_shared_facts(owner, folder, folder.parent)
+    noise = _first(owner, [folder / "scheduler_config.json"])
+    return replace(found, noise=NoiseProcess.of(noise)) if noise else found
+
+
+def _first(owner: str, files: list[Path]) -> dict[str, Any] | None:
+    there = [file for file in files if file.exists()]
+    return read_json(there[0], owner) if there else None

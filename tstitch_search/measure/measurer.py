@@ -29,7 +29,7 @@ from tstitch_search.measure.execution import (
     prepare,
     require_working,
 )
-from tstitch_search.measure.facts import check_space, vae_folder
+from tstitch_search.measure.facts import vae_folder
 from tstitch_search.measure.families import family_of
 from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
 from tstitch_search.measure.latency import Stand, calibrate, time_allocations
@@ -38,6 +38,7 @@ from tstitch_search.measure.members import load_members, load_model
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measure.published import publish
+from tstitch_search.measure.spaces import check_space, translations
 from tstitch_search.measurement import (
     AllocationTimes,
     Answer,
@@ -87,14 +88,16 @@ class StudyMeasurer:
         require_working(options, self._device, dtype)
         near, vae_at = self._study.space_path.parent, vae_folder(self._study)
         facts = check_space(self._space, near, vae_at)
-        self._weights_mb = {name: weights_mb(member.path) for name, member in facts.items()}
-        members, load_s = load_members(facts, home_of_members(options, self._device), dtype)
+        self._weights_mb = {name: weights_mb(member.path) for name, member in facts.members.items()}
+        members, load_s = load_members(facts.members, home_of_members(options, self._device), dtype)
         vae = load_model(vae_at, self._device, dtype)
         prepare(members.values(), vae, options)
         self._denoiser = self._family.stitch(members)
         if options.offload == "model":
             self._denoiser.offload = Offload(members.values(), self._device)
         self._pipeline = self._family.load_pipeline(self._space, near, self._denoiser, vae)
+        for name, translation in translations(facts).items():
+            self._denoiser.translate(name, translation)
         self._load_quality()
         return load_s
 

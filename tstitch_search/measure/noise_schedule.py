@@ -1,14 +1,15 @@
-"""What a denoiser was trained to undo, and how one training is expressed in terms of another. Imports no torch.
+"""How one denoiser's training is expressed in terms of another's. Imports no torch.
 
 Notation: x_t = alpha x_0 + sigma eps with alpha^2 + sigma^2 = 1 (variance preserving);
 log-SNR = log(alpha^2 / sigma^2).
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+
+from tstitch_search.measure.noise_process import NoiseProcess
 
 Verdict: TypeAlias = Literal["same", "convertible", "refused"]
 
@@ -17,40 +18,18 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
-@dataclass(frozen=True)
-class NoiseProcess:
-    """What a denoiser was trained to undo; members that differ in it share no trajectory unless one is converted.
-
-    The defaults are what diffusers assumes for a key that a scheduler_config.json leaves out. Of flow matching, which
-    has no betas, `beta_schedule` is "flow".
-    """
-
-    num_train_timesteps: int = 1000
-    beta_schedule: str = "linear"
-    beta_start: float = 0.0001
-    beta_end: float = 0.02
-    prediction_type: str = "epsilon"
-    rescale_betas_zero_snr: bool = False
-
-    @classmethod
-    def of(cls, scheduler_config: Mapping[str, Any]) -> "NoiseProcess":
-        """The noise process that a scheduler_config.json describes."""
-        own = cls(**{key: scheduler_config.get(key, default) for key, default in asdict(cls()).items()})
-        is_flow = "FlowMatch" in str(scheduler_config.get("_class_name")) or scheduler_config.get("use_flow_sigmas")
-        flow = cls(own.num_train_timesteps, "flow", 0.0, 0.0, "flow_prediction")
-        return flow if is_flow else own
-
-    @property
-    def is_variance_preserving(self) -> bool:
-        """Whether alpha and sigma follow from betas that we know how to compute."""
-        return self.beta_schedule in BETA_SCHEDULES and self.prediction_type in PREDICTION_TYPES
-
-
-def compare_schedules(a: NoiseProcess, b: NoiseProcess) -> Verdict:
-    """Whether members trained for `a` and `b` share trajectories: as they are, through conversion, or not at all."""
-    if a == b:
-        return "same"
-    return "convertible" if a.is_variance_preserving and b.is_variance_preserving else "refused"
+def compare(have: NoiseProcess, want: NoiseProcess) -> tuple[Verdict, str]:
+    """Whether a member of the noise process `have` can answer a solver of `want`, and why (not)."""
+    if have == want:
+        return "same", ""
+    for noise in (have, want):
+        if noise.prediction_type not in PREDICTION_TYPES:
+            return "refused", f"{noise.prediction_type} is none of {', '.join(PREDICTION_TYPES)}"
+        if noise.beta_schedule not in BETA_SCHEDULES:
+            return "refused", f"{noise.beta_schedule} is none of {', '.join(BETA_SCHEDULES)}"
+    if replace(have, prediction_type=want.prediction_type) != want:
+        return "convertible", "its timesteps of the same log-SNR are asked with `convert: true`"
+    return "convertible", f"{have.prediction_type} becomes {want.prediction_type} with `convert: true`"
 
 
 def alphas_cumprod(noise: NoiseProcess) -> np.ndarray:

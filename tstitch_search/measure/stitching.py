@@ -142,10 +142,11 @@ class StitchedDenoiser(nn.Module):
 
     def _arrive(self, timestep: Any) -> None:
         """Note the place of `timestep` where it is a view of the solver's own: by its address, not by its value."""
-        timesteps = self._scheduler.timesteps
-        if isinstance(timestep, torch.Tensor) and torch.is_tensor(timesteps) and timestep.dim() == 0:
-            if timestep.untyped_storage().data_ptr() == timesteps.untyped_storage().data_ptr():
-                self._entry = (timestep.storage_offset() - timesteps.storage_offset()) // timesteps.stride(0)
+        own = self._scheduler.timesteps
+        if not (isinstance(timestep, torch.Tensor) and isinstance(own, torch.Tensor)):
+            return
+        if timestep.untyped_storage().data_ptr() == own.untyped_storage().data_ptr():
+            self._entry = int(timestep.storage_offset() - own.storage_offset()) // own.stride(0)
 
     def _advance(self) -> None:
         done = self._step_of_entry[self._current_entry()]

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from tstitch_search.measure.asking import Ask, Translation, changed
+from tstitch_search.measure.noise_process import NoiseProcess
 from tstitch_search.measure.noise_schedule import (
-    NoiseProcess,
     alphas_cumprod,
     clean_and_noise,
     matching_timesteps,

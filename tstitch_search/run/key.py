@@ -12,7 +12,6 @@ from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.facts import (
     MemberFacts,
-    check_space,
     pipeline_folder,
     read_member_facts,
     read_vae_config,
@@ -20,6 +19,7 @@ from tstitch_search.measure.facts import (
     vae_folder,
 )
 from tstitch_search.measure.recorded import Record, open_record
+from tstitch_search.measure.spaces import check_space
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
