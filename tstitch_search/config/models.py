@@ -33,8 +33,13 @@ class DenoiserConfig(Model):
     )
     weights: Text | None = Field(
         None,
-        description="Hub id, folder (relative to this file), or zoo:FAMILY/MEMBER for an embedded one; only a study of "
-        "recorded measurements does without.",
+        description="Hub id, folder or file (relative to this file), zoo:FAMILY/MEMBER for an embedded one, or "
+        "module:function of your own; only a study of recorded measurements does without.",
+    )
+    format: Literal["diffusers", "dit", "uvit"] = Field(
+        "diffusers",
+        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit: one .pt file in "
+        "the layout of facebookresearch/DiT or baofff/U-ViT, converted when it is loaded.",
     )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")

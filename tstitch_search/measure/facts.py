@@ -7,11 +7,13 @@ before any device is touched.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.measure.checkpoints import NOISE, CheckpointFormat, read_checkpoint
+from tstitch_search.measure.custom_members import is_custom, read_custom_config, source_of
 from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
 from tstitch_search.measure.noise_process import NoiseProcess
 
@@ -80,6 +82,7 @@ class MemberFacts:
     `n_parameters` is None while the weights are not on this machine, `weights_sha256` unless asked for. `own`: what
     stands beside it in its own repository. `n_classes` does not count the null class. `conditioning_width`: of the
     embeddings it attends to; `added_conditioning`: what else it takes; `guidance_embedding`: its width. None: without.
+    `form`: what `path` is, a diffusers folder, a checkpoint file of that format, or the source of a `custom` member.
     """
 
     name: str
@@ -95,6 +98,8 @@ class MemberFacts:
     own: SharedFacts
     n_parameters: int | None
     weights_sha256: str | None
+    form: Literal["diffusers", "custom"] | CheckpointFormat = "diffusers"
+    weights: str = ""
 
 
 def read_member_facts(
@@ -104,21 +109,53 @@ def read_member_facts(
 
     Raises EnvironmentProblem when a file is missing, ConfigError when config.json does not describe a denoiser.
     """
+    assert denoiser.weights is not None  # of a study that makes images
     owner = f"denoiser {denoiser.name!r}"
+    if is_custom(denoiser.weights):
+        return _custom_facts(denoiser, owner, with_hash)
+    if denoiser.format != "diffusers":
+        return _checkpoint_facts(denoiser, near / denoiser.weights, denoiser.format, with_hash)
     folder = _member_folder(denoiser, near, with_weights=with_weights)
     config = read_json(folder / "config.json", owner)
-    if missing := [key for key in ("_class_name", "in_channels", "sample_size") if config.get(key) is None]:
-        raise ConfigError(f"{owner}: {folder / 'config.json'} lacks {', '.join(missing)}: it describes no denoiser")
     files = weight_files(folder, owner)
     if (absent := [file for file in files if not file.exists()]) and with_weights:
         raise EnvironmentProblem(
             f"{owner}: the weights are not at {absent[0]}",
             hint="download them as safetensors, or save them there with save_pretrained",
         )
+    facts = _facts_of(denoiser, folder, config, _own_facts(folder, owner))
+    return replace(
+        facts,
+        n_parameters=None if absent else sum(map(count_parameters, files)),
+        weights_sha256=weights_sha256(files) if with_hash and not absent else None,
+    )
+
+
+def _checkpoint_facts(denoiser: DenoiserConfig, file: Path, form: CheckpointFormat, with_hash: bool) -> MemberFacts:
+    found = read_checkpoint(file, form)
+    facts = _facts_of(denoiser, file, {"_class_name": found.class_name, **found.config}, SharedFacts(noise=NOISE[form]))
+    sha256 = weights_sha256([file]) if with_hash else None
+    return replace(facts, n_parameters=found.n_parameters, weights_sha256=sha256, form=form)
+
+
+def _custom_facts(denoiser: DenoiserConfig, owner: str, with_hash: bool) -> MemberFacts:
+    """Facts of a `module:function`; what is hashed is the module's source, the weights being its own affair."""
+    source = source_of(str(denoiser.weights), owner)
+    config = {"_class_name": denoiser.weights, **read_custom_config(source, owner)}
+    noise = NoiseProcess.of(config["scheduler"]) if "scheduler" in config else None
+    sha256 = weights_sha256([source]) if with_hash else None
+    return replace(_facts_of(denoiser, source, config, SharedFacts(noise=noise)), weights_sha256=sha256, form="custom")
+
+
+def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], own: SharedFacts) -> MemberFacts:
+    """What a denoiser's configuration says. Raises ConfigError when it describes none."""
+    if missing := [key for key in ("_class_name", "in_channels", "sample_size") if config.get(key) is None]:
+        where = path / "config.json" if path.is_dir() else path
+        raise ConfigError(f"denoiser {denoiser.name!r}: {where} lacks {', '.join(missing)}: it describes no denoiser")
     return MemberFacts(
         name=denoiser.name,
         class_name=config["_class_name"],
-        path=folder,
+        path=path,
         in_channels=config["in_channels"],
         out_channels=config.get("out_channels") or config["in_channels"],
         sample_size=config["sample_size"],
@@ -126,9 +163,10 @@ def read_member_facts(
         conditioning_width=_width_of(config),
         added_conditioning=_added_conditioning(config),
         guidance_embedding=config.get("time_cond_proj_dim") or int(bool(config.get("guidance_embeds"))) or None,
-        own=_own_facts(folder, owner),
-        n_parameters=None if absent else sum(map(count_parameters, files)),
-        weights_sha256=weights_sha256(files) if with_hash and not absent else None,
+        own=own,
+        n_parameters=None,
+        weights_sha256=None,
+        weights=denoiser.weights or "",
     )
 
 

@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
-from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.measure.custom_members import source_of
 from tstitch_search.measure.facts import (
     MemberFacts,
     pipeline_folder,
@@ -132,7 +132,7 @@ def _extractor_hash(study: Study) -> str:
     elif quality.extractor == FASHION_EXTRACTOR:
         path = embedded_path("zoo:fashion/features.safetensors")
     elif ":" in quality.extractor:
-        path = _source_of(quality.extractor)
+        path = source_of(quality.extractor, f"the feature extractor {quality.extractor!r}")
     else:
         return f"torch-fidelity {version('torch-fidelity')}"
     try:
@@ -142,21 +142,6 @@ def _extractor_hash(study: Study) -> str:
             f"cannot read the weights of the extractor {quality.extractor!r} at {path}: {error.strerror}",
             hint="correct quality.extractor_weights",
         ) from error
-
-
-def _source_of(extractor: str) -> Path:
-    """The file of the module in `module:Class`, found without running it. Raises ConfigError when there is none."""
-    module = extractor.partition(":")[0]
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None:
-        raise ConfigError(
-            f"the feature extractor {extractor!r}: Python finds no module {module!r}",
-            hint="install it where the workers run, or put its folder on PYTHONPATH",
-        )
-    return Path(spec.origin)
 
 
 def _hash_folders(*folders: Path) -> str:
