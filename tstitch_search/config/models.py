@@ -77,6 +77,16 @@ class SpaceConfig(Model):
         description="Convert between members whose prediction type or noise schedule differs; default: refuse them.",
     )
 
+    guided_channels: Whole | None = Field(
+        None,
+        description="dit: guide only the first so many latent channels, 3 in DiT's released code; default: all.",
+        ge=1,
+    )
+    learned_variance: bool = Field(
+        False,
+        description="dit: DDPMScheduler takes the variances that the denoisers learned; default: fixed ones.",
+    )
+
     @property
     def names(self) -> tuple[str, ...]:
         """Denoiser names from the noise end."""
