@@ -67,11 +67,14 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Mod
 
 
 def load_scheduler(folder: Path, solver: str | None) -> Any:
-    """The scheduler configured in `folder`, as class `solver` when given. Raises ConfigError for an unknown class."""
+    """The scheduler configured in `folder`, as class `solver` when given. Raises ConfigError for an unknown class.
+
+    Another class does not clip what it predicts unless the configuration says so: latents have no fixed range.
+    """
     config = read_json(folder / "scheduler_config.json", owner="the pipeline's scheduler")
     name = solver or config["_class_name"]
     known = [n for n in dir(diffusers) if n.endswith("Scheduler")]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
         raise ConfigError(f"solver {name!r} is not a diffusers scheduler, expected for example {', '.join(near)}")
-    return getattr(diffusers, name).from_config(config)
+    return getattr(diffusers, name).from_config({"clip_sample": False, **config} if solver else config)
