@@ -28,7 +28,7 @@ def compare(have: NoiseProcess, want: NoiseProcess) -> tuple[Verdict, str]:
         if noise.beta_schedule not in BETA_SCHEDULES:
             return "refused", f"{noise.beta_schedule} is none of {', '.join(BETA_SCHEDULES)}"
     if replace(have, prediction_type=want.prediction_type) != want:
-        return "convertible", "its timesteps of the same log-SNR are asked with `convert: true`"
+        return "convertible", "its timesteps stand for other amounts of noise, and are matched with `convert: true`"
     return "convertible", f"{have.prediction_type} becomes {want.prediction_type} with `convert: true`"
 
 
