@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-FamilyName: TypeAlias = Literal["dit", "stable_diffusion", "sdxl"]
+FamilyName: TypeAlias = Literal["dit", "ldm", "stable_diffusion", "sdxl", "sana"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class FamilyTraits:
 
 TRAITS: dict[FamilyName, FamilyTraits] = {
     "dit": FamilyTraits("transformer", ("vae", "scheduler"), takes=("labels",), pipelines=("DiTPipeline",)),
+    "ldm": FamilyTraits("unet", ("vae", "scheduler"), takes=("labels",), pipelines=("ClassConditionalPipeline",)),
     "stable_diffusion": FamilyTraits(
         "unet",
         ("vae", "scheduler", "text_encoder", "tokenizer"),
@@ -36,5 +37,12 @@ TRAITS: dict[FamilyName, FamilyTraits] = {
         takes=("prompts", "negative_prompt"),
         needs=("prompts",),
         pipelines=("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
+    ),
+    "sana": FamilyTraits(
+        "transformer",
+        ("vae", "scheduler", "text_encoder", "tokenizer"),
+        takes=("prompts", "negative_prompt"),
+        needs=("prompts",),
+        pipelines=("SanaPipeline",),
     ),
 }

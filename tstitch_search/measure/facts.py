@@ -174,11 +174,11 @@ def n_classes(config: Mapping[str, Any]) -> int:
     """How many class labels a denoiser knows; its null class ("no label") is the number after the last class.
 
     A DiT adds an embedding for the null class to `num_embeds_ada_norm`; of a UNet2DModel's `num_class_embeds` it is
-    the last. 0 for an unconditional denoiser.
+    the last, unless `null_seed` makes noise of it. 0 for an unconditional denoiser.
     """
     if "num_embeds_ada_norm" in config:
         return int(config["num_embeds_ada_norm"])
-    return int(config.get("num_class_embeds") or 1) - 1
+    return int(config.get("num_class_embeds") or 1) - (config.get("null_seed") is None)
 
 
 def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
@@ -211,12 +211,22 @@ def read_vae_config(folder: Path) -> dict[str, Any]:
     """The config.json of the VAE in `folder`. Raises ConfigError when it describes none."""
     config = read_json(folder / "config.json", "the pipeline's VAE")
     name = str(config.get("_class_name"))
-    if not name.startswith("Autoencoder") or "latent_channels" not in config or "block_out_channels" not in config:
+    known = name.startswith("Autoencoder") or name == "VQModel"
+    if not known or "latent_channels" not in config or not _blocks_of(config):
         raise ConfigError(
             f"{folder / 'config.json'} describes a {name}, expected a VAE with latent_channels and block_out_channels",
             hint="for example an AutoencoderKL or an AutoencoderTiny",
         )
     return config
+
+
+def pixels_per_latent(vae_config: Mapping[str, Any]) -> int:
+    """Width and height in pixels of what one latent decodes to: each block of the VAE but one doubles the size."""
+    return 2 ** (len(_blocks_of(vae_config)) - 1)
+
+
+def _blocks_of(vae_config: Mapping[str, Any]) -> list[int]:
+    return vae_config.get("block_out_channels") or vae_config.get("encoder_block_out_channels") or []
 
 
 def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:
@@ -230,7 +240,8 @@ def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) 
 
 def _width_of(config: Mapping[str, Any]) -> int | None:
     """The width of the embeddings that the denoiser attends to; the same in all its blocks."""
-    keys = ("cross_attention_dim", "caption_channels", "joint_attention_dim")
+    # Of Sana and PixArt, the width of cross attention is their own; captions come in `caption_channels`.
+    keys = ("caption_channels", "cross_attention_dim", "joint_attention_dim")
     width = next((config[key] for key in keys if config.get(key)), None)
     return max(width) if isinstance(width, list) else width
 

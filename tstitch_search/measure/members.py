@@ -12,6 +12,7 @@ from diffusers.configuration_utils import FrozenDict
 from torch import nn
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.measure.class_conditional import ClassConditionalUNet
 from tstitch_search.measure.converting import load_checkpoint
 from tstitch_search.measure.custom_members import call, read_custom_config
 from tstitch_search.measure.facts import MemberFacts
@@ -19,7 +20,7 @@ from tstitch_search.measure.locate import first_line, read_json
 from tstitch_search.measure.uvit import UViT2DModel
 
 # Denoisers that diffusers has no class for.
-OWN_CLASSES = {"UViT2DModel": UViT2DModel}
+OWN_CLASSES = {"UViT2DModel": UViT2DModel, "ClassConditionalUNet": ClassConditionalUNet}
 
 
 def load_members(

@@ -13,6 +13,7 @@ from tstitch_search.measure.custom_members import source_of
 from tstitch_search.measure.facts import (
     MemberFacts,
     pipeline_folder,
+    pixels_per_latent,
     read_member_facts,
     read_vae_config,
     shared_folders,
@@ -74,7 +75,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
     check_space(space, near, vae)
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
     pipeline = pipeline_folder(space, near, with_weights=True)
-    resolution = members[space.names[-1]].sample_size * 2 ** (len(read_vae_config(vae)["block_out_channels"]) - 1)
+    resolution = members[space.names[-1]].sample_size * pixels_per_latent(read_vae_config(vae))
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         **_asked(study),

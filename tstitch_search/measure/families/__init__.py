@@ -51,6 +51,10 @@ def family_of(space: SpaceConfig) -> Family:
             from tstitch_search.measure.families import dit
 
             return dit
+        case "ldm":
+            from tstitch_search.measure.families import ldm
+
+            return ldm
         case "stable_diffusion":
             from tstitch_search.measure.families import stable_diffusion
 
@@ -59,4 +63,8 @@ def family_of(space: SpaceConfig) -> Family:
             from tstitch_search.measure.families import sdxl
 
             return sdxl
+        case "sana":
+            from tstitch_search.measure.families import sana
+
+            return sana
     raise ConfigError(f"unknown family {space.family!r}, expected one of {', '.join(TRAITS)}")
