@@ -18,7 +18,7 @@ NO_LABEL = -1
 
 
 class ClassConditionalUNet(ModelMixin, ConfigMixin):
-    """A U-Net that attends to one embedding of width `unet_config["cross_attention_dim"]` per image, that of its class."""
+    """A U-Net that attends to one embedding per image, of its class, as wide as its `cross_attention_dim`."""
 
     @register_to_config
     def __init__(
