@@ -161,12 +161,13 @@ def shared_folders(space: SpaceConfig, pipeline: Path) -> list[Path]:
     return [pipeline / part for part in TRAITS[space.family].shared if part != "vae"]
 
 
-def vae_folder(study: Study) -> Path:
+def vae_folder(study: Study, *, with_weights: bool = True) -> Path:
     """The local folder of the study's VAE: its own choice (`execution.vae`), or the pipeline's."""
     own = study.config.execution.vae
     if own is None:
-        return pipeline_folder(study.space, study.space_path.parent) / "vae"
-    return locate(own, study.study_path.parent, "execution.vae", ["config.json", "*.safetensors"])
+        return pipeline_folder(study.space, study.space_path.parent, with_weights=with_weights) / "vae"
+    files = ["config.json", *(["*.safetensors"] if with_weights else [])]
+    return locate(own, study.study_path.parent, "execution.vae", files)
 
 
 def read_vae_config(folder: Path) -> dict[str, Any]:
