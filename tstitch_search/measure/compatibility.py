@@ -103,12 +103,9 @@ def _equal(member: str, what: str, value: object, other: str, expected: object) 
 
 
 def _width(member: str, width: int, other: str, expected: int) -> Finding:
-    why = (
-        "" if width == expected else "they were trained on other text encoders (768: SD 1.x, 1024: SD 2.x, 2048: SDXL)"
-    )
-    return Finding(
-        member, "conditioning width", width, other, expected, "same" if width == expected else "refused", why
-    )
+    verdict: Verdict = "same" if width == expected else "refused"
+    why = "" if verdict == "same" else "another text encoder's (SD 1.x: 768, SD 2.x: 1024, SDXL: 2048)"
+    return Finding(member, "conditioning width", width, other, expected, verdict, why)
 
 
 def _output(member: MemberFacts, other: MemberFacts) -> Finding:

@@ -160,7 +160,7 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         out_channels=config.get("out_channels") or config["in_channels"],
         sample_size=config["sample_size"],
         n_classes=n_classes(config),
-        conditioning_width=_width_of(config),
+        conditioning_width=conditioning_width(config),
         added_conditioning=_added_conditioning(config),
         guidance_embedding=config.get("time_cond_proj_dim") or int(bool(config.get("guidance_embeds"))) or None,
         own=own,
@@ -199,12 +199,13 @@ def shared_folders(space: SpaceConfig, pipeline: Path) -> list[Path]:
     return [pipeline / part for part in TRAITS[space.family].shared if part != "vae"]
 
 
-def vae_folder(study: Study) -> Path:
+def vae_folder(study: Study, *, with_weights: bool = True) -> Path:
     """The local folder of the study's VAE: its own choice (`execution.vae`), or the pipeline's."""
     own = study.config.execution.vae
     if own is None:
-        return pipeline_folder(study.space, study.space_path.parent) / "vae"
-    return locate(own, study.study_path.parent, "execution.vae", ["config.json", "*.safetensors"])
+        return pipeline_folder(study.space, study.space_path.parent, with_weights=with_weights) / "vae"
+    files = ["config.json", *(["*.safetensors"] if with_weights else [])]
+    return locate(own, study.study_path.parent, "execution.vae", files)
 
 
 def read_vae_config(folder: Path) -> dict[str, Any]:
@@ -238,7 +239,7 @@ def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) 
     return locate(denoiser.weights, near, f"denoiser {denoiser.name!r}", files, denoiser.revision) / prefix
 
 
-def _width_of(config: Mapping[str, Any]) -> int | None:
+def conditioning_width(config: Mapping[str, Any]) -> int | None:
     """The width of the embeddings that the denoiser attends to; the same in all its blocks."""
     # Of Sana and PixArt, the width of cross attention is their own; captions come in `caption_channels`.
     keys = ("caption_channels", "cross_attention_dim", "joint_attention_dim")

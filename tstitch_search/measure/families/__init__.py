@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from tstitch_search.config.family_traits import TRAITS
+from tstitch_search.config.family_traits import TRAITS, FamilyName
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.proxy_set import Condition
@@ -45,8 +45,15 @@ class Family(Protocol):
 
 
 def family_of(space: SpaceConfig) -> Family:
-    """The adapter of the space's model family; only that one is imported."""
-    match space.family:
+    """The adapter of the space's model family."""
+    if space.family not in TRAITS:
+        raise ConfigError(f"unknown family {space.family!r}, expected one of {', '.join(TRAITS)}")
+    return adapter(space.family)
+
+
+def adapter(name: FamilyName) -> Family:
+    """The adapter of the family; only that one is imported."""
+    match name:
         case "dit":
             from tstitch_search.measure.families import dit
 
@@ -67,4 +74,3 @@ def family_of(space: SpaceConfig) -> Family:
             from tstitch_search.measure.families import sana
 
             return sana
-    raise ConfigError(f"unknown family {space.family!r}, expected one of {', '.join(TRAITS)}")
