@@ -41,6 +41,12 @@ class DenoiserConfig(Model):
         description="diffusers: a folder or repository with config.json and safetensors; dit, uvit: one .pt file in "
         "the layout of facebookresearch/DiT or baofff/U-ViT, converted when it is loaded.",
     )
+    accelerator: str | None = Field(
+        None,
+        description="Skip part of the work: deepcache3 (U-Nets: inner blocks every 3 steps), taylorseer3 (attention "
+        "and feed-forward layers every 3 steps), tomesd0.5 (half the tokens merged; needs the package tomesd).",
+        pattern=r"^(deepcache[1-9]\d*|taylorseer[1-9]\d*|tomesd0\.\d+)$",
+    )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
 

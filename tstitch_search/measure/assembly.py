@@ -11,6 +11,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from tstitch_search.config.models import Study
+from tstitch_search.measure.accelerators import accelerate
 from tstitch_search.measure.execution import Offload, home_of_members, prepare, require_working
 from tstitch_search.measure.facts import vae_folder
 from tstitch_search.measure.families import Family, family_of
@@ -48,9 +49,11 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     near, vae_at, family = study.space_path.parent, vae_folder(study), family_of(study.space)
     facts = check_space(space, near, vae_at)
     members, load_s = load_members(facts.members, home_of_members(options, device), dtype)
+    forgets = {d.name: accelerate(members[d.name], d.accelerator, d.name) for d in space.denoisers if d.accelerator}
     vae = load_model(vae_at, device, dtype)
     prepare(members.values(), vae, options)
     denoiser = family.stitch(members)
+    denoiser.at_turn.update(forgets)
     if options.offload == "model":
         denoiser.offload = Offload(members.values(), device)
     pipeline = family.load_pipeline(space, near, denoiser, vae)

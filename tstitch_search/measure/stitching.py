@@ -25,7 +25,7 @@ class StitchedDenoiser(nn.Module):
     answers. An allocation speaks of the whole trajectory: a pipeline that enters it later (image to image with a
     strength below 1) or leaves it earlier (`denoising_end`) runs that part of it. `on_step(i)`, when set, is called
     once i sampling steps are done, i = 0 ... n_steps, without waiting for the device. `offload`, when set, brings in
-    whoever's turn it is.
+    whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], ask: Ask = put):
@@ -37,6 +37,8 @@ class StitchedDenoiser(nn.Module):
         self._asks = [fitted(ask, member, self.members[self._anchor]) for member in self.members]
         self.on_step: Callable[[int], None] | None = None
         self.offload: Offload | None = None
+        self.at_turn: dict[str, Callable[[], None]] = {}
+        self._turn: int | None = None
         self._allocation: Allocation | None = None
         self._scheduler: Any = None
         self._member_of_step: list[int] = []
@@ -79,6 +81,9 @@ class StitchedDenoiser(nn.Module):
         member = self.members[k]
         if self.offload:
             self.offload.bring_in(member)
+        if k != self._turn and self.names[k] in self.at_turn:
+            self.at_turn[self.names[k]]()
+        self._turn = k
         return self._asks[k](member, *inputs, **named_inputs)
 
     def watch(self, scheduler: Any) -> None:
@@ -129,7 +134,7 @@ class StitchedDenoiser(nn.Module):
             )
         self._member_of_step = [self.names.index(name) for name in self._allocation.by_step]
         self._step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
-        self._entry = None
+        self._entry = self._turn = None
         self._report(0)
 
     def _current_entry(self) -> int:

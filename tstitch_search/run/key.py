@@ -80,6 +80,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
     key = {
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
+        **{f"accelerator.{d.name}": d.accelerator for d in space.denoisers if d.accelerator},
         "weights.pipeline": _hash_folders(vae, *shared_folders(space, pipeline)),
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
