@@ -15,11 +15,11 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_space
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.class_conditional import NO_LABEL, ClassConditionalPipeline, ClassConditionalUNet
-from tstitch_search.measure.facts import pixels_per_latent, read_vae_config
 from tstitch_search.measure.families import family_of, ldm
 from tstitch_search.measure.members import load_members, load_model
 from tstitch_search.measure.proxy_set import Condition
 from tstitch_search.measure.spaces import check_space
+from tstitch_search.measure.vae_facts import pixels_per_latent, read_vae_config
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -7,7 +7,7 @@ before any device is touched.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
@@ -16,32 +16,7 @@ from tstitch_search.measure.checkpoints import NOISE, CheckpointFormat, read_che
 from tstitch_search.measure.custom_members import is_custom, read_custom_config, source_of
 from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
 from tstitch_search.measure.noise_process import NoiseProcess
-
-
-@dataclass(frozen=True)
-class VaeFacts:
-    """What latents mean: they are (z - shift) * scaling, or normalised by mean and std, of `channels` channels."""
-
-    NAMES: ClassVar = ("latent_channels", "scaling_factor", "shift_factor", "latents_mean", "latents_std")
-
-    channels: int
-    scaling: float
-    shift: float
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-
-    @property
-    def values(self) -> tuple[object, ...]:
-        """One value for each of NAMES."""
-        return (self.channels, self.scaling, self.shift, self.mean, self.std)
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "VaeFacts":
-        """What a VAE's config.json says; missing keys are what diffusers assumes."""
-        scaling = 0.18215 if config.get("_class_name") == "AutoencoderKL" else 1.0
-        mean, std = (tuple(config[key]) if config.get(key) else None for key in ("latents_mean", "latents_std"))
-        shift = config.get("shift_factor") or 0.0
-        return cls(config["latent_channels"], config.get("scaling_factor", scaling), shift, mean, std)
+from tstitch_search.measure.vae_facts import VaeFacts
 
 
 @dataclass(frozen=True)
@@ -206,28 +181,6 @@ def vae_folder(study: Study, *, with_weights: bool = True) -> Path:
         return pipeline_folder(study.space, study.space_path.parent, with_weights=with_weights) / "vae"
     files = ["config.json", *(["*.safetensors"] if with_weights else [])]
     return locate(own, study.study_path.parent, "execution.vae", files)
-
-
-def read_vae_config(folder: Path) -> dict[str, Any]:
-    """The config.json of the VAE in `folder`. Raises ConfigError when it describes none."""
-    config = read_json(folder / "config.json", "the pipeline's VAE")
-    name = str(config.get("_class_name"))
-    known = name.startswith("Autoencoder") or name == "VQModel"
-    if not known or "latent_channels" not in config or not _blocks_of(config):
-        raise ConfigError(
-            f"{folder / 'config.json'} describes a {name}, expected a VAE with latent_channels and block_out_channels",
-            hint="for example an AutoencoderKL or an AutoencoderTiny",
-        )
-    return config
-
-
-def pixels_per_latent(vae_config: Mapping[str, Any]) -> int:
-    """Width and height in pixels of what one latent decodes to: each block of the VAE but one doubles the size."""
-    return 2 ** (len(_blocks_of(vae_config)) - 1)
-
-
-def _blocks_of(vae_config: Mapping[str, Any]) -> list[int]:
-    return vae_config.get("block_out_channels") or vae_config.get("encoder_block_out_channels") or []
 
 
 def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:

@@ -21,9 +21,9 @@ from tstitch_search.measure.facts import (
     pipeline_folder,
     read_member_facts,
     read_shared_facts,
-    read_vae_config,
 )
 from tstitch_search.measure.locate import read_json
+from tstitch_search.measure.vae_facts import read_vae_config
 
 if TYPE_CHECKING:
     from tstitch_search.measure.asking import Translation

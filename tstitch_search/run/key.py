@@ -13,14 +13,13 @@ from tstitch_search.measure.custom_members import source_of
 from tstitch_search.measure.facts import (
     MemberFacts,
     pipeline_folder,
-    pixels_per_latent,
     read_member_facts,
-    read_vae_config,
     shared_folders,
     vae_folder,
 )
 from tstitch_search.measure.recorded import Record, open_record
 from tstitch_search.measure.spaces import check_space
+from tstitch_search.measure.vae_facts import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
