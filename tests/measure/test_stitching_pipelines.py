@@ -1,6 +1,7 @@
 """The stitched denoiser where pipelines do more than run all steps from noise, and where members differ in kind."""
 
 import functools
+from dataclasses import asdict, replace
 from typing import Any
 
 import diffusers
@@ -22,8 +23,9 @@ from torch import nn
 from tstitch_search.allocation import Allocation
 from tstitch_search.measure.families import dit
 from tstitch_search.measure.noise_process import NoiseProcess
+from tstitch_search.measure.noise_schedule import compare
 from tstitch_search.measure.stitching import StitchedDenoiser
-from tstitch_search.measure.translation import compare, converted, translation_of
+from tstitch_search.measure.translation import translation_of
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -194,7 +196,7 @@ class Rephrased(nn.Module):
     def __init__(self, member: nn.Module, kind: str) -> None:
         super().__init__()
         self.member, self.kind, self.config = member, kind, member.config
-        self.shares = DDIMScheduler(**EPSILON.as_config()).alphas_cumprod.sqrt()
+        self.shares = DDIMScheduler(**asdict(EPSILON)).alphas_cumprod.sqrt()
 
     def forward(self, latents: torch.Tensor, timestep: torch.Tensor, **conditions: Any) -> Any:
         (eps,) = self.member(latents, timestep, **conditions)
@@ -207,7 +209,7 @@ class Rephrased(nn.Module):
 @pytest.mark.parametrize("kind", ["v_prediction", "sample"])
 def test_a_member_that_says_the_same_in_another_prediction_type_makes_the_same_image(kind: str) -> None:
     parts: dict[str, nn.Module] = {"E": new_unet(1, 8), "V": Rephrased(new_unet(1, 8), kind)}
-    have = NoiseProcess(**{**EPSILON.as_config(), "prediction_type": kind})
+    have = replace(EPSILON, prediction_type=kind)
     assert compare(have, EPSILON)[0] == "convertible"
     denoiser = StitchedDenoiser(parts)
     denoiser.translate("V", translation_of(have, EPSILON))
@@ -228,21 +230,9 @@ def test_a_member_that_says_the_same_in_another_prediction_type_makes_the_same_i
         torch.testing.assert_close(other, made[0], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("have", KINDS)
-@pytest.mark.parametrize("want", KINDS)
-def test_a_prediction_converted_there_and_back_is_what_it_was(have: str, want: str) -> None:
-    latents, prediction = torch.randn(5, 4, 3, 3).double(), torch.randn(5, 8, 3, 3).double()
-    a = torch.linspace(0.05, 0.95, 5).double().reshape(-1, 1, 1, 1)
-    there = converted(prediction, latents, a, have, want)
-    torch.testing.assert_close(converted(there, latents, a, want, have), prediction)
-    assert torch.equal(there[:, 4:], prediction[:, 4:])  # learned variances stay
-
-
-def test_another_schedule_or_an_unknown_prediction_type_is_refused() -> None:
+def test_an_unknown_prediction_type_is_refused() -> None:
     assert compare(EPSILON, EPSILON) == ("same", "")
-    other = NoiseProcess()
-    assert compare(other, EPSILON)[0] == "refused"
-    flow = NoiseProcess(**{**EPSILON.as_config(), "prediction_type": "flow_prediction"})
+    flow = replace(EPSILON, prediction_type="flow_prediction")
     assert compare(flow, EPSILON)[0] == "refused"
 
 

@@ -1,5 +1,6 @@
 """A member trained for another noise process than that of the trajectory, asked as if it were trained for it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,14 @@ from tstitch_search.measure.noise_schedule import (
 
 def translation_of(have: NoiseProcess, want: NoiseProcess) -> Translation:
     """How to ask a member trained for `have` in a trajectory of `want`. Both are variance preserving."""
-    tables = _Tables(have, want)
+    tables, same_betas = _Tables(have, want), replace(have, prediction_type=want.prediction_type) == want
 
     def translation(ask: Ask) -> Ask:
         def translated(
             member: nn.Module, latents: torch.Tensor, timestep: torch.Tensor, *inputs: Any, **named_inputs: Any
         ) -> Any:
             theirs, *shares = tables.at(timestep, latents.device)
-            output = ask(member, latents, theirs, *inputs, **named_inputs)
+            output = ask(member, latents, timestep if same_betas else theirs, *inputs, **named_inputs)
             if have.prediction_type == want.prediction_type:
                 return output
             types = have.prediction_type, want.prediction_type
