@@ -345,6 +345,12 @@ class WorkersConfig(Model):
     device_batch_size: Whole = Field(
         64, description="Images sampled together inside a chunk; no effect on the images.", ge=1
     )
+    reuse_mb: Whole = Field(
+        1024,
+        description="Memory in MB, on its device, in which each worker keeps denoiser outputs that allocations with "
+        "the same beginning share; no effect on the images. 0: none.",
+        ge=0,
+    )
 
 
 class ExecutionConfig(Model):
