@@ -24,6 +24,7 @@ from tstitch_search.measure.facts import (
     read_vae_config,
 )
 from tstitch_search.measure.locate import read_json
+from tstitch_search.measure.noise_process import NoiseProcess
 from tstitch_search.measure.translation import translation_of
 
 if TYPE_CHECKING:
@@ -97,8 +98,13 @@ def require_fitting(findings: Sequence[Finding], *, convert: bool) -> None:
         )
 
 
-def translations(facts: SpaceFacts) -> dict[str, "Translation"]:
-    """How each member answers that was trained for another noise process than the pipeline's solver expects."""
-    want = facts.shared.noise
+def converted_members(facts: SpaceFacts) -> dict[str, NoiseProcess]:
+    """The noise process of each member that was trained for another than the pipeline's solver expects."""
     known = {name: member.own.noise for name, member in facts.members.items()}
-    return {name: translation_of(have, want) for name, have in known.items() if have and want and have != want}
+    return {name: have for name, have in known.items() if have and facts.shared.noise and have != facts.shared.noise}
+
+
+def translations(facts: SpaceFacts) -> dict[str, "Translation"]:
+    """How those members answer."""
+    want = facts.shared.noise
+    return {name: translation_of(have, want) for name, have in converted_members(facts).items() if want}

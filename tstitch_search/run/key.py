@@ -19,7 +19,7 @@ from tstitch_search.measure.facts import (
     vae_folder,
 )
 from tstitch_search.measure.recorded import Record, open_record
-from tstitch_search.measure.spaces import check_space
+from tstitch_search.measure.spaces import check_space, converted_members
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
@@ -71,7 +71,7 @@ def _facts_of_record(study: Study) -> StudyFacts:
 def _facts_of_models(study: Study) -> StudyFacts:
     space, config, near = study.space, study.config, study.space_path.parent
     vae = vae_folder(study)
-    check_space(space, near, vae)
+    converted = converted_members(check_space(space, near, vae))
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
     pipeline = pipeline_folder(space, near, with_weights=True)
     resolution = members[space.names[-1]].sample_size * 2 ** (len(read_vae_config(vae)["block_out_channels"]) - 1)
@@ -79,6 +79,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
     key = {
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
+        **{f"noise.{name}": str(members[name].own.noise) for name in converted},
         "weights.pipeline": _hash_folders(vae, *shared_folders(space, pipeline)),
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
