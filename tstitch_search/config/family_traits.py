@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-FamilyName: TypeAlias = Literal["dit", "stable_diffusion", "sdxl"]
+FamilyName: TypeAlias = Literal["dit", "stable_diffusion", "sdxl", "sdxl_controlnet"]
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,12 @@ TRAITS: dict[FamilyName, FamilyTraits] = {
         takes=("prompts", "negative_prompt"),
         needs=("prompts",),
         pipelines=("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
+    ),
+    "sdxl_controlnet": FamilyTraits(
+        "unet",
+        ("vae", "scheduler", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
+        takes=("prompts", "negative_prompt", "control_images"),
+        needs=("prompts", "control_images"),
+        pipelines=("StableDiffusionXLControlNetPipeline",),
     ),
 }

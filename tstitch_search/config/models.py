@@ -51,6 +51,9 @@ class SpaceConfig(Model):
     pipeline: Text | None = Field(
         None, description="Where the shared parts are (VAE, scheduler): hub id, folder, or zoo:FAMILY."
     )
+    controlnet: Text | None = Field(
+        None, description="sdxl_controlnet: hub id or folder (relative to this file) of the ControlNet."
+    )
     denoisers: tuple[DenoiserConfig, ...] = Field(
         description="Members in order from the noise end to the image end.", min_length=1
     )

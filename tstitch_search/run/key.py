@@ -12,7 +12,6 @@ from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.facts import (
     MemberFacts,
-    pipeline_folder,
     read_member_facts,
     read_vae_config,
     shared_folders,
@@ -73,14 +72,13 @@ def _facts_of_models(study: Study) -> StudyFacts:
     vae = vae_folder(study)
     converted = converted_members(check_space(space, near, vae))
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
-    pipeline = pipeline_folder(space, near, with_weights=True)
     resolution = members[space.names[-1]].sample_size * 2 ** (len(read_vae_config(vae)["block_out_channels"]) - 1)
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
         **{f"noise.{name}": str(members[name].own.noise) for name in converted},
-        "weights.pipeline": _hash_folders(vae, *shared_folders(space, pipeline)),
+        "weights.pipeline": _hash_folders(vae, *shared_folders(space, near)),
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
