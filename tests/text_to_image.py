@@ -5,7 +5,7 @@ import string
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
@@ -98,6 +98,21 @@ def save_sdxl(folder: Path, **config: object) -> Path:
     _save_encoder(folder, "text_encoder_2", CLIPTextModelWithProjection)
     encoders = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}
     _save_pipeline(folder, "sdxl", encoders)
+    return folder
+
+
+def save_sdxl_controlnet(folder: Path) -> Path:
+    """The same under a ControlNet: members of one width, as what it adds to them needs."""
+    save_sdxl(folder)
+    for name, seed in (("S", 1), ("B", 2), ("L", 3)):
+        new_sdxl_unet(seed, 8).save_pretrained(folder / name)
+    torch.manual_seed(4)
+    controlnet = ControlNetModel.from_unet(new_sdxl_unet(4, 8), conditioning_embedding_out_channels=(4, 4, 8))
+    for parameter in controlnet.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)  # its last layers begin at zero, and would add nothing
+    controlnet.save_pretrained(folder / "controlnet")
+    space = SPACE.format(family="sdxl_controlnet")
+    (folder / "space.yaml").write_text(space.replace("pipeline: .", "pipeline: .\ncontrolnet: controlnet"))
     return folder
 
 

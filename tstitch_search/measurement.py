@@ -1,11 +1,13 @@
 """What is asked of a worker and what it answers: small values with units in their names.
 
 A worker does one `Job` at a time. Images are made in chunks of a proxy set (`MakeChunk`), times are taken alone
-(`Calibrate`, `TimeAllocations`). Everything here can be pickled and imports neither torch nor ray.
+(`Calibrate`, `TimeAllocations`). Everything here can be pickled and imports neither torch nor ray. A long file, since
+it is the list of all that can be asked.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal, TypeAlias
 
@@ -30,10 +32,14 @@ class Chunk:
     def n_images(self) -> int:
         return self.last - self.first
 
+    def parts(self, size: int) -> list["Chunk"]:
+        """Its images in runs of `size`; the last one may be smaller."""
+        return [Chunk(self.set_name, i, min(i + size, self.last)) for i in range(self.first, self.last, size)]
+
 
 def chunks_of(set_name: SetName, n_images: int, chunk_size: int) -> list[Chunk]:
     """The consecutive chunks that make up images 0..n_images-1; the last one may be smaller."""
-    return [Chunk(set_name, i, min(i + chunk_size, n_images)) for i in range(0, n_images, chunk_size)]
+    return Chunk(set_name, 0, n_images).parts(chunk_size)
 
 
 @dataclass(frozen=True)
@@ -45,15 +51,39 @@ class MakeChunk:
 
 
 @dataclass(frozen=True)
+class Calls:
+    """Calls of each denoiser for a device batch: `made`, and `reused` from a trajectory that began alike."""
+
+    made: Counter[str] = field(default_factory=Counter)
+    reused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def n_reused(self) -> int:
+        """Calls that were not made."""
+        return self.reused.total()
+
+    @property
+    def n_all(self) -> int:
+        """Calls that would have been made without reuse."""
+        return self.made.total() + self.reused.total()
+
+    def share_saved(self, step_s: Mapping[str, float]) -> float:
+        """Part of the denoisers' time that was not needed, with seconds of one step of each; 0 without any call."""
+        made_s, reused_s = (sum(n * step_s[name] for name, n in c.items()) for c in (self.made, self.reused))
+        return reused_s / (made_s + reused_s) if made_s + reused_s else 0.0
+
+
+@dataclass(frozen=True)
 class ChunkFeatures:
-    """What is kept of a chunk's images, in index order, and the seconds that making them took.
+    """What is kept of a chunk's images, in index order, and what making them took: seconds and denoiser calls.
 
     `arrays`: "features" (n_images, d), and where a metric needs them "logits" (n_images, c) or "clip_score"
-    (n_images,), all float32.
+    (n_images,), all float32. Past measurements know no `calls`.
     """
 
     arrays: Mapping[str, np.ndarray]
     seconds: float
+    calls: Calls = field(default_factory=Calls)
 
 
 @dataclass(frozen=True)
@@ -182,8 +212,41 @@ class ExtractReference:
     first: int
 
 
-Job: TypeAlias = MakeChunk | Calibrate | TimeAllocations | MakeImages | Publish | DescribeFeatures | ExtractReference
-Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float | FeatureFacts
+@dataclass(frozen=True)
+class Probe:
+    """Ask every one of `denoisers` at each step of the trajectories that `along` makes; answers `Similarity`."""
+
+    along: Allocation
+    denoisers: tuple[str, ...]
+    images: Chunk
+
+
+@dataclass(frozen=True)
+class PairSimilarity:
+    """Cosine similarity of two denoisers' predictions per step, in [-1, 1]: mean and standard deviation over images."""
+
+    first: str
+    second: str
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Every pair of a probe's denoisers, in their order, along the trajectories of `n_images` images."""
+
+    pairs: tuple[PairSimilarity, ...]
+    n_images: int
+
+    def between(self, a: str, b: str) -> PairSimilarity:
+        """The pair of these two, whichever comes first."""
+        return next(pair for pair in self.pairs if {pair.first, pair.second} == {a, b})
+
+
+Job: TypeAlias = (
+    MakeChunk | Calibrate | TimeAllocations | MakeImages | Publish | DescribeFeatures | ExtractReference | Probe
+)
+Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float | FeatureFacts | Similarity
 
 
 def allocations_of(job: Job) -> tuple[Allocation, ...]:
@@ -195,6 +258,8 @@ def allocations_of(job: Job) -> tuple[Allocation, ...]:
             return allocations
         case MakeChunk(allocation) | MakeImages(allocation):
             return (allocation,)
+        case Probe(along):
+            return (along,)
         case Publish() | DescribeFeatures() | ExtractReference():
             return ()
 

@@ -269,3 +269,54 @@ def test_a_missing_part_is_named_before_anything_is_sampled(tiny_family: Path, t
     (folder / name).unlink()
     with pytest.raises(EnvironmentProblem, match=name):
         loaded(load_study(folder / "study.yaml"))
+
+
+def count_calls(measurer: StudyMeasurer) -> list[str]:
+    """A live list of who was called."""
+    called: list[str] = []
+    for name, member in zip(measurer._denoiser.names, measurer._denoiser.members, strict=True):
+        member.register_forward_hook(lambda *_, name=name: called.append(name))
+    return called
+
+
+def test_calls_are_counted_and_shared_beginnings_reused_without_changing_a_bit(study: Study) -> None:
+    sharing, alone = loaded(study), loaded(with_workers(study, reuse_mb=0))
+    called, chunk = count_calls(sharing), Chunk("search", 0, 13)  # two device batches
+    for text, reused in (("S*2-XL*2", 0), ("S*2-B*2", 4), ("S*1-XL*3", 2), ("S*4", 4)):
+        called.clear()
+        made = features(sharing, Allocation.parse(text), chunk)
+        expected = features(alone, Allocation.parse(text), chunk)
+        assert np.array_equal(made.arrays["features"], expected.arrays["features"])
+        assert (made.calls.n_reused, made.calls.n_all) == (reused, 8)
+        assert made.calls.made.total() == len(called)
+        assert expected.calls.n_reused == 0
+
+
+def test_nothing_is_reused_while_timing(study: Study) -> None:
+    measurer = loaded(study)
+    features(measurer, MIXED, Chunk("search", 0, 2))
+    called = count_calls(measurer)
+    measurer._run_batch(MIXED, lambda _: None)
+    assert called == ["S", "S", "XL", "XL"]
+
+
+def test_what_is_kept_for_reuse_makes_room_when_memory_runs_out(study: Study) -> None:
+    measurer = loaded(study)
+    expected = features(measurer, MIXED, Chunk("search", 0, 10))
+
+    class ShortOfMemory(torch.nn.Module):
+        """A member that has no memory as long as outputs are kept."""
+
+        def __init__(self, member: torch.nn.Module) -> None:
+            super().__init__()
+            self.member, self.config = member, member.config
+
+        def forward(self, latents: torch.Tensor, **conditions: torch.Tensor) -> Any:
+            if measurer._memo.n_bytes:
+                raise NO_MEMORY
+            return self.member(latents, **conditions)
+
+    measurer._denoiser.members[0] = ShortOfMemory(measurer._denoiser.members[0])
+    features(measurer, Allocation.parse("B*4"), Chunk("search", 0, 10))
+    made = features(measurer, MIXED, Chunk("search", 0, 10))
+    assert np.array_equal(made.arrays["features"], expected.arrays["features"])

@@ -117,3 +117,11 @@ def test_checking_needs_no_torch() -> None:
     program = "import sys, tstitch_search.run.check as c; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_probe_says_how_alike_predictions_are_at_every_step(tiny_family: Path) -> None:
+    found = json.loads(command("check", tiny_family / "study.yaml", "--probe", "2", "--json").stdout)
+    pairs = {(pair["first"], pair["second"]): pair["mean"] for pair in found["similarity"]["pairs"]}
+    assert list(pairs) == [("S", "B"), ("S", "XL"), ("B", "XL")]
+    assert all(len(cosines) == 4 and all(-1 <= c <= 1 for c in cosines) for cosines in pairs.values())
+    assert found["similarity"]["n_images"] == 2

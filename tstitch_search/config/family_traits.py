@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-FamilyName: TypeAlias = Literal["dit", "ldm", "stable_diffusion", "sdxl", "sana"]
+FamilyName: TypeAlias = Literal["dit", "ldm", "stable_diffusion", "sdxl", "sdxl_controlnet", "sana"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,13 @@ TRAITS: dict[FamilyName, FamilyTraits] = {
         takes=("prompts", "negative_prompt"),
         needs=("prompts",),
         pipelines=("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
+    ),
+    "sdxl_controlnet": FamilyTraits(
+        "unet",
+        ("vae", "scheduler", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
+        takes=("prompts", "negative_prompt", "control_images"),
+        needs=("prompts", "control_images"),
+        pipelines=("StableDiffusionXLControlNetPipeline",),
     ),
     "sana": FamilyTraits(
         "transformer",

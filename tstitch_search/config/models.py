@@ -62,6 +62,9 @@ class SpaceConfig(Model):
     pipeline: Text | None = Field(
         None, description="Where the shared parts are (VAE, scheduler): hub id, folder, or zoo:FAMILY."
     )
+    controlnet: Text | None = Field(
+        None, description="sdxl_controlnet: hub id or folder (relative to this file) of the ControlNet."
+    )
     denoisers: tuple[DenoiserConfig, ...] = Field(
         description="Members in order from the noise end to the image end.", min_length=1
     )
@@ -365,6 +368,12 @@ class WorkersConfig(Model):
     )
     device_batch_size: Whole = Field(
         64, description="Images sampled together inside a chunk; no effect on the images.", ge=1
+    )
+    reuse_mb: Whole = Field(
+        1024,
+        description="Memory in MB, on its device, in which each worker keeps denoiser outputs that allocations with "
+        "the same beginning share; no effect on the images. 0: none.",
+        ge=0,
     )
 
 

@@ -168,10 +168,19 @@ def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True
     return locate(space.pipeline, near, f"the pipeline of {space.name}", files)
 
 
-def shared_folders(space: SpaceConfig, pipeline: Path) -> list[Path]:
-    """The folders of what the members share, in the folder of the pipeline: all but the VAE, which may be another."""
+def shared_folders(space: SpaceConfig, near: Path) -> list[Path]:
+    """The folders of all that the members share, but the VAE, which may be another than the pipeline's."""
     assert space.family is not None  # of a study that makes images
-    return [pipeline / part for part in TRAITS[space.family].shared if part != "vae"]
+    pipeline = pipeline_folder(space, near, with_weights=True)
+    of_pipeline = [pipeline / part for part in TRAITS[space.family].shared if part != "vae"]
+    return [*of_pipeline, *([controlnet_folder(space, near)] if space.controlnet else [])]
+
+
+def controlnet_folder(space: SpaceConfig, near: Path) -> Path:
+    """The local folder of the space's ControlNet."""
+    assert space.controlnet is not None  # of a family that has one
+    files = ["config.json", *(f"{WEIGHTS}{end}.safetensors" for end in ("", "-*"))]
+    return locate(space.controlnet, near, f"the ControlNet of {space.name}", files)
 
 
 def vae_folder(study: Study, *, with_weights: bool = True) -> Path:

@@ -30,11 +30,14 @@ from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measure.published import publish
+from tstitch_search.measure.similarity import similarity
+from tstitch_search.measure.trajectory import Answerer, Start, TrajectoryMemo
 from tstitch_search.measurement import (
     AllocationTimes,
     Answer,
     Calibrate,
     Calibration,
+    Calls,
     Chunk,
     ChunkFeatures,
     DescribeFeatures,
@@ -43,6 +46,7 @@ from tstitch_search.measurement import (
     Job,
     MakeChunk,
     MakeImages,
+    Probe,
     Publish,
     TimeAllocations,
     allocations_of,
@@ -63,7 +67,7 @@ class StudyMeasurer:
         self._study, self._config, self._space = study, study.config, study.space
         self._proxy_set = ProxySet.of_study(study)
         self._device = resolve_device(self._config.workers.device)
-        self._threads = threads
+        self._threads, self._memo = threads, TrajectoryMemo(self._config.workers.reuse_mb * 10**6)
         self.device = device_name(self._device)
 
     def load(self) -> dict[str, float]:
@@ -102,7 +106,10 @@ class StudyMeasurer:
                 f"the device {self.device} has failed: {first_line(error)}",
                 hint="check it with nvidia-smi; what was finished is kept, and the same command goes on from there",
             ) from error
-        raise self._out_of_memory(job, problem)  # only now is the memory of the failed batch free again
+        if self._memo.n_bytes:  # only now is the memory of the failed batch free again
+            self._memo = TrajectoryMemo(0)
+            return self.do(job)
+        raise self._out_of_memory(job, problem)
 
     def _do(self, job: Job) -> Answer:
         match job:
@@ -116,6 +123,8 @@ class StudyMeasurer:
                 return FeatureFacts(count_features(self._extractor), count_images(images) if images else 0)
             case ExtractReference(images, _):
                 return self._extract_reference(images)
+            case Probe():
+                return similarity(job, self._denoiser, self._sample, self._config.workers.device_batch_size)
             case Calibrate() | TimeAllocations():
                 return self._time(job)
 
@@ -136,10 +145,10 @@ class StudyMeasurer:
         )
 
     def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
-        started = time.perf_counter()
-        made = [self._arrays_of(images, part) for part, images in self._batches(allocation, chunk)]
+        started, calls = time.perf_counter(), Calls()
+        made = [self._arrays_of(images, part) for part, images in self._batches(allocation, chunk, calls)]
         arrays = {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
-        return ChunkFeatures(arrays, time.perf_counter() - started)
+        return ChunkFeatures(arrays, time.perf_counter() - started, calls)
 
     def _arrays_of(self, images: torch.Tensor, chunk: Chunk) -> dict[str, np.ndarray]:
         """What is kept of the images, as the study's metrics need it."""
@@ -157,18 +166,20 @@ class StudyMeasurer:
         return np.concatenate([extract(self._extractor, images)["features"] for images in tensors])
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
-        batches = [to_uint8(images) for _, images in self._batches(allocation, chunk)]
+        batches = [to_uint8(images) for _, images in self._batches(allocation, chunk, Calls())]
         return np.concatenate([images.permute(0, 2, 3, 1).cpu().numpy() for images in batches])
 
-    def _batches(self, allocation: Allocation, chunk: Chunk) -> Iterator[tuple[Chunk, torch.Tensor]]:
+    def _batches(self, allocation: Allocation, chunk: Chunk, calls: Calls) -> Iterator[tuple[Chunk, torch.Tensor]]:
         """The chunk's images (n, c, h, w) in [0, 1], in device batches. The batch an image is in does not change it."""
-        size = self._config.workers.device_batch_size
-        for first in range(chunk.first, chunk.last, size):
-            part = Chunk(chunk.set_name, first, min(first + size, chunk.last))
-            yield part, self._sample(allocation, part)
+        memo = self._memo if self._denoiser.can_replay(allocation) else TrajectoryMemo(0)
+        for part in chunk.parts(self._config.workers.device_batch_size):
+            start = Start(part, allocation.n_steps, self._config.guidance_scale)
+            with memo.trajectory(start, calls, share=part.n_images / chunk.n_images) as answerer:
+                yield part, self._sample(allocation, part, answerer)
 
-    def _sample(self, allocation: Allocation, images: Chunk) -> torch.Tensor:
+    def _sample(self, allocation: Allocation, images: Chunk, answerer: Answerer | None = None) -> torch.Tensor:
         self._denoiser.set_allocation(allocation)
+        self._denoiser.answerer = answerer
         conditions = self._proxy_set.conditions_of(images)
         # on the CPU, so that every device makes the same images
         generators = [torch.Generator().manual_seed(seed) for seed in self._proxy_set.seeds_of(images)]
@@ -180,6 +191,7 @@ class StudyMeasurer:
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
         """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""
+        self._memo.clear()  # what is timed has the device's memory to itself
         threads = timing_threads(self._config.latency.threads)
         with cpu_threads(threads):
             stand = self._stand(threads)

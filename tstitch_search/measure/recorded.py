@@ -24,6 +24,7 @@ from tstitch_search.measurement import (
     Job,
     MakeChunk,
     MakeImages,
+    Probe,
     Publish,
     TimeAllocations,
 )
@@ -135,6 +136,8 @@ class RecordedMeasurer:
                 return FeatureFacts(len(self._record.images.reference.mu), 0)
             case ExtractReference():
                 raise MeasurementError("a record has no extractor for real images")
+            case Probe():
+                raise MeasurementError("a record has no denoisers whose predictions could be compared")
             case Calibrate():
                 return self._record.calibration
             case TimeAllocations(allocations, n_repeats):

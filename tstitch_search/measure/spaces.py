@@ -23,6 +23,7 @@ from tstitch_search.measure.facts import (
     read_shared_facts,
 )
 from tstitch_search.measure.locate import read_json
+from tstitch_search.measure.noise_process import NoiseProcess
 from tstitch_search.measure.vae_facts import read_vae_config
 
 if TYPE_CHECKING:
@@ -96,10 +97,15 @@ def require_fitting(findings: Sequence[Finding], *, convert: bool) -> None:
         )
 
 
+def converted_members(facts: SpaceFacts) -> dict[str, NoiseProcess]:
+    """The noise process of each member that was trained for another than the pipeline's solver expects."""
+    known = {name: member.own.noise for name, member in facts.members.items()}
+    return {name: have for name, have in known.items() if have and facts.shared.noise and have != facts.shared.noise}
+
+
 def translations(facts: SpaceFacts) -> dict[str, "Translation"]:
-    """How each member answers that was trained for another noise process than the pipeline's solver expects."""
+    """How those members answer."""
     from tstitch_search.measure.translation import translation_of  # loads torch
 
     want = facts.shared.noise
-    known = {name: member.own.noise for name, member in facts.members.items()}
-    return {name: translation_of(have, want) for name, have in known.items() if have and want and have != want}
+    return {name: translation_of(have, want) for name, have in converted_members(facts).items() if want}

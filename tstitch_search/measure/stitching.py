@@ -16,6 +16,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.asking import Ask, Translation, fitted, put
 from tstitch_search.measure.execution import Offload
+from tstitch_search.measure.trajectory import Answerer
 
 
 class StitchedDenoiser(nn.Module):
@@ -26,6 +27,7 @@ class StitchedDenoiser(nn.Module):
     strength below 1) or leaves it earlier (`denoising_end`) runs that part of it. `on_step(i)`, when set, is called
     once i sampling steps are done, i = 0 ... n_steps, without waiting for the device. `offload`, when set, brings in
     whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
+    `answerer`, when set, may answer a call in the member's place (`measure/trajectory.py`).
     """
 
     def __init__(self, members: Mapping[str, nn.Module], ask: Ask = put):
@@ -39,6 +41,8 @@ class StitchedDenoiser(nn.Module):
         self.offload: Offload | None = None
         self.at_turn: dict[str, Callable[[], None]] = {}
         self._turn: int | None = None
+        self.answerer: Answerer | None = None
+        self._path: tuple[str, ...] = ()
         self._allocation: Allocation | None = None
         self._scheduler: Any = None
         self._member_of_step: list[int] = []
@@ -75,16 +79,30 @@ class StitchedDenoiser(nn.Module):
         k = self.names.index(name)
         self._asks[k] = translation(self._asks[k])
 
+    def can_replay(self, allocation: Allocation) -> bool:
+        """Whether answers can stand in for calls: not where a member goes by its own earlier calls.
+
+        A member says so by `is_stateful`, diffusers' own caches by `is_cache_enabled`.
+        """
+        members = [self.members[self.names.index(name)] for name in allocation.steps if name in self.names]
+        return not any(getattr(m, "is_stateful", False) or getattr(m, "is_cache_enabled", False) for m in members)
+
     def forward(self, *inputs: Any, **named_inputs: Any) -> Any:
         """The answer of the current step's member to whatever the pipeline asks."""
         k = self._member_of_step[self._step_of_entry[self._current_entry()]]
-        member = self.members[k]
+        if self.answerer is None:
+            return self._put(k, inputs, named_inputs)
+        self._path += (self.names[k],)
+        return self.answerer(self._path, lambda name: self._put(self.names.index(name), inputs, named_inputs))
+
+    def _put(self, k: int, inputs: tuple[Any, ...], named_inputs: Mapping[str, Any]) -> Any:
+        """What member k answers."""
         if self.offload:
-            self.offload.bring_in(member)
+            self.offload.bring_in(self.members[k])
         if k != self._turn and self.names[k] in self.at_turn:
             self.at_turn[self.names[k]]()
         self._turn = k
-        return self._asks[k](member, *inputs, **named_inputs)
+        return self._asks[k](self.members[k], *inputs, **named_inputs)
 
     def watch(self, scheduler: Any) -> None:
         """Follow this diffusers scheduler from now on: its timesteps start a trajectory, its steps move it on.
@@ -134,7 +152,7 @@ class StitchedDenoiser(nn.Module):
             )
         self._member_of_step = [self.names.index(name) for name in self._allocation.by_step]
         self._step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
-        self._entry = self._turn = None
+        self._entry, self._turn, self._path = None, None, ()
         self._report(0)
 
     def _current_entry(self) -> int:

@@ -21,6 +21,7 @@ from tstitch_search.run.progress import Progress
 from tstitch_search.run.proxy_quality import ProxyQuality
 from tstitch_search.run.race import race
 from tstitch_search.run.references import prepare_reference
+from tstitch_search.run.reuse import reuse_in_words
 from tstitch_search.run.selection import believe, select_for_confirmation
 from tstitch_search.run.stages import (
     calibrate,
@@ -81,5 +82,7 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         table = with_groups(table, judge.groups(bench, [e.allocation for e in table.entries], confirm_chunks(study)))
         table.write(folder.lookup)
         make_strips(bench, folder, table)
+        if saved := reuse_in_words(folder.ledger.of("chunk"), latency):
+            progress.note(saved)
         folder.ledger.append("finished")
         return Outcome(table, path, write_report(path), bench.n_new, bench.n_failed)

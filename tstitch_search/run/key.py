@@ -12,13 +12,12 @@ from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.measure.custom_members import source_of
 from tstitch_search.measure.facts import (
     MemberFacts,
-    pipeline_folder,
     read_member_facts,
     shared_folders,
     vae_folder,
 )
 from tstitch_search.measure.recorded import Record, open_record
-from tstitch_search.measure.spaces import check_space
+from tstitch_search.measure.spaces import check_space, converted_members
 from tstitch_search.measure.vae_facts import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.search_space import SearchSpace
@@ -71,16 +70,16 @@ def _facts_of_record(study: Study) -> StudyFacts:
 def _facts_of_models(study: Study) -> StudyFacts:
     space, config, near = study.space, study.config, study.space_path.parent
     vae = vae_folder(study)
-    check_space(space, near, vae)
+    converted = converted_members(check_space(space, near, vae))
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
-    pipeline = pipeline_folder(space, near, with_weights=True)
     resolution = members[space.names[-1]].sample_size * pixels_per_latent(read_vae_config(vae))
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
         **{f"accelerator.{d.name}": d.accelerator for d in space.denoisers if d.accelerator},
-        "weights.pipeline": _hash_folders(vae, *shared_folders(space, pipeline)),
+        **{f"noise.{name}": str(members[name].own.noise) for name in converted},
+        "weights.pipeline": _hash_folders(vae, *shared_folders(space, near)),
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
@@ -99,7 +98,6 @@ def _asked(study: Study) -> dict[str, str]:
         "space.n_steps": str(space.n_steps),
         "space.grid_steps": f"{space.grid_steps:g}",
         "space.solver": space.solver or "the pipeline's own",
-        **({"space.convert": "true"} if space.convert else {}),
         **({"space.guided_channels": str(space.guided_channels)} if space.guided_channels else {}),
         **({"space.learned_variance": "true"} if space.learned_variance else {}),
         "execution": str(config.execution),

@@ -78,7 +78,7 @@ def search(
         bench.request(allocation, proxy.chunks_of(allocation))
     while True:
         reason = None
-        while reason is None and len(live) < study.config.search.look_ahead:
+        while reason is None and len(live) < _look_ahead(study, trials):
             reason = stop_reason(bench, study, trials)
             if reason is None and (trial := trials.ask()):
                 live.append(trial)
@@ -90,6 +90,17 @@ def search(
         while not bench.is_ready(live[0].allocation, proxy.chunks_of(live[0].allocation)):
             bench.collect()
         _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
+
+
+def _look_ahead(study: Study, trials: AllocationStudy) -> int:
+    """How many trials may be under way: all of an enumeration, so that workers may go through it chunk by chunk.
+
+    No answer changes what it asks. Where seconds or a tolerance end it, it is as the study says.
+    """
+    config = study.config.search
+    if config.sampler == "enumerate" and config.device_seconds is None and config.stop_below is None:
+        return len(trials.candidates.allocations)
+    return config.look_ahead
 
 
 def search_chunks(study: Study) -> list[Chunk]:

@@ -162,7 +162,9 @@ class Workbench:
             self.request(job.allocation, [job.chunk])
             return
         kept = {"file": file, "sha256": sha256, "arrays": sorted(finished.answer.arrays)}
-        self.ledger.append("chunk", **where, **kept, seconds=round(finished.answer.seconds, 4))
+        calls = finished.answer.calls
+        counted = {"calls": {"made": calls.made, "reused": calls.reused}} if calls.n_all else {}
+        self.ledger.append("chunk", **where, **kept, seconds=round(finished.answer.seconds, 4), **counted)
         self._done[key], self._seconds[key] = (file, sha256), finished.answer.seconds
         self.n_new += 1
         self.progress.made(job.allocation, job.chunk)

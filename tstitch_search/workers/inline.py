@@ -4,6 +4,7 @@ from collections import deque
 
 from tstitch_search.errors import EnvironmentProblem, TStitchError
 from tstitch_search.measurement import Finished, Job, Loaded
+from tstitch_search.workers.affinity import next_job
 from tstitch_search.workers.protocol import MeasurerFactory
 from tstitch_search.workers.worker import Worker
 
@@ -19,6 +20,7 @@ class InlinePool:
         self._factory = factory
         self._worker = Worker()
         self._queue: deque[Job] = deque()
+        self._last: Job | None = None
 
     def start(self) -> list[Loaded]:
         return [self._worker.load(NAME, self._factory)]
@@ -34,7 +36,9 @@ class InlinePool:
         """The next queued job, done now; `timeout_s` cannot interrupt it. Raises the EnvironmentProblem it meets."""
         if not self._queue:
             return []
-        job = self._queue.popleft()
+        i = next_job(self._queue, self._last)
+        job = self._last = self._queue[i]
+        del self._queue[i]
         try:
             return [Finished(job, NAME, answer=self._worker.do(job))]
         except EnvironmentProblem:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tstitch_search.errors import EnvironmentProblem, TStitchError
 from tstitch_search.measurement import Finished, Job, Loaded
+from tstitch_search.workers.affinity import next_job
 from tstitch_search.workers.protocol import MeasurerFactory
 from tstitch_search.workers.ray_session import FEWER, check_room, connect, ray
 from tstitch_search.workers.worker import Worker
@@ -34,7 +35,7 @@ class _Place:
     """A place in the pool: its worker, and the one call that worker has in flight.
 
     Empty (no `actor`) until `due`; loading the members (a `call`, no `task`) or doing a `task`, until `due` at the
-    latest; or idle (no `call`). `due` is on the `time.monotonic` clock.
+    latest; or idle (no `call`). `last`: the job that it was given last. `due` is on the `time.monotonic` clock.
     """
 
     due: float = 0.0
@@ -42,6 +43,7 @@ class _Place:
     actor: Any = None
     call: Any = None
     task: _Task | None = None
+    last: Job | None = None
     deaths: int = 0
 
 
@@ -152,7 +154,10 @@ class RayPool:
         """Give the queued jobs to idle workers."""
         idle = [place for place in self._places if place.actor is not None and place.call is None]
         for place in idle[: len(self._queue)]:
-            place.task = self._queue.popleft()
+            retried = self._queue[0].deaths > 0
+            i = 0 if retried else next_job((task.job for task in self._queue), place.last)
+            place.task, place.last = self._queue[i], self._queue[i].job
+            del self._queue[i]
             place.call = place.actor.do.remote(place.task.job)
             place.due = time.monotonic() + self._job_timeout_s
 

@@ -70,6 +70,10 @@ def adapter(name: FamilyName) -> Family:
             from tstitch_search.measure.families import sdxl
 
             return sdxl
+        case "sdxl_controlnet":
+            from tstitch_search.measure.families import sdxl_controlnet
+
+            return sdxl_controlnet
         case "sana":
             from tstitch_search.measure.families import sana
 
