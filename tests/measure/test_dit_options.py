@@ -142,6 +142,13 @@ def test_the_learned_variance_is_each_members_own(folder: Path) -> None:
     assert stitched.transformer.members[2].config.out_channels == 8
 
 
+@pytest.mark.parametrize("text", ["guided_channels: 3", "learned_variance: true"])
+def test_the_options_are_dits_own(tmp_path: Path, text: str) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE.replace("family: dit", "family: ldm") + text + "\n")
+    with pytest.raises(ConfigError, match=r"space\.yaml:6: .* for the family ldm, expected it for dit only"):
+        load_space(tmp_path / "space.yaml")
+
+
 def test_learned_variance_needs_a_solver_and_denoisers_that_have_it(folder: Path, tiny_family: Path) -> None:
     with pytest.raises(ConfigError, match=r"learned_variance: got DDIMScheduler and .* expected DDPMScheduler and 8"):
         load(folder, "XL*4", learned_variance=True)

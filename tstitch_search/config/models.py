@@ -96,6 +96,13 @@ class SpaceConfig(Model):
         description="dit: DDPMScheduler takes the variances that the denoisers learned; default: fixed ones.",
     )
 
+    @field_validator("guided_channels", "learned_variance")
+    @classmethod
+    def _of_dit_only(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("family") not in (None, "dit"):
+            raise ValueError(f"got {str(value).lower()} for the family {info.data['family']}, expected it for dit only")
+        return value
+
     @property
     def names(self) -> tuple[str, ...]:
         """Denoiser names from the noise end."""
