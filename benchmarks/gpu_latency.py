@@ -31,6 +31,7 @@ from tstitch_search.measure.execution import Offload, attention, home_of_members
 from tstitch_search.measure.families import dit
 from tstitch_search.measure.latency import Stand, calibrate, median_se, time_allocations
 from tstitch_search.measure.memory import memory_of, tensors_mb
+from tstitch_search.measure.proxy_set import Condition
 from tstitch_search.measurement import AllocationTime, Calibrate, TimeAllocations
 from tstitch_search.run.folder import environment
 
@@ -140,7 +141,9 @@ def build(setting: Setting, dtype: torch.dtype, options: ExecutionConfig, device
         denoiser.on_step = on_step
         generators = [torch.Generator(device).manual_seed(i) for i in range(setting.batch_size)]
         with attention(options):
-            dit.sample(pipeline, range(setting.batch_size), generators, setting.n_steps, GUIDANCE_SCALE)
+            dit.sample(
+                pipeline, [Condition(i) for i in range(setting.batch_size)], generators, setting.n_steps, GUIDANCE_SCALE
+            )
 
     weights_mb = {name: tensors_mb([member]) for name, member in members.items()}
     return Stand(

@@ -10,9 +10,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DPMSolverMultis
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_space
 from tstitch_search.errors import ConfigError
-from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.families import dit, family_of
 from tstitch_search.measure.members import load_members, load_model
+from tstitch_search.measure.proxy_set import Condition
+from tstitch_search.measure.spaces import check_space
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -23,7 +24,7 @@ CPU = torch.device("cpu")
 def load(folder: Path, solver: str | None = None, allocation: str = "S*2-XL*2") -> DiTPipeline:
     space = load_space(folder / "space.yaml").model_copy(update={"solver": solver})
     assert family_of(space) is dit
-    members, _ = load_members(check_space(space, folder), CPU, torch.float32)
+    members, _ = load_members(check_space(space, folder).members, CPU, torch.float32)
     denoiser = dit.stitch(members)
     denoiser.set_allocation(Allocation.parse(allocation))
     return dit.load_pipeline(space, folder, denoiser, load_model(folder / "vae", CPU, torch.float32))
@@ -31,7 +32,7 @@ def load(folder: Path, solver: str | None = None, allocation: str = "S*2-XL*2") 
 
 def sample(pipeline: DiTPipeline, images: list[int], guidance: float = 1.5) -> torch.Tensor:
     generators = [torch.Generator().manual_seed(i) for i in images]
-    return dit.sample(pipeline, [i % 10 for i in images], generators, n_steps=4, guidance_scale=guidance)
+    return dit.sample(pipeline, [Condition(i % 10) for i in images], generators, n_steps=4, guidance_scale=guidance)
 
 
 def levels(images: torch.Tensor) -> torch.Tensor:

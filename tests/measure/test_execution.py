@@ -52,7 +52,7 @@ def test_layout_and_kernel_leave_the_images_as_they_are(tiny_family: Path, plain
 
 def test_channels_last_is_how_weights_of_members_and_vae_lie_in_memory(tiny_family: Path) -> None:
     made = measurer(tiny_family, "execution.channels_last=true")
-    weights = [made._denoiser.members[0].pos_embed.proj.weight, made._pipeline.vae.decoder.conv_in.weight]
+    weights = [made._denoiser.members[0].pos_embed.proj.weight, made._assembly.pipeline.vae.decoder.conv_in.weight]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
 
 
@@ -148,7 +148,7 @@ def with_tiny_vae(tiny_family: Path, tmp_path: Path) -> Path:
 
 def test_another_vae_decodes_and_is_in_the_key_and_in_the_memory(with_tiny_vae: Path, plain: np.ndarray) -> None:
     made = measurer(with_tiny_vae, "execution.vae=small_vae")
-    assert type(made._pipeline.vae) is AutoencoderTiny
+    assert type(made._assembly.pipeline.vae) is AutoencoderTiny
     assert images(made).shape == plain.shape
     assert not np.array_equal(images(made), plain)
     own, other = (

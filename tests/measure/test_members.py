@@ -9,15 +9,15 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from tstitch_search.config import load_space
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.members import load_members, load_scheduler
+from tstitch_search.measure.spaces import check_space
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_members_are_ready_to_answer_in_the_wanted_number_format(tiny_family: Path, dtype: torch.dtype) -> None:
-    facts = check_space(load_space(tiny_family / "space.yaml"), tiny_family)
+    facts = check_space(load_space(tiny_family / "space.yaml"), tiny_family).members
     modules, seconds = load_members(facts, CPU, dtype)
     assert list(modules) == list(seconds) == ["S", "B", "XL"]
     assert all(s > 0 for s in seconds.values())
@@ -28,7 +28,7 @@ def test_members_are_ready_to_answer_in_the_wanted_number_format(tiny_family: Pa
 
 def test_damaged_weights_are_an_environment_problem(tiny_family: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
-    facts = check_space(load_space(folder / "space.yaml"), folder)
+    facts = check_space(load_space(folder / "space.yaml"), folder).members
     shutil.copy(folder / "B" / "diffusion_pytorch_model.safetensors", folder / "S")
     with pytest.raises(EnvironmentProblem, match=r"cannot load the model in .*S: "):
         load_members(facts, CPU, torch.float32)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.measure.families import dit
+from tstitch_search.measure.proxy_set import Condition
 from tstitch_search.measure.trajectory import Start, TrajectoryMemo, calls_of, copied, size_of
 from tstitch_search.measurement import Calls, Chunk
 from tstitch_search.search_space import SearchSpace
@@ -63,7 +64,7 @@ class Stand:
     def sample(self, allocation: Allocation, guidance_scale: float) -> torch.Tensor:
         generators = [torch.Generator().manual_seed(i) for i in range(CHUNK.n_images)]
         self.denoiser.set_allocation(allocation)
-        return dit.sample(self.pipeline, [3, 7, 1], generators, N_STEPS, guidance_scale)
+        return dit.sample(self.pipeline, [Condition(i) for i in (3, 7, 1)], generators, N_STEPS, guidance_scale)
 
     def alone(self, allocation: Allocation, guidance_scale: float) -> torch.Tensor:
         self.denoiser.answerer = None

@@ -9,8 +9,8 @@ import pytest
 from tstitch_search import zoo
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
-from tstitch_search.measure.facts import check_space
 from tstitch_search.measure.measurer import StudyMeasurer
+from tstitch_search.measure.spaces import check_space
 from tstitch_search.measurement import Chunk, ChunkFeatures, MakeChunk
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.reference import load_reference
@@ -26,7 +26,7 @@ def study():
 
 
 def test_members_share_latents_classes_and_noise(study):
-    members = check_space(study.space, study.space_path.parent)
+    members = check_space(study.space, study.space_path.parent).members
     assert members["XL"].n_parameters is not None
     assert members["XL"].n_parameters <= 7_000_000
     assert members["U"].class_name == "UNet2DModel"

@@ -14,6 +14,9 @@ from tstitch_search.errors import TStitchError
 # The order of the verbs in --help.
 # isort: off
 from tstitch_search.cli import study_verbs as study_verbs
+from tstitch_search.cli import check_verbs as check_verbs
+from tstitch_search.cli import generate_verbs as generate_verbs
+from tstitch_search.cli import export_verbs as export_verbs
 from tstitch_search.cli import table_verbs as table_verbs
 from tstitch_search.cli import folder_verbs as folder_verbs
 

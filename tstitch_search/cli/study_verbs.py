@@ -107,33 +107,6 @@ def calibrate(
 
 
 @app.command()
-def generate(
-    study: StudyPath,
-    allocation: Annotated[
-        list[str], typer.Option("--allocation", "-a", help="For example 'S*8-XL*12'; repeat it to compare.")
-    ],
-    n: Annotated[int, typer.Option("-n", help="Images per allocation.", min=1)] = 16,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
-    settings: Settings = None,
-    device: Device = None,
-) -> None:
-    """Try allocations before searching: sample images with the same seeds, one row per allocation.
-
-    Example: tstitch-search generate studies/quickstart.yaml -a 'S*8-XL*12' -a 'XL*20' -n 8 -o grid.png
-    """
-    from tstitch_search.cli.display import show_progress
-    from tstitch_search.config import load_study
-    from tstitch_search.run.generate import generate_grid
-    from tstitch_search.run.pool import open_pool
-
-    inline = ["workers.pool=inline"]
-    loaded = load_study(study, [*overrides(settings, None, None, device), *inline])
-    with show_progress() as progress:
-        generate_grid(loaded, allocation, n, output, open_pool, progress)
-    print(output)
-
-
-@app.command()
 def schema(what: Annotated[Literal["study", "space"], typer.Argument(help="Which kind of file.")]) -> None:
     """The JSON Schema of study or search space files, for editors.
 

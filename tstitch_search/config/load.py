@@ -75,7 +75,8 @@ def _require_prompts(config: StudyConfig, document: Document) -> None:
 
 def _require_models(space: SpaceConfig, document: Document, prefix: Key = ()) -> None:
     """Nothing, when all is named that images are made with; `prefix` is where the space is in the document."""
-    missing: list[Key] = [(key,) for key in ("family", "pipeline") if getattr(space, key) is None]
+    needed = ("family", "pipeline", *(["controlnet"] if space.family == "sdxl_controlnet" else []))
+    missing: list[Key] = [(key,) for key in needed if getattr(space, key) is None]
     missing += [("denoisers", i, "weights") for i, denoiser in enumerate(space.denoisers) if denoiser.weights is None]
     keys = [(*prefix, *key) for key in missing]
     lines = [f"{document.place(key).label}: {'.'.join(map(str, key))} is missing" for key in keys]
@@ -119,7 +120,11 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
     for section, key in of_study:
         document[section][key] = _moved(document[section][key], study.study_path.parent, folder)
     document["rivals"] = _moved(document["rivals"], study.study_path.parent, folder)
-    for part, key in [(space, "pipeline"), *((denoiser, "weights") for denoiser in space["denoisers"])]:
+    for part, key in [
+        (space, "pipeline"),
+        (space, "controlnet"),
+        *((denoiser, "weights") for denoiser in space["denoisers"]),
+    ]:
         part[key] = _moved(part[key], study.space_path.parent, folder)
     return {**document, "search_space": space}
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from tstitch_search.allocation import NAME
+from tstitch_search.config.family_traits import FamilyName
 from tstitch_search.config.quantities import FileName, Fraction, Grid, Images, Number, Steps, Text, Whole
 from tstitch_search.config.quantities import Seconds as Seconds
 from tstitch_search.config.rivals import Rival
@@ -33,8 +34,19 @@ class DenoiserConfig(Model):
     )
     weights: Text | None = Field(
         None,
-        description="Hub id, folder (relative to this file), or zoo:FAMILY/MEMBER for an embedded one; only a study of "
-        "recorded measurements does without.",
+        description="Hub id, folder or file (relative to this file), zoo:FAMILY/MEMBER for an embedded one, or "
+        "module:function of your own; only a study of recorded measurements does without.",
+    )
+    format: Literal["diffusers", "dit", "uvit"] = Field(
+        "diffusers",
+        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit: one .pt file in "
+        "the layout of facebookresearch/DiT or baofff/U-ViT, converted when it is loaded.",
+    )
+    accelerator: str | None = Field(
+        None,
+        description="Skip part of the work: deepcache3 (U-Nets: inner blocks every 3 steps), taylorseer3 (attention "
+        "and feed-forward layers every 3 steps), tomesd0.5 (half the tokens merged; needs the package tomesd).",
+        pattern=r"^(deepcache[1-9]\d*|taylorseer[1-9]\d*|tomesd0\.\d+)$",
     )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
@@ -53,9 +65,12 @@ class SpaceConfig(Model):
     """
 
     name: FileName = Field(description="What it is, for example fashion_dit_s_b_xl: letters, digits, _ . -")
-    family: Literal["dit"] | None = Field(None, description="Which adapter drives the pipeline.")
+    family: FamilyName | None = Field(None, description="Which adapter drives the pipeline.")
     pipeline: Text | None = Field(
         None, description="Where the shared parts are (VAE, scheduler): hub id, folder, or zoo:FAMILY."
+    )
+    controlnet: Text | None = Field(
+        None, description="sdxl_controlnet: hub id or folder (relative to this file) of the ControlNet."
     )
     denoisers: tuple[DenoiserConfig, ...] = Field(
         description="Members in order from the noise end to the image end.", min_length=1
@@ -95,6 +110,28 @@ class SpaceConfig(Model):
         "and half to the largest.",
     )
     n_classes: Whole = Field(1000, description="Number of class labels the denoisers know.", ge=1)
+
+    convert: bool = Field(
+        False,
+        description="Convert between members whose prediction type or noise schedule differs; default: refuse them.",
+    )
+
+    guided_channels: Whole | None = Field(
+        None,
+        description="dit: guide only the first so many latent channels, 3 in DiT's released code; default: all.",
+        ge=1,
+    )
+    learned_variance: bool = Field(
+        False,
+        description="dit: DDPMScheduler takes the variances that the denoisers learned; default: fixed ones.",
+    )
+
+    @field_validator("guided_channels", "learned_variance")
+    @classmethod
+    def _of_dit_only(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("family") not in (None, "dit"):
+            raise ValueError(f"got {str(value).lower()} for the family {info.data['family']}, expected it for dit only")
+        return value
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -12,22 +12,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tstitch_search.config.family_traits import TRAITS, FamilyName
 from tstitch_search.config.models import ProxyFiles, ProxySetConfig
 from tstitch_search.errors import ConfigError
 
-# What an image of each family is made from, of all that a proxy set can give.
-TAKES = {"dit": ("labels",)}
 # Labels that need no file.
 DRAWN = ("balanced", "random")
 
 
-def check_family(config: ProxySetConfig, family: str) -> None:
-    """Nothing, when the family takes all that is given. Raises ConfigError, its message beginning with the key."""
+def check_family(config: ProxySetConfig, family: FamilyName) -> None:
+    """Nothing, when the family takes all that is given, and what it needs is there.
+
+    Raises ConfigError, its message beginning with the key.
+    """
+    takes, needs = TRAITS[family].takes, TRAITS[family].needs
     given = [key for key in ("prompts", "negative_prompt", "control_images") if getattr(config, key) is not None]
-    if refused := [key for key in given if key not in TAKES[family]]:
+    if refused := [key for key in given if key not in takes]:
         raise ConfigError(
-            f"{refused[0]}: the family {family!r} does not take it, only {', '.join(TAKES[family])}",
+            f"{refused[0]}: the family {family!r} does not take it, only {', '.join(takes)}",
             hint=f"remove proxy_set.{refused[0]}",
+        )
+    if missing := [key for key in needs if key not in given]:
+        raise ConfigError(
+            f"{missing[0]}: missing; the family {family!r} makes its images from {', '.join(needs)}",
+            hint=f"name them in proxy_set.{missing[0]}",
         )
 
 

@@ -89,7 +89,7 @@ class Offload:
 
     def __init__(self, members: Iterable[nn.Module], device: torch.device):
         """`members` are on the CPU; on a GPU their weights are pinned there, for faster copies."""
-        self._device = device
+        self.device = device
         self._present: nn.Module | None = None
         self._home = {member: [(t, _at_home(t, device)) for t in _tensors(member)] for member in members}
 
@@ -99,7 +99,7 @@ class Offload:
             return
         self.leave()
         for tensor, home in self._home[member]:
-            tensor.data = home.to(self._device, non_blocking=True, copy=True)
+            tensor.data = home.to(self.device, non_blocking=True, copy=True)
         self._present = member
 
     def leave(self) -> None:

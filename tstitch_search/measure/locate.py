@@ -66,7 +66,9 @@ def read_json(path: Path, owner: str) -> dict[str, Any]:
 
 
 def weight_files(folder: Path, owner: str) -> list[Path]:
-    """The safetensors files diffusers loads from `folder`, whether they are there or not."""
+    """The safetensors files diffusers loads from `folder`, whether they are there or not; or the file that it is."""
+    if folder.is_file():
+        return [folder]
     index = folder / f"{WEIGHTS}.safetensors.index.json"
     shards = set(read_json(index, owner)["weight_map"].values()) if index.exists() else {f"{WEIGHTS}.safetensors"}
     return [folder / shard for shard in sorted(shards)]

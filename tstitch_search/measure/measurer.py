@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from diffusers.utils import logging as diffusers_logging
-from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import Study
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
+from tstitch_search.measure.assembly import assemble
 from tstitch_search.measure.clip_score import clip_scores, load_clip
 from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.datasets import batches_of, count_images
@@ -23,18 +22,11 @@ from tstitch_search.measure.device import (
     timing_threads,
 )
 from tstitch_search.measure.execution import (
-    Offload,
     attention,
-    home_of_members,
-    prepare,
-    require_working,
 )
-from tstitch_search.measure.facts import check_space, vae_folder
-from tstitch_search.measure.families import family_of
 from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
 from tstitch_search.measure.latency import Stand, calibrate, time_allocations
-from tstitch_search.measure.locate import first_line, weights_mb
-from tstitch_search.measure.members import load_members, load_model
+from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measure.published import publish
@@ -73,7 +65,6 @@ class StudyMeasurer:
     def __init__(self, study: Study, threads: int | None = None):
         """Load nothing yet. `threads`: CPU threads for images. Raises EnvironmentProblem for a device not there."""
         self._study, self._config, self._space = study, study.config, study.space
-        self._family = family_of(study.space)
         self._proxy_set = ProxySet.of_study(study)
         self._device = resolve_device(self._config.workers.device)
         self._threads, self._memo = threads, TrajectoryMemo(self._config.workers.reuse_mb * 10**6)
@@ -84,23 +75,12 @@ class StudyMeasurer:
 
         Raises ConfigError for parts that do not fit together, EnvironmentProblem for parts that are missing.
         """
-        _be_quiet()
         if self._threads:
             torch.set_num_threads(self._threads)
-        options, dtype = self._config.execution, getattr(torch, self._config.workers.dtype)
-        require_working(options, self._device, dtype)
-        near, vae_at = self._study.space_path.parent, vae_folder(self._study)
-        facts = check_space(self._space, near, vae_at)
-        self._weights_mb = {name: weights_mb(member.path) for name, member in facts.items()}
-        members, load_s = load_members(facts, home_of_members(options, self._device), dtype)
-        vae = load_model(vae_at, self._device, dtype)
-        prepare(members.values(), vae, options)
-        self._denoiser = self._family.stitch(members)
-        if options.offload == "model":
-            self._denoiser.offload = Offload(members.values(), self._device)
-        self._pipeline = self._family.load_pipeline(self._space, near, self._denoiser, vae)
+        self._assembly = assemble(self._study, self._device)
+        self._denoiser = self._assembly.denoiser
         self._load_quality()
-        return load_s
+        return dict(self._assembly.load_s)
 
     def _load_quality(self) -> None:
         quality, near = self._config.quality, self._study.study_path.parent
@@ -200,12 +180,14 @@ class StudyMeasurer:
     def _sample(self, allocation: Allocation, images: Chunk, answerer: Answerer | None = None) -> torch.Tensor:
         self._denoiser.set_allocation(allocation)
         self._denoiser.answerer = answerer
-        labels = self._proxy_set.labels_of(images)
+        conditions = self._proxy_set.conditions_of(images)
         # on the CPU, so that every device makes the same images
         generators = [torch.Generator().manual_seed(seed) for seed in self._proxy_set.seeds_of(images)]
         guidance_scale = self._config.guidance_scale
         with attention(self._config.execution):
-            return self._family.sample(self._pipeline, labels, generators, allocation.n_steps, guidance_scale)
+            return self._assembly.family.sample(
+                self._assembly.pipeline, conditions, generators, allocation.n_steps, guidance_scale
+            )
 
     def _time(self, job: Calibrate | TimeAllocations) -> Calibration | AllocationTimes:
         """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""
@@ -223,9 +205,9 @@ class StudyMeasurer:
             memory=memory_of(self._device),
             device=self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads",
             batch_size=self._config.latency.batch_size,
-            weights_mb=self._weights_mb,
+            weights_mb=dict(self._assembly.weights_mb),
             resident_mb={name: 0.0 if self._denoiser.offload else tensors_mb([member]) for name, member in members},
-            shared_mb=tensors_mb([self._pipeline.vae]),
+            shared_mb=tensors_mb(self._assembly.shared_parts),
         )
 
     def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
@@ -241,10 +223,3 @@ def _publish(job: Publish) -> float:
     if job.mu is None or job.sigma is None:
         return publish(job.metric, job.array, None)
     return publish(job.metric, job.array, Reference(job.mu, job.sigma, None, job.features, sha256=""))
-
-
-def _be_quiet() -> None:
-    """Keep progress bars and notices of diffusers and the hub out of the workers' output."""
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    disable_progress_bars()

@@ -31,6 +31,12 @@ class Condition:
     control_image: Path | None = None
 
 
+def prompts_of(conditions: Sequence[Condition]) -> tuple[list[str], list[str] | None]:
+    """Prompts and negative prompts as diffusers pipelines take them: None where no condition has a negative one."""
+    negative = [condition.negative_prompt or "" for condition in conditions]
+    return [condition.prompt or "" for condition in conditions], negative if any(negative) else None
+
+
 @dataclass(frozen=True)
 class ProxySet:
     """The images of a study. All about image i follows from (seed, set name, i), and entry i of the study's files."""

@@ -7,43 +7,47 @@ forward calls are not counted, because guidance may take one or two per step.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
+import torch
 from torch import nn
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
+from tstitch_search.measure.asking import Ask, Translation, fitted, put
 from tstitch_search.measure.execution import Offload
 from tstitch_search.measure.trajectory import Answerer
-
-# How a family puts the pipeline's question to one member: (member, *the pipeline's arguments) -> the member's output.
-Ask: TypeAlias = Callable[..., Any]
 
 
 class StitchedDenoiser(nn.Module):
     """Members standing where a pipeline expects one denoiser.
 
     What the pipeline reads from its denoiser (`config`, `dtype`, `add_embedding`, ...) the largest member, the anchor,
-    answers. `on_step(i)`, when set, is called once i sampling steps are done, i = 0 ... n_steps, without waiting for
-    the device. `offload`, when set, brings in whoever's turn it is. `answerer`, when set, may answer a call in the
-    member's place (`measure/trajectory.py`).
+    answers. An allocation speaks of the whole trajectory: a pipeline that enters it later (image to image with a
+    strength below 1) or leaves it earlier (`denoising_end`) runs that part of it. `on_step(i)`, when set, is called
+    once i sampling steps are done, i = 0 ... n_steps, without waiting for the device. `offload`, when set, brings in
+    whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
+    `answerer`, when set, may answer a call in the member's place (`measure/trajectory.py`).
     """
 
-    def __init__(self, members: Mapping[str, nn.Module], ask: Ask):
+    def __init__(self, members: Mapping[str, nn.Module], ask: Ask = put):
         """`members` by denoiser name. They are kept in a list: a ModuleDict refuses names such as `v1.5` or `half`."""
         super().__init__()
         self.names = tuple(members)
         self.members = nn.ModuleList(members.values())
         self._anchor = max(range(len(members)), key=lambda k: sum(p.numel() for p in self.members[k].parameters()))
+        self._asks = [fitted(ask, member, self.members[self._anchor]) for member in self.members]
         self.on_step: Callable[[int], None] | None = None
         self.offload: Offload | None = None
+        self.at_turn: dict[str, Callable[[], None]] = {}
+        self._turn: int | None = None
         self.answerer: Answerer | None = None
         self._path: tuple[str, ...] = ()
-        self._ask = ask
         self._allocation: Allocation | None = None
-        self._by_step: tuple[str, ...] = ()
+        self._scheduler: Any = None
+        self._member_of_step: list[int] = []
         self._step_of_entry: list[int] = []
-        self._entry = 0
+        self._entry: int | None = None
 
     def __getattr__(self, name: str) -> Any:
         """What a module does not have itself, the anchor answers."""
@@ -54,11 +58,26 @@ class StitchedDenoiser(nn.Module):
                 raise
             return getattr(self.members[self._anchor], name)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the members answer, which under offload is not where their weights wait."""
+        return self.offload.device if self.offload else next(self.members[self._anchor].parameters()).device
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile every member. Compiled as a whole, each sampling step would be compiled anew."""
+        for member in self.members:
+            member.compile(*args, **kwargs)
+
     def set_allocation(self, allocation: Allocation) -> None:
         """Who answers from the next trajectory on. Raises ConfigError when it names an unknown denoiser."""
         if unknown := [name for name in allocation.steps if name not in self.names]:
             raise ConfigError(f"{allocation}: unknown denoiser {unknown[0]!r}, expected one of {', '.join(self.names)}")
         self._allocation = allocation
+
+    def translate(self, name: str, translation: Translation) -> None:
+        """Put the pipeline's questions to the member `name`, and bring its answers back, through `translation`."""
+        k = self.names.index(name)
+        self._asks[k] = translation(self._asks[k])
 
     def can_replay(self, allocation: Allocation) -> bool:
         """Whether answers can stand in for calls: not where a member goes by its own earlier calls.
@@ -70,21 +89,28 @@ class StitchedDenoiser(nn.Module):
 
     def forward(self, *inputs: Any, **named_inputs: Any) -> Any:
         """The answer of the current step's member to whatever the pipeline asks."""
-        if self._entry >= len(self._step_of_entry):
-            raise ConfigError("no trajectory is under way: expected set_allocation, then the pipeline's own loop")
-        name = self._by_step[self._step_of_entry[self._entry]]
-        self._path += (name,)
+        k = self._member_of_step[self._step_of_entry[self._current_entry()]]
+        if self.answerer is None:
+            return self._put(k, inputs, named_inputs)
+        self._path += (self.names[k],)
+        return self.answerer(self._path, lambda name: self._put(self.names.index(name), inputs, named_inputs))
 
-        def ask(name: str) -> Any:
-            member = self.members[self.names.index(name)]
-            if self.offload:
-                self.offload.bring_in(member)
-            return self._ask(member, *inputs, **named_inputs)
-
-        return self.answerer(self._path, ask) if self.answerer else ask(name)
+    def _put(self, k: int, inputs: tuple[Any, ...], named_inputs: Mapping[str, Any]) -> Any:
+        """What member k answers."""
+        if self.offload:
+            self.offload.bring_in(self.members[k])
+        if k != self._turn and self.names[k] in self.at_turn:
+            self.at_turn[self.names[k]]()
+        self._turn = k
+        return self._asks[k](self.members[k], *inputs, **named_inputs)
 
     def watch(self, scheduler: Any) -> None:
-        """Follow this diffusers scheduler from now on: its timesteps start a trajectory, its steps move it on."""
+        """Follow this diffusers scheduler from now on: its timesteps start a trajectory, its steps move it on.
+
+        Whoever watched it before does so no longer.
+        """
+        for name in ("set_timesteps", "scale_model_input", "step"):
+            vars(scheduler).pop(name, None)
         set_timesteps, step = scheduler.set_timesteps, scheduler.step
 
         @functools.wraps(set_timesteps)
@@ -93,15 +119,30 @@ class StitchedDenoiser(nn.Module):
             self._start(n_steps=scheduler.num_inference_steps, n_entries=len(scheduler.timesteps))
 
         @functools.wraps(step)
-        def watched_step(*args: Any, **kwargs: Any) -> Any:
-            result = step(*args, **kwargs)
+        def watched_step(model_output: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+            self._arrive(timestep)
+            result = step(model_output, timestep, *args, **kwargs)
             self._advance()
             return result
 
+        self._scheduler = scheduler
         scheduler.set_timesteps, scheduler.step = watched_set_timesteps, watched_step
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input = self._watched_scaling(scheduler.scale_model_input)
 
-    def _start(self, n_steps: int, n_entries: int) -> None:
+    def _watched_scaling(self, scale: Callable[..., Any]) -> Callable[..., Any]:
+        """`scale_model_input`, by which most pipelines say before they ask which timestep is next."""
+
+        @functools.wraps(scale)
+        def watched_scale(sample: Any, timestep: Any = None) -> Any:
+            self._arrive(timestep)
+            return scale(sample, timestep)
+
+        return watched_scale
+
+    def _start(self, n_steps: int | None, n_entries: int) -> None:
         """Begin a trajectory. PNDM and Heun have more timestep entries than steps: the noise end gets the surplus."""
+        n_steps = n_steps or n_entries  # unknown to some solvers when the timesteps are given
         if self._allocation is None:
             raise ConfigError("the pipeline was started without an allocation: call set_allocation first")
         if self._allocation.n_steps != n_steps:
@@ -109,17 +150,33 @@ class StitchedDenoiser(nn.Module):
                 f"{self._allocation} has {self._allocation.n_steps} steps, but the pipeline runs {n_steps} steps",
                 hint="give the allocation and the pipeline the same n_steps",
             )
-        self._by_step = self._allocation.by_step
+        self._member_of_step = [self.names.index(name) for name in self._allocation.by_step]
         self._step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
-        self._entry, self._path = 0, ()
+        self._entry, self._turn, self._path = None, None, ()
         self._report(0)
 
+    def _current_entry(self) -> int:
+        """The place among the solver's timesteps; that of a new trajectory is where the pipeline told its solver."""
+        if self._entry is None and self._step_of_entry:
+            self._entry = getattr(self._scheduler, "begin_index", None) or 0
+        if self._entry is None or self._entry >= len(self._step_of_entry):
+            raise ConfigError("no trajectory is under way: expected set_allocation, then the pipeline's own loop")
+        return self._entry
+
+    def _arrive(self, timestep: Any) -> None:
+        """Note the place of `timestep` where it is a view of the solver's own: by its address, not by its value."""
+        own = self._scheduler.timesteps
+        if not (isinstance(timestep, torch.Tensor) and isinstance(own, torch.Tensor)):
+            return
+        if timestep.untyped_storage().data_ptr() == own.untyped_storage().data_ptr():
+            self._entry = int(timestep.storage_offset() - own.storage_offset()) // own.stride(0)
+
     def _advance(self) -> None:
-        done = self._step_of_entry[self._entry]
-        self._entry += 1
-        if self.offload and self._entry == len(self._step_of_entry):
+        done = self._step_of_entry[self._current_entry()]
+        self._entry = following = self._current_entry() + 1
+        if self.offload and following == len(self._step_of_entry):
             self.offload.leave()
-        if self._entry == len(self._step_of_entry) or self._step_of_entry[self._entry] > done:
+        if following == len(self._step_of_entry) or self._step_of_entry[following] > done:
             self._report(done + 1)
 
     def _report(self, n_done: int) -> None:

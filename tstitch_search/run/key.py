@@ -4,21 +4,21 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import SpaceConfig, Study
-from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.measure.custom_members import source_of
 from tstitch_search.measure.facts import (
     MemberFacts,
-    check_space,
-    pipeline_folder,
     read_member_facts,
-    read_vae_config,
+    shared_folders,
     vae_folder,
 )
 from tstitch_search.measure.recorded import Record, open_record
+from tstitch_search.measure.spaces import check_space, converted_members
+from tstitch_search.measure.vae_facts import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
@@ -70,15 +70,16 @@ def _facts_of_record(study: Study) -> StudyFacts:
 def _facts_of_models(study: Study) -> StudyFacts:
     space, config, near = study.space, study.config, study.space_path.parent
     vae = vae_folder(study)
-    check_space(space, near, vae)
+    converted = converted_members(check_space(space, near, vae))
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
-    pipeline = pipeline_folder(space, near, with_weights=True)
-    resolution = members[space.names[-1]].sample_size * 2 ** (len(read_vae_config(vae)["block_out_channels"]) - 1)
+    resolution = members[space.names[-1]].sample_size * pixels_per_latent(read_vae_config(vae))
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
-        "weights.pipeline": _hash_folders(vae, pipeline / "scheduler"),
+        **{f"accelerator.{d.name}": d.accelerator for d in space.denoisers if d.accelerator},
+        **{f"noise.{name}": str(members[name].own.noise) for name in converted},
+        "weights.pipeline": _hash_folders(vae, *shared_folders(space, near)),
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
@@ -98,6 +99,8 @@ def _asked(study: Study) -> dict[str, str]:
         **_asked_beyond_one_count(space),
         "space.grid_steps": f"{space.grid_steps:g}",
         "space.solver": space.solver or "the pipeline's own",
+        **({"space.guided_channels": str(space.guided_channels)} if space.guided_channels else {}),
+        **({"space.learned_variance": "true"} if space.learned_variance else {}),
         "execution": str(config.execution),
         "guidance_scale": f"{config.guidance_scale:g}",
         "dtype": config.workers.dtype,
@@ -143,7 +146,7 @@ def _extractor_hash(study: Study) -> str:
     elif quality.extractor == FASHION_EXTRACTOR:
         path = embedded_path("zoo:fashion/features.safetensors")
     elif ":" in quality.extractor:
-        path = _source_of(quality.extractor)
+        path = source_of(quality.extractor, f"the feature extractor {quality.extractor!r}")
     else:
         return f"torch-fidelity {version('torch-fidelity')}"
     try:
@@ -155,24 +158,10 @@ def _extractor_hash(study: Study) -> str:
         ) from error
 
 
-def _source_of(extractor: str) -> Path:
-    """The file of the module in `module:Class`, found without running it. Raises ConfigError when there is none."""
-    module = extractor.partition(":")[0]
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None:
-        raise ConfigError(
-            f"the feature extractor {extractor!r}: Python finds no module {module!r}",
-            hint="install it where the workers run, or put its folder on PYTHONPATH",
-        )
-    return Path(spec.origin)
-
-
 def _hash_folders(*folders: Path) -> str:
-    """One hash of the JSON and safetensors files in the folders."""
-    files = (p for folder in folders for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
+    """One hash of the configurations, vocabularies and safetensors files in the folders."""
+    kept = (".json", ".txt", ".model", ".safetensors")
+    files = (p for folder in folders for p in folder.iterdir() if p.suffix in kept)
     return _hash_files(sorted(files))
 
 

@@ -1,0 +1,103 @@
+"""What is asked before device time is spent. Each verb imports what it needs itself."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tstitch_search.cli.app import AsJson, Device, Settings, StudyPath, app, overrides
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tstitch_search.config import Study
+    from tstitch_search.measurement import Similarity
+    from tstitch_search.run.check import Check
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+@app.command()
+def check(
+    study: StudyPath,
+    probe: Annotated[
+        int, typer.Option(help="Load the members too, and compare their predictions on so many images.", min=0)
+    ] = 0,
+    settings: Settings = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do the members fit together, and what could be gained? Reads configurations only; exit code 2 when they do not.
+
+    Example: tstitch-search check studies/quickstart.yaml --probe 8
+    """
+    from tstitch_search.config import load_study
+    from tstitch_search.errors import ConfigError
+    from tstitch_search.run.check import check_study
+
+    loaded = load_study(study, ["workers.pool=inline", *overrides(settings, None, None, device)])
+    found = check_study(loaded)
+    alike = _probed(loaded, probe) if probe and not found.problem else None
+    print(json.dumps(_as_json(found, alike), indent=2) if as_json else _as_text(found, alike))
+    if found.problem:
+        raise ConfigError(found.problem, hint="other denoisers, or `convert: true` in the space where it is offered")
+
+
+def _probed(study: "Study", n_images: int) -> "Similarity":
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.run.pool import open_pool
+    from tstitch_search.run.probe import probe_study
+
+    with show_progress() as progress:
+        return probe_study(study, n_images, open_pool, progress)
+
+
+def _bars(values: "Sequence[float]") -> str:
+    """A bar for each value between the smallest and 1."""
+    low = min(values)
+    span = max(1 - low, 1e-9)
+    return "".join(BARS[min(int((value - low) / span * len(BARS)), len(BARS) - 1)] for value in values)
+
+
+def _as_text(found: "Check", alike: "Similarity | None") -> str:
+    """A line for each pair, with what differs; then what could be gained."""
+    lines = [f"{found.study}: do its members fit together?"]
+    width = max(len(f"{match.who}, {match.other}") for match in found.matches)
+    for match in found.matches:
+        compared = ", ".join(dict.fromkeys("VAE" if "VAE" in f.what else f.what for f in match.findings))
+        said = "; ".join(map(str, match.differing)) or compared
+        lines.append(f"  {f'{match.who}, {match.other}':{width}}  {match.verdict:11}  {said}")
+    if found.speed:
+        relative = ", ".join(f"{factor:.3g} of {name}" for name, factor in found.speed.relative.items())
+        lines.append(f"One step of the slowest takes as long as {relative} (from {found.speed.basis}).")
+        lines.append(f"No allocation can be more than {found.speed.best:.3g} times as fast as the slowest alone.")
+    else:
+        lines.append("How fast they are is not known: the weights are not all on this machine.")
+    if alike:
+        lines.append(f"Cosine similarity of predictions, noise end to image end, n = {alike.n_images} images:")
+        for pair in alike.pairs:
+            first, last, low = pair.mean[0], pair.mean[-1], min(pair.mean)
+            shown = f"{_bars(pair.mean)}  {first:.3f} to {last:.3f}, least {low:.3f}"
+            lines.append(f"  {f'{pair.first}, {pair.second}':{width}}  {shown}")
+    return "\n".join(lines)
+
+
+def _as_json(found: "Check", alike: "Similarity | None") -> dict[str, object]:
+    return {
+        "study": found.study,
+        "fits": found.problem is None,
+        "problem": found.problem,
+        "matches": [
+            {
+                "denoiser": match.who,
+                "other": match.other,
+                "verdict": match.verdict,
+                "differing": [{"what": f.what, "verdict": f.verdict, "said": str(f)} for f in match.differing],
+            }
+            for match in found.matches
+        ],
+        "speed": found.speed
+        and {"relative": found.speed.relative, "best_speed_up": found.speed.best, "basis": found.speed.basis},
+        "similarity": alike and asdict(alike),
+    }

@@ -1,0 +1,34 @@
+"""A lookup table in other tools' terms. Each verb imports what it needs itself."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tstitch_search.cli.app import OtherStudy, Settings, TablePath, app, overrides
+
+
+@app.command()
+def export(
+    table: TablePath,
+    form: Annotated[
+        Literal["csv", "diffusers"],
+        typer.Option("--format", help="csv: a row for each step; diffusers: JSON, segments with timesteps and sigmas."),
+    ] = "csv",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: print it.")] = None,
+    study: OtherStudy = None,
+    settings: Settings = None,
+) -> None:
+    """The step split of every entry, with timesteps and sigmas, for other samplers.
+
+    Example: tstitch-search export reports/quickstart/lookup.json --format csv -o steps.csv
+    """
+    from tstitch_search.files import write_whole
+    from tstitch_search.run.export import export as write
+
+    text = write(table, form, study, overrides(settings, None, None, None))
+    if output is None:
+        print(text, end="")
+    else:
+        write_whole(output, text.encode())
+        print(output)

@@ -1,0 +1,66 @@
+"""What makes images for people, before a search and after. Each verb imports what it needs itself."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tstitch_search.cli.app import Device, OtherStudy, Settings, app, overrides, seconds, share
+
+
+@app.command()
+def generate(
+    source: Annotated[Path, typer.Argument(help="A study file, or a lookup.json.", metavar="STUDY|LOOKUP")],
+    allocation: Annotated[
+        list[str] | None, typer.Option("--allocation", "-a", help="For example 'S*8-XL*12'; repeat it to compare.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="Images per allocation, of a study.", min=1)] = 16,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
+    budget: Annotated[str | None, typer.Option(help="Of a table: time for one batch, 0.8s or 250ms.")] = None,
+    max_fid_loss: Annotated[str | None, typer.Option(help="Of a table: how much worse than the largest: 2%.")] = None,
+    at: Annotated[str | None, typer.Option(help="Of a table: another operating point.", metavar="ID")] = None,
+    labels: Annotated[str | None, typer.Option(help="Of a table: a class label for each image, as 3,7.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="Of a table: an image's prompt; repeat it for more.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="Of a table: what no image shall show.")] = None,
+    seed: Annotated[int, typer.Option(help="Of a table: seed of the noise.", min=0)] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse weights that are not those of the table.")] = False,
+    study: OtherStudy = None,
+    settings: Settings = None,
+    device: Device = None,
+) -> None:
+    """Sample images: allocations of a study side by side with the same seeds, or the pick of a lookup table.
+
+    Example: tstitch-search generate studies/quickstart.yaml -a 'S*8-XL*12' -a 'XL*20' -n 8 -o grid.png
+    Example: tstitch-search generate reports/quickstart/lookup.json --budget 0.8s --labels 3,7 -o out.png
+    """
+    from tstitch_search.cli.display import show_progress
+
+    given = overrides(settings, None, None, device)
+    if source.suffix == ".json":
+        from tstitch_search.run.draw import Wanted, draw_from_table, entry_for
+
+        wanted = Wanted(_whole_numbers(labels), tuple(prompt or ()), negative_prompt, seed)
+        entry = entry_for(source, allocation or (), seconds(budget), share(max_fid_loss), at)
+        with show_progress() as progress:
+            draw_from_table(source, entry, wanted, output, progress, strict=strict, other_study=study, settings=given)
+    else:
+        from tstitch_search.config import load_study
+        from tstitch_search.errors import ConfigError
+        from tstitch_search.run.generate import generate_grid
+        from tstitch_search.run.pool import open_pool
+
+        if not allocation:
+            raise ConfigError("which allocations? none was given", hint="-a 'S*8-XL*12', or a lookup.json to pick from")
+        loaded = load_study(source, [*given, "workers.pool=inline"])
+        with show_progress() as progress:
+            generate_grid(loaded, allocation, n, output, open_pool, progress)
+    print(output)
+
+
+def _whole_numbers(text: str | None) -> tuple[int, ...]:
+    from tstitch_search.errors import ConfigError
+
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if wrong := [part for part in parts if not (part.isascii() and part.isdigit() and len(part) < 10)]:
+        raise ConfigError(f"--labels: got {wrong[0]!r:.40}, expected whole numbers as 3,7")
+    return tuple(map(int, parts))

@@ -1,0 +1,129 @@
+"""Denoisers that skip part of their work: `accelerator: deepcache3` makes one more member of the same weights.
+
+What they remember from step to step belongs to one turn of theirs: it is forgotten when another member takes over and
+when a new trajectory begins. Caches that decide by looking at the batch (first block cache) are left out: an image
+would depend on what it is made beside.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, TypeAlias
+
+from diffusers import CacheMixin, UNet2DConditionModel, UNet2DModel
+from diffusers.hooks import HookRegistry, TaylorSeerCacheConfig, apply_taylorseer_cache
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention
+from torch import nn
+
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+
+# Makes a member forget what it remembers of earlier steps.
+Forget: TypeAlias = Callable[[], None]
+
+
+def accelerate(member: Any, accelerator: str, owner: str) -> Forget:
+    """Change the member in place; what is returned has to be called at each of its turns.
+
+    `accelerator`: a kind of KINDS and its strength, for example `deepcache3`. Raises ConfigError for a denoiser of
+    another architecture than the kind is for, EnvironmentProblem for a package that is not installed.
+    """
+    found = re.fullmatch(r"([a-z]+)([0-9.]+)", accelerator)
+    if found is None or found[1] not in KINDS:
+        raise ConfigError(f"{owner}: accelerator {accelerator!r}, expected {', '.join(KINDS)} and a number")
+    forget = KINDS[found[1]](member, float(found[2]), owner)
+    member.is_stateful = True  # its answers depend on its earlier ones, so none of them is replayed
+    return forget
+
+
+def _deepcache(member: Any, interval: float, owner: str) -> Forget:
+    """All but the outermost blocks of a U-Net answer anew every `interval` steps, and as before in between.
+
+    Ma et al., arXiv 2312.00858, with whole blocks as the unit.
+    """
+    unet = getattr(member, "unet", member)
+    if not isinstance(unet, UNet2DConditionModel | UNet2DModel):
+        raise ConfigError(
+            f"{owner}: deepcache skips blocks of U-Nets, got {type(member).__name__}", hint="taylorseer is for others"
+        )
+    memory = _Memory(round(interval))
+    for block in (*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1]):
+        block.forward = memory.remembering(block.forward)
+    member.register_forward_pre_hook(lambda *_: memory.next_step())
+    return memory.forget
+
+
+class _Memory:
+    """What blocks answered at the last step that was done in full, which is every `interval`-th."""
+
+    def __init__(self, interval: int):
+        self._interval = interval
+        self.forget()
+
+    def forget(self) -> None:
+        """The next step is done in full."""
+        self._n_steps = 0
+        self._answers: dict[Any, Any] = {}
+
+    def next_step(self) -> None:
+        """A step begins."""
+        if self._n_steps % self._interval == 0:
+            self._answers.clear()
+        self._n_steps += 1
+
+    def remembering(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """`forward`, called once between two full steps."""
+
+        @functools.wraps(forward)
+        def remembered(*inputs: Any, **named_inputs: Any) -> Any:
+            if forward not in self._answers:
+                self._answers[forward] = forward(*inputs, **named_inputs)
+            return self._answers[forward]
+
+        return remembered
+
+
+def _taylorseer(member: Any, interval: float, owner: str) -> Forget:
+    """Attention and feed-forward layers answer anew every `interval` steps, and by a straight line in between.
+
+    Liu et al., arXiv 2503.06923, through diffusers' hooks, of first order.
+    """
+    layers = [name for name, layer in member.named_modules() if isinstance(layer, Attention | FeedForward)]
+    if not layers:
+        raise ConfigError(f"{owner}: taylorseer finds no attention layer of diffusers in {type(member).__name__}")
+    config = TaylorSeerCacheConfig(
+        cache_interval=round(interval),
+        disable_cache_before_step=2,  # two steps make a straight line
+        taylor_factors_dtype=next(member.parameters()).dtype,
+        cache_identifiers=[re.escape(name) for name in layers],
+    )
+    apply_taylorseer_cache(member, config)
+    plain = member.forward
+
+    @functools.wraps(plain)
+    def in_context(*inputs: Any, **named_inputs: Any) -> Any:
+        with CacheMixin.cache_context(member, "all"):
+            return plain(*inputs, **named_inputs)
+
+    member.forward = in_context
+    return lambda: HookRegistry.check_if_exists_or_initialize(member).reset_stateful_hooks()
+
+
+def _tomesd(member: nn.Module, ratio: float, owner: str) -> Forget:
+    """Attention sees this share of tokens less, similar ones being merged (Bolya & Hoffman, arXiv 2303.17604)."""
+    if find_spec("tomesd") is None:
+        raise EnvironmentProblem(
+            f"{owner}: accelerator tomesd needs the package tomesd, which is not installed", hint="pip install tomesd"
+        )
+    import tomesd
+
+    tomesd.apply_patch(member, ratio=ratio, use_rand=False)  # random tokens would differ from batch to batch
+    return lambda: None
+
+
+KINDS: dict[str, Callable[[Any, float, str], Forget]] = {
+    "deepcache": _deepcache,
+    "taylorseer": _taylorseer,
+    "tomesd": _tomesd,
+}

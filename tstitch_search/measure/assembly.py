@@ -1,0 +1,71 @@
+"""A study's stitched pipeline: members loaded, laid out as the study asks, each asked in its own terms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.utils.tqdm import disable_progress_bars
+from torch import nn
+from transformers.utils import logging as transformers_logging
+
+from tstitch_search.config.models import Study
+from tstitch_search.measure.accelerators import accelerate
+from tstitch_search.measure.execution import Offload, home_of_members, prepare, require_working
+from tstitch_search.measure.facts import vae_folder
+from tstitch_search.measure.families import Family, family_of
+from tstitch_search.measure.locate import weights_mb
+from tstitch_search.measure.members import load_members, load_model
+from tstitch_search.measure.spaces import check_space, translations
+from tstitch_search.measure.stitching import StitchedDenoiser
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A stock pipeline with the stitched denoiser in it; `load_s`: seconds each member took, `weights_mb`: on disk."""
+
+    family: Family
+    pipeline: Any
+    denoiser: StitchedDenoiser
+    load_s: Mapping[str, float]
+    weights_mb: Mapping[str, float]
+
+    @property
+    def shared_parts(self) -> list[nn.Module]:
+        """What of the pipeline is not the members' own: the VAE and, where there are any, text encoders."""
+        parts = self.pipeline.components.values()
+        return [part for part in parts if isinstance(part, nn.Module) and part is not self.denoiser]
+
+
+def assemble(study: Study, device: torch.device) -> Assembly:
+    """The pipeline of `study` with every member of its space on `device`, or in main memory under offload.
+
+    Raises ConfigError for parts that do not fit together, EnvironmentProblem for parts that are missing.
+    """
+    _be_quiet()
+    space, options, dtype = study.space, study.config.execution, getattr(torch, study.config.workers.dtype)
+    require_working(options, device, dtype)
+    near, vae_at, family = study.space_path.parent, vae_folder(study), family_of(study.space)
+    facts = check_space(space, near, vae_at)
+    members, load_s = load_members(facts.members, home_of_members(options, device), dtype)
+    forgets = {d.name: accelerate(members[d.name], d.accelerator, d.name) for d in space.denoisers if d.accelerator}
+    vae = load_model(vae_at, device, dtype)
+    prepare(members.values(), vae, options)
+    denoiser = family.stitch(members)
+    denoiser.at_turn.update(forgets)
+    if options.offload == "model":
+        denoiser.offload = Offload(members.values(), device)
+    pipeline = family.load_pipeline(space, near, denoiser, vae)
+    for name, translation in translations(facts).items():
+        denoiser.translate(name, translation)
+    sizes = {name: weights_mb(member.path) for name, member in facts.members.items()}
+    return Assembly(family, pipeline, denoiser, load_s, sizes)
+
+
+def _be_quiet() -> None:
+    """Keep progress bars and notices of diffusers, transformers and the hub out of the workers' output."""
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    disable_progress_bars()
