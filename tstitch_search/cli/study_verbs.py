@@ -36,17 +36,19 @@ def run(
     Example: tstitch-search run studies/quickstart.yaml
     """
     from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.interrupt import how_to_go_on, stop_on_interrupt
     from tstitch_search.cli.tables import print_outcome
     from tstitch_search.config import load_study
     from tstitch_search.run import run_study
     from tstitch_search.run.pool import open_pool
 
     loaded = load_study(study, overrides(settings, budget, workers, device))
+    folder = run_folder(output, loaded.config.name)
     try:
-        with show_progress() as progress:
-            outcome = run_study(loaded, run_folder(output, loaded.config.name), open_pool, progress)
+        with show_progress() as progress, stop_on_interrupt(progress.note) as is_stopping:
+            outcome = run_study(loaded, folder, open_pool, progress, is_stopping)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print(how_to_go_on(), file=sys.stderr)
         raise typer.Exit(130) from None
     print_outcome(outcome, as_json)
     if outcome.n_failed:

@@ -48,15 +48,24 @@ class Outcome:
     n_failed: int
 
 
-def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool], progress: Progress) -> Outcome:
-    """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again."""
+def run_study(
+    study: Study,
+    path: Path,
+    open_pool: Callable[[Study], WorkerPool],
+    progress: Progress,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again.
+
+    Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised.
+    """
     space, config = SearchSpace.from_config(study.space), study.config
     facts = resolve_facts(study)
     pool = open_pool(study)
     folder = RunFolder.open(path, study, facts.key)
     store = FeatureStore(folder.features, facts.recipe, config.quality.features_dtype)
     arrays = arrays_for(config.quality.all_metrics)
-    with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays) as bench:
+    with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays, is_stopping) as bench:
         at_points = calibrate_points(study, facts.key, folder.ledger, open_pool, progress)
         reference = prepare_reference(bench, study, facts, needs_real_features(config.quality.all_metrics))
         if reference:

@@ -8,6 +8,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.latency_model import LatencyModel
+from tstitch_search.ledger import Event
 from tstitch_search.measurement import (
     Calibration,
     Chunk,
@@ -139,25 +140,34 @@ def _answer(
     try:
         quality = proxy.measure(bench, trial.allocation)
     except MeasurementError as error:
-        bench.ledger.append("trial", number=trial.number, allocation=str(trial.allocation), state="FAIL")
+        lost = {"number": trial.number, "allocation": str(trial.allocation), "state": "FAIL"}
+        if not _was_told(bench, lost):
+            bench.ledger.append("trial", **lost)
         trials.fail(trial, error.message)
         bench.progress.note(error.message)
         return
     latency_s = latency.latency_s(trial.allocation)
-    bench.ledger.append(
-        "trial",
-        number=trial.number,
-        allocation=str(trial.allocation),
-        state="COMPLETE",
-        latency_s=latency_s,
-        metric=metric,
-        quality=quality.value,
-        quality_se=quality.se,
-        n_images=quality.n_images,
-        n_made=quality.n_made,
-        effective_n=quality.effective_n,
-    )
+    told = {
+        "number": trial.number,
+        "allocation": str(trial.allocation),
+        "state": "COMPLETE",
+        "latency_s": latency_s,
+        "metric": metric,
+        "quality": quality.value,
+        "quality_se": quality.se,
+        "n_images": quality.n_images,
+        "n_made": quality.n_made,
+        "effective_n": quality.effective_n,
+    }
+    if not _was_told(bench, told):
+        bench.ledger.append("trial", **told)
     trials.tell(trial, latency_s, quality.value, quality.se, quality.n_images)
+
+
+def _was_told(bench: Workbench, told: Event) -> bool:
+    """Whether the ledger says so already: a crash came between its line and the decision record."""
+    newest = bench.ledger.last("trial")
+    return newest is not None and told.items() <= newest.items()
 
 
 def rule_of(study: Study, objective: Metric, candidates: tuple[Allocation, ...], latency: LatencyModel) -> Rule:

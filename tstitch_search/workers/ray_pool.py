@@ -96,6 +96,9 @@ class RayPool:
     def n_in_flight(self) -> int:
         return len(self._queue) + sum(place.task is not None for place in self._places)
 
+    def withdraw(self) -> None:
+        self._queue.clear()
+
     def wait(self, timeout_s: float) -> list[Finished]:
         until = time.monotonic() + timeout_s
         finished: list[Finished] = []
