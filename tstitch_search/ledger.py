@@ -152,7 +152,7 @@ def _open_alone(path: Path) -> FileIO:
             f"cannot write {path}: {error.strerror}", hint="choose a writable folder with --output"
         ) from error
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(stream)
     except OSError as error:
         stream.close()
         busy = isinstance(error, BlockingIOError)
@@ -161,6 +161,15 @@ def _open_alone(path: Path) -> FileIO:
             hint="wait for it, or give this run another --output",
         ) from error
     return stream
+
+
+def _lock(stream: FileIO) -> None:
+    """Lock the file for this process alone; tried for a moment, since others may look whether it is locked."""
+    for wait_s in (0.05, 0.1):
+        with suppress(BlockingIOError):
+            return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(wait_s)
+    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _write_all(stream: FileIO, content: bytes) -> None:

@@ -16,6 +16,7 @@ from tstitch_search.errors import TStitchError
 from tstitch_search.cli import study_verbs as study_verbs
 from tstitch_search.cli import table_verbs as table_verbs
 from tstitch_search.cli import folder_verbs as folder_verbs
+from tstitch_search.cli import ops_verbs as ops_verbs
 
 
 def main() -> None:

@@ -434,6 +434,12 @@ class StudyConfig(Model):
     latency: LatencyConfig = LatencyConfig()
     execution: ExecutionConfig = ExecutionConfig()
     workers: WorkersConfig = WorkersConfig()
+    storage: Text | None = Field(
+        None,
+        description="SQLAlchemy URL of the Optuna database, for example postgresql://user@host/studies; default: "
+        "study.db in the run folder. Whatever else is there, the study's name must be free.",
+        pattern=r"^[a-z0-9_+]+://",
+    )
 
     @field_validator("search")
     @classmethod

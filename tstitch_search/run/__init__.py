@@ -78,7 +78,8 @@ def run_study(
 
         rule = rule_of(study, judge.objective, candidates, latency)
         proxy = ProxyQuality(study, space, judge)
-        trials = AllocationStudy(folder.database, f"{config.name} at n = {proxy.n_level}", space, rule)
+        name = folder.record_name(config.name, proxy.n_level)
+        trials = AllocationStudy(config.storage or folder.database, name, space, rule, folder.identity)
         find = race if config.search.racing else search
         searched = proxy.estimates(bench, find(bench, study, trials, latency, proxy))
         if gained := proxy.summary():

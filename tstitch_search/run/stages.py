@@ -77,20 +77,25 @@ def search(
     live: deque[Trial] = deque(trials.reopen())
     for allocation in [*told, *(trial.allocation for trial in live)]:
         bench.request(allocation, proxy.chunks_of(allocation))
+    bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
+    spent_s = sum(_seconds_of(bench, proxy, allocation) for allocation in told)
     while True:
         reason = None
         while reason is None and len(live) < study.config.search.look_ahead:
-            reason = stop_reason(bench, study, trials)
+            reason = stop_reason(study, trials, spent_s)
             if reason is None and (trial := trials.ask()):
                 live.append(trial)
                 bench.request(trial.allocation, proxy.chunks_of(trial.allocation))
         if not live:
             note_stop(bench, str(reason), trials.n_allocations)
-            bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
             return dict.fromkeys(trials.allocations)
-        while not bench.is_ready(live[0].allocation, proxy.chunks_of(live[0].allocation)):
-            bench.collect()
+        bench.wait_for([(live[0].allocation, proxy.chunks_of(live[0].allocation))])
+        spent_s += _seconds_of(bench, proxy, live[0].allocation)
         _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
+
+
+def _seconds_of(bench: Workbench, proxy: ProxyQuality, allocation: Allocation) -> float:
+    return sum(bench.seconds_of(allocation, chunk) for chunk in proxy.chunks_of(allocation))
 
 
 def search_chunks(study: Study) -> list[Chunk]:
@@ -103,10 +108,10 @@ def confirm_chunks(study: Study) -> list[Chunk]:
     return chunks_of("confirm", study.config.confirm.n_images, study.config.proxy_set.chunk_size)
 
 
-def stop_reason(bench: Workbench, study: Study, trials: AllocationStudy) -> str | None:
-    """Why no further allocation is asked for, or None.
+def stop_reason(study: Study, trials: AllocationStudy, spent_s: float) -> str | None:
+    """Why no further allocation is asked for, or None, after `spent_s` device seconds for what was answered.
 
-    The budget comes last: a finished run that is opened again has also spent the seconds of its confirmation.
+    What is under way does not count yet: how far it is depends on the workers, and decisions must not.
     """
     config = study.config.search
     if trials.is_exhausted:
@@ -115,7 +120,7 @@ def stop_reason(bench: Workbench, study: Study, trials: AllocationStudy) -> str 
         return f"trial limit: search.n_trials = {config.n_trials} allocations were asked for"
     if config.stop_below is not None and (gain := trials.expected_gain()) < config.stop_below:
         return f"expected remaining gain {100 * gain:.2g} % is below the tolerance, {100 * config.stop_below:g} %"
-    if config.device_seconds is not None and bench.device_seconds >= config.device_seconds:
+    if config.device_seconds is not None and spent_s >= config.device_seconds:
         return f"budget used up: search.device_seconds = {config.device_seconds:g}"
     return None
 

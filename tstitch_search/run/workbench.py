@@ -35,6 +35,11 @@ class Kept(NamedTuple):
     sha256: str
     seconds: float
 
+    @classmethod
+    def of(cls, event: Event) -> "Kept":
+        """What a `chunk` event says."""
+        return cls(event["file"], event["sha256"], event["seconds"])
+
 
 class Workbench:
     """Measures chunks and times, and remembers them in the ledger and the feature store of one run folder."""
@@ -57,12 +62,7 @@ class Workbench:
         self._is_stopping = is_stopping
         self._in_flight: set[ChunkKey] = set()
         self._arrays = arrays
-        self._done: dict[ChunkKey, Kept] = {}
-        self._all_seconds = 0.0
-        for e in ledger.read("chunk"):
-            self._all_seconds += float(e["seconds"])
-            if self._is_kept(e):
-                self._done[_key_of(e)] = Kept(e["file"], e["sha256"], float(e["seconds"]))
+        self._done = {_key_of(e): Kept.of(e) for e in ledger.read("chunk") if self._is_kept(e)}
         self._errors: dict[ChunkKey, list[str]] = {}
         self._given_up: dict[tuple[str, str], str] = {}
         for e in ledger.of("failed"):
@@ -81,11 +81,6 @@ class Workbench:
     def n_failed(self) -> int:
         """How many allocations could not be measured, on either set."""
         return len(self._given_up)
-
-    @property
-    def device_seconds(self) -> float:
-        """What making images has consumed so far, summed over workers and runs."""
-        return self._all_seconds
 
     def seconds_of(self, allocation: Allocation, chunk: Chunk) -> float:
         """Device seconds that making the chunk took; 0 when it was given up."""
@@ -214,7 +209,6 @@ class Workbench:
         seconds = round(finished.answer.seconds, 4)
         self.ledger.add("chunk", **where, **kept, seconds=seconds)
         self._done[key] = Kept(file, sha256, seconds)
-        self._all_seconds += seconds
         self.n_new += 1
         self.progress.made(job.allocation, job.chunk)
 
