@@ -7,6 +7,7 @@ the same is shown by `tests/end_to_end/test_command.py`.
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -148,6 +149,29 @@ def test_killed_at_random_moments_twice(study: Path, undisturbed: Path, tmp_path
     for _ in range(2):
         kill_sometime(study, folder, rng.uniform(0, 2))
         require_whole_or_absent(folder)
+    survived = chunks(folder)
+    run(study, folder)
+    require_nothing_lost(folder, survived, undisturbed)
+
+
+@pytest.mark.parametrize("limit", [3_000, 50_000, 100_000, 1_000_000])
+def test_full_disk_is_said_without_a_traceback_and_the_same_command_goes_on(
+    study: Path, undisturbed: Path, tmp_path: Path, limit: int
+) -> None:
+    """A limit on the size of any file plays the disk: the ledger, the database or the report meets it first."""
+    folder = tmp_path / "run"
+    said = subprocess.run(
+        [sys.executable, "-m", "tstitch_search", "run", study, "-o", folder],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert said.returncode == 3, said.stderr
+    assert "make room" in said.stderr
+    assert "Traceback" not in said.stderr
+    require_whole_or_absent(folder)
     survived = chunks(folder)
     run(study, folder)
     require_nothing_lost(folder, survived, undisturbed)

@@ -14,7 +14,9 @@ from tstitch_search.errors import EnvironmentProblem
 
 # How long a locked SQLite file is waited for, and tried again, before that is a problem.
 PATIENCE_S = 60.0
-REBUILD = "close what holds it and run again; `tstitch-search repair RUN_DIR` rebuilds it, the ledger is the truth"
+REBUILD = (
+    "make room, or close what holds it, and run again; `tstitch-search repair RUN_DIR` rebuilds it, the ledger is the truth"
+)
 
 
 def open_storage(database: Path | str, patience_s: float = PATIENCE_S) -> RDBStorage:
@@ -30,7 +32,8 @@ def open_storage(database: Path | str, patience_s: float = PATIENCE_S) -> RDBSto
         else:
             storage = RDBStorage(database, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # of any type: missing drivers, bad URLs, no server, no database
-        raise EnvironmentProblem(f"cannot open the study database {shown(database)}: {error}", hint=REBUILD) from error
+        reason = getattr(error, "orig", error)  # the database's own words
+        raise EnvironmentProblem(f"cannot open the study database {shown(database)}: {reason}", hint=REBUILD) from error
 
     @event.listens_for(storage.engine, "handle_error")
     def say(context: Any) -> None:
