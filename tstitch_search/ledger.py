@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
@@ -40,6 +40,7 @@ class Ledger:
         self._stream = _open_alone(path)
         self._kept: dict[str, list[Event]] = {}
         self._synced_at, self._is_synced = 0.0, True
+        self._listeners: list[Callable[[Event], None]] = []
         try:
             self._cut_torn_tail()
             for event in read_events(path):
@@ -53,15 +54,15 @@ class Ledger:
 
         Raises EnvironmentProblem when the disk refuses (the file is then as before), ValueError on NaN or infinity.
         """
-        written = self._write(event, fields, sync=True)
-        self._keep(written)
-        return written
+        return self._write(event, fields, sync=True)
 
     def add(self, event: str, **fields: Any) -> Event:
         """As `append`, but on disk only when GROUP_S have passed since the last time, or with the next `append`."""
-        written = self._write(event, fields, sync=time.monotonic() - self._synced_at >= GROUP_S)
-        self._keep(written)
-        return written
+        return self._write(event, fields, sync=time.monotonic() - self._synced_at >= GROUP_S)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have `listener` called with every event that is written from now on."""
+        self._listeners.append(listener)
 
     @property
     def is_synced(self) -> bool:
@@ -122,6 +123,9 @@ class Ledger:
             self._stream.truncate(end)
             raise
         written: Event = json.loads(content)
+        self._keep(written)
+        for listener in self._listeners:
+            listener(written)
         return written
 
     def _fsync(self) -> None:

@@ -123,7 +123,7 @@ class StudyMeasurer:
                 f"the device {self.device} has failed: {first_line(error)}",
                 hint="check it with nvidia-smi; what was finished is kept, and the same command goes on from there",
             ) from error
-        # Only now is the memory of the failed batch free again. A time is of the batch size that was asked for, or none.
+        # Only now is the memory of the failed batch free again. Times are of the batch size asked for, or not at all.
         if not isinstance(job, MakeChunk | MakeImages | ExtractReference) or self._device_batch_size == 1:
             raise self._out_of_memory(job, problem)
         self._device_batch_size //= 2

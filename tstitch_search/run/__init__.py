@@ -21,6 +21,7 @@ from tstitch_search.run.progress import Progress
 from tstitch_search.run.proxy_quality import ProxyQuality
 from tstitch_search.run.race import race
 from tstitch_search.run.references import prepare_reference
+from tstitch_search.run.reporter import Reporter
 from tstitch_search.run.selection import believe, select_for_confirmation
 from tstitch_search.run.stages import (
     calibrate,
@@ -54,15 +55,19 @@ def run_study(
     open_pool: Callable[[Study], WorkerPool],
     progress: Progress,
     is_stopping: Callable[[], bool] = lambda: False,
+    reporter: Reporter | None = None,
 ) -> Outcome:
     """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again.
 
-    Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised.
+    Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised. `reporter` hears of
+    everything that is recorded.
     """
     space, config = SearchSpace.from_config(study.space), study.config
     facts = resolve_facts(study)
     pool = open_pool(study)
     folder = RunFolder.open(path, study, facts.key)
+    if reporter:
+        folder.ledger.listen(reporter.event)
     store = FeatureStore(folder.features, facts.recipe, config.quality.features_dtype)
     arrays = arrays_for(config.quality.all_metrics)
     with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays, is_stopping) as bench:

@@ -15,7 +15,7 @@ from tstitch_search.errors import EnvironmentProblem
 # How long a locked SQLite file is waited for, and tried again, before that is a problem.
 PATIENCE_S = 60.0
 REBUILD = (
-    "make room, or close what holds it, and run again; `tstitch-search repair RUN_DIR` rebuilds it, the ledger is the truth"
+    "make room, or close what holds it, and run again; `tstitch-search repair RUN_DIR` rebuilds it from the ledger"
 )
 
 
