@@ -14,9 +14,7 @@ from tstitch_search.errors import EnvironmentProblem
 
 # How long a locked SQLite file is waited for, and tried again, before that is a problem.
 PATIENCE_S = 60.0
-REBUILD = (
-    "make room, or close what holds it, and run again; `tstitch-search repair RUN_DIR` rebuilds it from the ledger"
-)
+REBUILD = "make room, or close what holds it, and run again; `tstitch-search repair RUN_DIR` rebuilds it"
 
 
 def open_storage(database: Path | str, patience_s: float = PATIENCE_S) -> RDBStorage:
