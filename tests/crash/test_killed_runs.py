@@ -16,6 +16,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from crash.recorded_study import write_study
 from optuna.trial import TrialState
 
 from tstitch_search.config import load_study
@@ -26,18 +27,6 @@ from tstitch_search.run.pool import open_pool
 from tstitch_search.run.progress import Silent
 
 KILLED_AT = Path(__file__).with_name("killed_at.py")
-STUDY = """\
-name: fragile
-search_space: {name: past, denoisers: [{name: S}, {name: B}, {name: XL}], n_steps: 6, grid: 1}
-proxy_set: {chunk_size: 20}
-measure: {recorded: table.csv, noise: 5%}
-quality: {n_images: 60}
-confirm: {n_images: 40, max_entries: 4}
-search: {n_trials: 10, tolerance: 0%}
-latency: {batch_size: 4, n_repeats: 3}
-workers: {pool: inline}
-"""
-COST = {"S": 0.1, "B": 0.3, "XL": 1.0}
 POINTS = [
     ("before an ask", 1),
     ("before an ask", 7),
@@ -52,23 +41,9 @@ POINTS = [
 ]
 
 
-def recorded_rows() -> list[str]:
-    rows = []
-    for s in range(7):
-        for b in range(7 - s):
-            counts = {"S": s, "B": b, "XL": 6 - s - b}
-            text = "-".join(f"{name}*{n}" for name, n in counts.items() if n)
-            seconds = 0.2 + sum(n * COST[name] for name, n in counts.items())
-            rows.append(f"{text},{seconds:.3f},{10 + 3 * s + 1.2 * b + 0.1 * s * b:.3f}")
-    return rows
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fragile")
-    (folder / "table.csv").write_text("allocation,latency_s,fid\n" + "\n".join(recorded_rows()) + "\n")
-    (folder / "study.yaml").write_text(STUDY)
-    return folder / "study.yaml"
+    return write_study(tmp_path_factory.mktemp("fragile"))
 
 
 def run(study: Path, folder: Path) -> None:
