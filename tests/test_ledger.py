@@ -171,3 +171,26 @@ def test_of_gives_all_events_of_a_kind_and_last_the_newest(path):
         assert newest["number"] == 3
         assert ledger.of("finished") == []
         assert ledger.last("finished") is None
+
+
+def test_lines_that_come_fast_share_an_fsync_and_the_next_decision_brings_all_to_the_disk(path):
+    with Ledger(path) as ledger:
+        ledger.append("opened")
+        for number in range(3):
+            ledger.add("chunk", number=number)
+            assert len(list(read_events(path))) == number + 2  # written at once, so that a kill loses none
+        assert not ledger.is_synced
+        ledger.append("trial")
+        assert ledger.is_synced
+    assert [e["event"] for e in read_events(path)] == ["opened", *["chunk"] * 3, "trial"]
+
+
+def test_killed_writer_leaves_also_the_lines_that_were_not_synced(path):
+    script = (
+        "import os, signal, sys; from pathlib import Path; from tstitch_search.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1])); [ledger.add('chunk', number=i) for i in range(5)]\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -9
+    with Ledger(path) as ledger:
+        assert [e["number"] for e in ledger.of("chunk")] == [0, 1, 2, 3, 4]

@@ -118,6 +118,21 @@ def kill_sometime(study: Path, folder: Path, moment: float) -> None:
     process.wait()
 
 
+@pytest.mark.parametrize("point", ["while a chunk runs", "between ledger and tell"])
+def test_killed_race_takes_the_same_decisions_again(study: Path, tmp_path: Path, point: str) -> None:
+    """The racing search decides chunk by chunk; what it asks follows from the ledger alone."""
+    racing = study.with_name("racing.yaml")
+    text = study.read_text().replace("n_images: 60}", "n_images: 40, control_images: 200}", 1)
+    racing.write_text(text.replace("tolerance: 0%}", "tolerance: 1%, racing: true}"))
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
+    run(racing, undisturbed)
+    assert start(racing, folder, point, 36 if point == "while a chunk runs" else 2).wait(timeout=120) == -signal.SIGKILL
+    survived = chunks(folder)
+    assert len(survived) > 30  # the denoisers alone are the first 30
+    run(racing, folder)
+    require_nothing_lost(folder, survived, undisturbed)
+
+
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(s, marks=pytest.mark.slow) for s in range(4, 34))])
 def test_killed_at_random_moments_twice(study: Path, undisturbed: Path, tmp_path: Path, seed: int) -> None:
     folder, rng = tmp_path / "run", random.Random(seed)

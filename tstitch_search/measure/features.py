@@ -67,8 +67,8 @@ def load_extractor(
 
     "features" is the layer that torch-fidelity takes for FID, "logits" that for the Inception score. `name` is one of
     torch-fidelity's, the zoo's, or `module:Class` of a FeatureExtractorBase that Python can import. Without `weights`
-    torch-fidelity looks in its own place, then downloads. It unpickles weight files; one of more than tensors is refused
-    before. Raises ConfigError for a name or class that will not do, EnvironmentProblem for weights missing or bad.
+    torch-fidelity looks in its own place, then downloads. It unpickles weight files: one that holds more than tensors
+    is refused. Raises ConfigError for a name or class that will not do, EnvironmentProblem for weights missing or bad.
     """
     if name not in FEATURE_EXTRACTORS_REGISTRY:
         _register(name)
