@@ -1,6 +1,7 @@
 """Who works on a study: as many workers as there are GPUs, or cores; torch is loaded in them, not here."""
 
 import os
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from typing import Literal
@@ -67,9 +68,13 @@ def _open_on_cluster(study: Study, address: str) -> WorkerPool:
 
 def _from_anywhere(study: Study) -> Study:
     """The study with absolute paths: a worker's current folder is its machine's."""
-    return study.model_copy(
-        update={"study_path": study.study_path.absolute(), "space_path": study.space_path.absolute()}
-    )
+    files, images = study.proxy_files, study.proxy_files.control_images
+    absolute = {
+        "study_path": study.study_path.absolute(),
+        "space_path": study.space_path.absolute(),
+        "proxy_files": replace(files, control_images=tuple(path.absolute() for path in images) if images else None),
+    }
+    return study.model_copy(update=absolute)
 
 
 def _n_on_gpus(n_gpus: int, each: float) -> int:
