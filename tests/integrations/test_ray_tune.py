@@ -43,3 +43,39 @@ def test_tune_measures_the_allocations_that_are_asked_for_and_tells_them(study: 
     assert len(found) == 6
     assert {n for _, n in found.values()} == {40}
     assert found["S*10"][0] == pytest.approx(20.0, rel=1e-6)
+
+
+def test_searcher_goes_on_where_it_was_left(study: Path, tmp_path: Path) -> None:
+    from tstitch_search.integrations.tune import AllocationSearcher
+
+    def answer(question: dict[str, object]) -> dict[str, object]:
+        return {"fid": 9.0, "fid_se": 0.1, "n_images": 40, "latency_s": question["latency_s"]}
+
+    before = AllocationSearcher(study, tmp_path / "study.db", ["search.n_trials=3"])
+    questions = {name: before.suggest(name) for name in "ab"}
+    before.on_trial_complete("a", answer(questions["a"]))
+    before.save(str(tmp_path / "state"))
+
+    after = AllocationSearcher(study, tmp_path / "study.db", ["search.n_trials=3"])
+    assert after.suggest("anew") == questions["b"]  # as when Tune forgot
+    after.on_trial_complete("anew", error=True)
+    last = after.suggest("c")
+    assert last["allocation"] not in {q["allocation"] for q in questions.values()}
+    after.on_trial_complete("c", answer(last))
+    assert after.suggest("d") == AllocationSearcher.FINISHED
+    record = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [t.state.name for t in record.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_restored_searcher_knows_which_trial_asks_what(study: Path, tmp_path: Path) -> None:
+    from tstitch_search.integrations.tune import AllocationSearcher
+
+    before = AllocationSearcher(study, tmp_path / "study.db")
+    question = before.suggest("a")
+    before.save(str(tmp_path / "state"))
+    after = AllocationSearcher(study, tmp_path / "study.db")
+    after.restore(str(tmp_path / "state"))
+    assert after.suggest("b")["allocation"] != question["allocation"]
+    after.on_trial_complete("a", {"fid": 9.0, "fid_se": 0.1, "n_images": 40, "latency_s": question["latency_s"]})
+    record = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert record.trials[0].values == [question["latency_s"], 9.0]

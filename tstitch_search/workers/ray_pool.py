@@ -1,8 +1,9 @@
 """The pool of worker processes: Ray actors that hold the members for a whole run.
 
 Ray starts the processes, moves jobs and answers, and says when a worker has died. What follows from that is decided
-here: who gets the next job, which job is tried again, which worker is replaced, when to give up. Over 250 lines, because
-these decisions are about the same few places and calls.
+here: who gets the next job, which job is tried again, which worker is replaced, when to give up.
+
+Over 250 lines, because all these decisions are about the same few places and calls.
 """
 
 import copy
