@@ -30,27 +30,21 @@ def run(
     device: Device = None,
     output: Output = None,
     as_json: AsJson = False,
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="Say what happens as JSON on stderr, one event a line.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard, to RUN_DIR/tensorboard.")
+    ] = False,
 ) -> None:
     """Search, confirm and write the lookup table and the report; go on where an earlier run stopped.
 
     Example: tstitch-search run studies/quickstart.yaml
     """
-    from tstitch_search.cli.display import show_progress
-    from tstitch_search.cli.tables import print_outcome
-    from tstitch_search.config import load_study
-    from tstitch_search.run import run_study
-    from tstitch_search.run.pool import open_pool
+    from tstitch_search.cli.running import run_and_show
 
-    loaded = load_study(study, overrides(settings, budget, workers, device))
-    try:
-        with show_progress() as progress:
-            outcome = run_study(loaded, run_folder(output, loaded.config.name), open_pool, progress)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(130) from None
-    print_outcome(outcome, as_json)
-    if outcome.n_failed:
-        raise typer.Exit(4)
+    given = overrides(settings, budget, workers, device)
+    run_and_show(study, given, output, as_json=as_json, json_log=json_log, tensorboard=tensorboard)
 
 
 @app.command()
