@@ -14,12 +14,12 @@ n, up to where they would best have stopped. How it is measured: `benchmarks/sea
 COLOURS = ("#0b6e4f", "#c1121f", "#1d4e89", "#b5651d", "#6a4c93", "#555555", "#888888")
 
 
-def page(document: dict, grid: np.ndarray) -> str:
-    """All landscapes as Markdown, with a drawing of the curves each."""
-    return HEAD + "".join(_landscape(found, grid) for found in document.values())
+def page(document: dict) -> str:
+    """All landscapes as Markdown."""
+    return HEAD + "".join(_landscape(found) for found in document.values())
 
 
-def _landscape(found: dict, grid: np.ndarray) -> str:
+def _landscape(found: dict) -> str:
     ratio, time_s, corner = found["ratio"], *found["reference_point"]
     lines = [
         f"\n## {found['landscape']}: {found['n_allocations']:,} allocations\n",
