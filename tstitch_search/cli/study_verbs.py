@@ -107,12 +107,15 @@ def calibrate(
 
 
 @app.command()
-def schema(what: Annotated[Literal["study", "space"], typer.Argument(help="Which kind of file.")]) -> None:
-    """The JSON Schema of study or search space files, for editors.
+def schema(
+    what: Annotated[Literal["study", "space", "lookup"], typer.Argument(help="Which kind of file.")],
+) -> None:
+    """The JSON Schema of study or search space files, for editors, or of lookup tables, for their readers.
 
     Example: tstitch-search schema study > study.schema.json
     """
     from tstitch_search.config import json_schema
+    from tstitch_search.lookup import lookup_schema
 
-    json.dump(json_schema(what), sys.stdout, indent=2)
+    json.dump(lookup_schema() if what == "lookup" else json_schema(what), sys.stdout, indent=2)
     print()

@@ -36,6 +36,7 @@ def pick(
         float | None, typer.Option(help="Peak memory in MB not to exceed.", metavar="MB", min=0)
     ] = None,
     at: Annotated[str | None, typer.Option(help="Another operating point of the table.", metavar="ID")] = None,
+    at_batch: Annotated[int | None, typer.Option(help="The operating point with batches of so many images.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """The allocation to deploy: the best within a time budget, or the fastest within an FID.
@@ -45,11 +46,11 @@ def pick(
     from tstitch_search.lookup import LookupTable
 
     lookup = LookupTable.read(table)
-    entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at)
+    entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch)
     if as_json:
         print(json.dumps(entry.to_json(lookup.objective), indent=2))
     else:
-        (option,) = (o for o in lookup.options(at) if o.candidate == entry)
+        option = lookup.option_of(entry, at, at_batch)
         quality = f"{entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
         memory = f"  {option.memory_mb:.0f} MB" if option.memory_mb < inf else ""
         print(f"{entry.allocation}  {option.latency_s:.4g} s  {lookup.objective.label} {quality}{memory}")

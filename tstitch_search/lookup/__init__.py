@@ -10,6 +10,7 @@ from tstitch_search.lookup.entry import PointTime as PointTime
 from tstitch_search.lookup.objective import MetricValue as MetricValue
 from tstitch_search.lookup.objective import Objective as Objective
 from tstitch_search.lookup.objective import OperatingPoint as OperatingPoint
+from tstitch_search.lookup.schema import lookup_schema as lookup_schema
 from tstitch_search.lookup.table import SCHEMA_VERSION as SCHEMA_VERSION
 from tstitch_search.lookup.table import LookupTable as LookupTable
 from tstitch_search.lookup.table import build_table as build_table
