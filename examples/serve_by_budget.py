@@ -1,6 +1,6 @@
 """Which allocation a server should use for each request; needs neither torch nor numpy, and a pick takes microseconds.
 
-`python examples/serve_by_budget.py reports/quickstart-sample/lookup.json 0.05 0.2 2` prints an allocation for each budget.
+`python examples/serve_by_budget.py reports/quickstart-sample/lookup.json 0.05 0.2 2` prints one for each budget.
 """
 
 import sys

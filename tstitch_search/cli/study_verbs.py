@@ -31,7 +31,7 @@ def run(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search, confirm and write the lookup table and the report; go on where an earlier run stopped.
+    """Search, confirm, and write the lookup table and the report. Goes on where an earlier run stopped.
 
     Example: tstitch-search run studies/quickstart.yaml
     """
@@ -66,7 +66,7 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check everything, count the allocations and price the study, without running it.
+    """Check, count and price a study without running it.
 
     Example: tstitch-search plan studies/quickstart.yaml --calibrate
     """
@@ -90,7 +90,7 @@ def calibrate(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure each denoiser's step time and memory, and write a file that `latency.from` repeats a study with.
+    """Time each denoiser's step, into a file. With `latency.from` it repeats a study's decisions.
 
     Example: tstitch-search calibrate studies/quickstart.yaml -o calibration.json
     """
@@ -110,7 +110,7 @@ def calibrate(
 def schema(
     what: Annotated[Literal["study", "space", "lookup"], typer.Argument(help="Which kind of file.")],
 ) -> None:
-    """The JSON Schema of study or search space files, for editors, or of lookup tables, for their readers.
+    """The JSON Schema of study, space or lookup files. For editors, and for readers of tables.
 
     Example: tstitch-search schema study > study.schema.json
     """

@@ -39,7 +39,7 @@ def pick(
     at_batch: Annotated[int | None, typer.Option(help="The operating point with batches of so many images.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The allocation to deploy: the best within a time budget, or the fastest within an FID.
+    """The best allocation in a time budget, or fastest in an FID.
 
     Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.8s
     """
@@ -66,7 +66,7 @@ def recalibrate(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """The table for this device: times measured anew, the front with them; qualities are kept.
+    """The table for this device: times anew, qualities kept.
 
     Example: tstitch-search recalibrate reports/quickstart/lookup.json -o lookup-here.json
     """
@@ -92,7 +92,7 @@ def verify(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a few entries again, after an upgrade or on another machine; exit code 5 when one does not hold.
+    """Does a table still hold? Measures a few entries again. Exit code 5 when one does not hold.
 
     Example: tstitch-search verify reports/quickstart/lookup.json --max-fid-loss 2%
     """

@@ -4,6 +4,8 @@ Readers of `lookup.json`: any server (this package imports only the standard lib
 report. A reader ignores fields it does not know; a change it must not ignore raises SCHEMA_VERSION.
 """
 
+from tstitch_search.lookup.changes import Changes as Changes
+from tstitch_search.lookup.changes import changes as changes
 from tstitch_search.lookup.entry import Candidate as Candidate
 from tstitch_search.lookup.entry import LookupEntry as LookupEntry
 from tstitch_search.lookup.entry import PointTime as PointTime
