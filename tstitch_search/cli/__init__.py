@@ -13,6 +13,7 @@ from tstitch_search.errors import TStitchError
 
 # The order of the verbs in --help.
 # isort: off
+from tstitch_search.cli import init_verbs as init_verbs
 from tstitch_search.cli import study_verbs as study_verbs
 from tstitch_search.cli import check_verbs as check_verbs
 from tstitch_search.cli import generate_verbs as generate_verbs
