@@ -37,7 +37,7 @@ def run(
         bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard, to RUN_DIR/tensorboard.")
     ] = False,
 ) -> None:
-    """Search, confirm and write the lookup table and the report; go on where an earlier run stopped.
+    """Search, confirm, and write the lookup table and the report. Goes on where an earlier run stopped.
 
     Example: tstitch-search run studies/quickstart.yaml
     """
@@ -60,7 +60,7 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check everything, count the allocations and price the study, without running it.
+    """Check, count and price a study without running it.
 
     Example: tstitch-search plan studies/quickstart.yaml --calibrate
     """
@@ -84,7 +84,7 @@ def calibrate(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure each denoiser's step time and memory, and write a file that `latency.from` repeats a study with.
+    """Time each denoiser's step, into a file. With `latency.from` it repeats a study's decisions.
 
     Example: tstitch-search calibrate studies/quickstart.yaml -o calibration.json
     """
@@ -101,12 +101,15 @@ def calibrate(
 
 
 @app.command()
-def schema(what: Annotated[Literal["study", "space"], typer.Argument(help="Which kind of file.")]) -> None:
-    """The JSON Schema of study or search space files, for editors.
+def schema(
+    what: Annotated[Literal["study", "space", "lookup"], typer.Argument(help="Which kind of file.")],
+) -> None:
+    """The JSON Schema of study, space or lookup files. For editors, and for readers of tables.
 
     Example: tstitch-search schema study > study.schema.json
     """
     from tstitch_search.config import json_schema
+    from tstitch_search.lookup import lookup_schema
 
-    json.dump(json_schema(what), sys.stdout, indent=2)
+    json.dump(lookup_schema() if what == "lookup" else json_schema(what), sys.stdout, indent=2)
     print()
