@@ -11,7 +11,8 @@ from tstitch_search.report.record import read_record
 
 
 def test_no_group_of_the_plot_mixes_numbers_of_images(run_folder) -> None:
-    names = [{row[3].split()[0] for row in trace.customdata} for trace in pareto(read_record(run_folder.path)).data]
+    figure = pareto(read_record(run_folder.path))
+    names = [{row[3].split()[0] for row in trace.customdata} for trace in figure.data if trace.customdata]
     assert all(len(name) == 1 for name in names)
     assert {"FID-100"} in names
     assert {"FID-500"} in names

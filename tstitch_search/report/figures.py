@@ -13,7 +13,7 @@ from tstitch_search.report.record import Record
 from tstitch_search.report.wording import Z_95, fractions_text, latency_text, named, quality_text
 
 PARETO_ID = "pareto"
-SEARCH_GROUP = "search"  # the script hides what carries this
+SEARCH_GROUP, FRONT_GROUP, PICKED = "search", "front", "picked"  # the script finds traces by these
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}<extra></extra>"
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif'
 _CONFIG = {"displaylogo": False, "responsive": True, "displayModeBar": False, "scrollZoom": False}
@@ -31,7 +31,7 @@ def pareto(record: Record) -> go.Figure:
     """
     measured = [*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)]
     measured += _further_rules(record)
-    figure = go.Figure([*measured, *_rivals(record)])
+    figure = go.Figure([*measured, *_rivals(record), _ring()])
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
@@ -45,7 +45,7 @@ def pareto(record: Record) -> go.Figure:
     point = record.table.operating_points[0]
     better = "higher" if record.table.objective.higher_is_better else "lower"
     figure.update_xaxes(
-        title={"text": f"seconds for a batch of {point.batch_size}"}, rangemode="tozero", zeroline=False
+        title={"text": f"seconds for a batch of {point.batch_size}"}, rangemode="tozero", zeroline=False, type="linear"
     )
     figure.update_yaxes(
         title=f"{record.label} ({better} is better)",
@@ -73,9 +73,15 @@ def _search(record: Record) -> list[go.Scatter]:
 
 def _front(record: Record) -> go.Scatter:
     """The entries, joined by the best quality within each budget: steps, since nothing is interpolated."""
-    trace = _points(record, record.table.entries, {"color": FRONT, "size": 9})
+    trace = _points(record, record.table.entries, {"color": FRONT, "size": 9}, FRONT_GROUP)
     line = {"color": FRONT, "width": 2, "shape": "hv"}
     return trace.update(mode="lines+markers", line=line, **_intervals(record.table.entries))
+
+
+def _ring() -> go.Scatter:
+    """Where the script draws a ring around what the slider picks."""
+    marker = {"color": FRONT, "size": 20, "symbol": "circle-open", "line": {"width": 2}}
+    return go.Scatter(x=[], y=[], mode="markers", meta=PICKED, marker=marker, hoverinfo="skip", cliponaxis=False)
 
 
 def _beaten(record: Record) -> list[go.Scatter]:

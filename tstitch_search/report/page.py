@@ -11,6 +11,7 @@ from tstitch_search.report.front import front
 from tstitch_search.report.limits import limits
 from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.palette import FRONT, RULE, SEARCH, STAR, colours, ink_on
+from tstitch_search.report.picker import picker
 from tstitch_search.report.record import Record
 from tstitch_search.report.samples import sample_grid
 from tstitch_search.report.story import headline, tiles
@@ -51,6 +52,7 @@ def _header(record: Record) -> Html:
 
 def _sections(record: Record, images: Path) -> list[Html]:
     return [
+        _section("Pick by budget", picker(record)),
         _section("Time against quality", sections.pareto(record, pareto_html(record))),
         _section("The front: who takes which steps", front(record)),
         _section("Samples", sample_grid(record, images)),

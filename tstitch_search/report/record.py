@@ -189,8 +189,8 @@ def _of(events: Iterable[Event], kind: str) -> list[Event]:
 
 
 def _trials(events: list[Event]) -> tuple[Candidate, ...]:
-    """The newest measurement of each allocation; a trial that failed has none."""
-    measured = [_trial(e) for e in events if get(e, "state") == "COMPLETE"]
+    """The newest measurement of each allocation, pruned or not; a trial that failed has none."""
+    measured = [_trial(e) for e in events if get(e, "state") in ("COMPLETE", "PRUNED")]
     return tuple({trial.allocation: trial for trial in measured}.values())
 
 

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from tstitch_search.report.bars import chip
-from tstitch_search.report.markup import Html, join, table, tag
+from tstitch_search.report.markup import Html, join, switch, table, tag
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import DASH, duration, named
 
 
 def pareto(record: Record, plot: Html) -> Html:
     """The plot with its switches and how to read it."""
-    axis = _switch(f"{record.label} axis", {"linear": "linear", "log": "log"}, "axis")
+    scales = {"linear": "linear", "log": "log"}
+    axes = switch(f"{record.label} axis", scales, "yaxis"), switch("time axis", scales, "xaxis")
     choices = {"show": "shown", "hide": "hidden"}
-    search = _switch("search measurements", choices, "search") if record.trials else Html()
+    search = switch("search measurements", choices, "search") if record.trials else Html()
     down, lowest = ("Up", "highest") if record.table.objective.higher_is_better else ("Down", "lowest")
     note = (
         f"{down} and left is better. Grey points are what the search found on few images, with predicted times; "
@@ -21,10 +22,11 @@ def pareto(record: Record, plot: Html) -> Html:
         f"nothing is interpolated. {_why_apart(record)} "
         "Diamonds are single denoisers, the star is the paper's rule: the cheapest denoiser takes the first 40 % of "
         "the steps; triangles are other rules that need no search. Hollow ones were not confirmed. "
-        "Hover over or tap a point to see its allocation."
+        "Hover over a point to see its allocation; click it to pin it below, click again to unpin."
     )
-    parts = (tag("div", axis, search, kind="switches"), _key(record), tag("div", plot, kind="plot"))
-    return join(*parts, tag("p", note, kind="note"))
+    parts = (tag("div", *axes, search, kind="switches"), _key(record), tag("div", plot, kind="plot"))
+    pinned = tag("div", kind="pinned", attributes={"id": "pinned", "aria-label": "pinned allocations"})
+    return join(*parts, tag("p", note, kind="note"), pinned)
 
 
 def _why_apart(record: Record) -> str:
@@ -48,19 +50,6 @@ def _key(record: Record) -> Html:
         *[("cross", "others, as they published it")][: len(record.rivals)],
     ]
     return tag("ul", *(tag("li", tag("i", kind=kind), text) for kind, text in marks), kind="key")
-
-
-def _switch(label: str, choices: Mapping[str, str], name: str) -> Html:
-    """Buttons of which one is pressed; the first at the start. The page's script makes them work."""
-    buttons = [
-        tag(
-            "button",
-            text,
-            attributes={"type": "button", f"data-{name}": value, "aria-pressed": "true" if i == 0 else "false"},
-        )
-        for i, (text, value) in enumerate(choices.items())
-    ]
-    return tag("div", tag("span", label), *buttons, kind="switch", attributes={"role": "group", "aria-label": label})
 
 
 def costs(record: Record) -> Html:
