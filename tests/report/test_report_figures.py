@@ -7,7 +7,7 @@ import pytest
 
 from tstitch_search.lookup import LookupTable
 from tstitch_search.report.figures import pareto
-from tstitch_search.report.record import read_record
+from tstitch_search.report.reading import read_record
 
 
 def test_no_group_of_the_plot_mixes_numbers_of_images(run_folder) -> None:

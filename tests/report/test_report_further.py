@@ -13,7 +13,8 @@ from tstitch_search.report.front import front
 from tstitch_search.report.limits import limits
 from tstitch_search.report.markup import Html
 from tstitch_search.report.notes import alike, front_notes, further_metrics
-from tstitch_search.report.record import Record, read_record
+from tstitch_search.report.reading import read_record
+from tstitch_search.report.record import Record
 from tstitch_search.report.sections import pareto as pareto_section
 from tstitch_search.report.times import error_sentence, prediction_error, times
 

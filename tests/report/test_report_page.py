@@ -13,7 +13,7 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import LookupTable, MetricValue
 from tstitch_search.report import write_report
-from tstitch_search.report.record import read_record
+from tstitch_search.report.reading import read_record
 from tstitch_search.report.story import headline
 from tstitch_search.report.wording import latency_text, quality_text, segments_text
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tstitch_search.report.record import read_record
+from tstitch_search.report.reading import read_record
 from tstitch_search.report.samples import sample_grid
 
 

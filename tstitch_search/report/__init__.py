@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tstitch_search.files import write_whole
 from tstitch_search.report.page import page
-from tstitch_search.report.record import read_record
+from tstitch_search.report.reading import read_record
 
 
 def write_report(run_folder: Path) -> Path:
