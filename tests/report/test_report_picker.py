@@ -69,4 +69,4 @@ def test_without_anything_lossless_it_starts_where_the_front_bends(record: Recor
 def test_a_table_of_one_entry_without_facts_has_a_slider(own_run: Path) -> None:
     record = read_record(own_run)
     alone = replace(record.table, entries=record.table.entries[:1], candidates=(), provenance={})
-    assert [s.name for s in sliders(replace(record, table=alone))][0] == "seconds at default"
+    assert sliders(replace(record, table=alone))[0].name == "seconds at default"

@@ -1,27 +1,28 @@
-"""The Pareto plot. The home of plotly; text and grid colours come from style.css, which knows light and dark."""
+"""The Pareto plot."""
 
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
-from plotly.io import to_html
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate
 from tstitch_search.report.markup import Html
 from tstitch_search.report.palette import FRONT, RULE, SEARCH, STAR, colours
+from tstitch_search.report.plots import laid_out, plot_html
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import Z_95, fractions_text, latency_text, named, quality_text
 
 PARETO_ID = "pareto"
-SEARCH_GROUP, FRONT_GROUP, PICKED = "search", "front", "picked"  # the script finds traces by these
+# The script finds traces by these.
+SEARCH_GROUP, BELIEVED_GROUP, FRONT_GROUP, PICKED = "search", "believed", "front", "picked"
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}<extra></extra>"
-_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif'
-_CONFIG = {"displaylogo": False, "responsive": True, "displayModeBar": False, "scrollZoom": False}
+_FAINT = "rgba(132,145,165,0.25)"  # SEARCH, see-through
+_MOST_BANDS = 150  # with more predictions than this their bands would hide each other
 
 
 def pareto_html(record: Record) -> Html:
-    """The Pareto plot as a division and the script that draws it; plotly.js itself is not in it."""
-    return Html(to_html(pareto(record), config=_CONFIG, include_plotlyjs=False, full_html=False, div_id=PARETO_ID))
+    """The Pareto plot as a division and the script that draws it."""
+    return plot_html(pareto(record), PARETO_ID)
 
 
 def pareto(record: Record) -> go.Figure:
@@ -31,17 +32,7 @@ def pareto(record: Record) -> go.Figure:
     """
     measured = [*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)]
     measured += _further_rules(record)
-    figure = go.Figure([*measured, *_rivals(record), _ring()])
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 56, "r": 20, "t": 16, "b": 52},
-        showlegend=False,  # the page has its own, which wraps on a narrow screen
-        hoverlabel={"bgcolor": "#1d2433", "bordercolor": "#8491a5", "font": {"color": "#ffffff", "family": _FONT}},
-        font={"family": _FONT, "size": 13},
-        hovermode="closest",
-    )
+    figure = laid_out(go.Figure([*_believed(record), *measured, *_rivals(record), _ring()]))
     point = record.table.operating_points[0]
     better = "higher" if record.table.objective.higher_is_better else "lower"
     figure.update_xaxes(
@@ -58,6 +49,17 @@ def pareto(record: Record) -> go.Figure:
 def _spans_a_decade(record: Record) -> bool:
     values = [c.quality for c in (*record.confirmed, *record.trials)]
     return min(values) > 0 and max(values) > 5 * min(values)
+
+
+def _believed(record: Record) -> list[go.Scatter]:
+    """What the search's model expects of allocations that nobody measured, fainter, with bands of 95 %."""
+    if not record.believed:
+        return []
+    trace = _points(record, record.believed, {"color": SEARCH, "size": 5, "opacity": 0.35}, BELIEVED_GROUP)
+    if len(record.believed) <= _MOST_BANDS:
+        bands = [Z_95 * c.quality_se for c in record.believed]
+        trace.update(error_y={"type": "data", "array": bands, "thickness": 1, "width": 0, "color": _FAINT})
+    return [trace]
 
 
 def _search(record: Record) -> list[go.Scatter]:

@@ -42,7 +42,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
         trials=trials_in(events),
         believed=_believed(_of(events, "believed")),
         looked=tuple(_looked(events)),
-        calls=_calls(_of(events, "chunk")),
+        calls=calls_in(events),
         controls=_controls(_of(events, "trial")),
         calibration=calibration_in(events),
         workers=_workers(_of(events, "loaded")),
@@ -107,10 +107,10 @@ def _looked(events: list[Event]) -> Iterator[Looked]:
                 yield Looked(seconds, Allocation.parse(text))
 
 
-def _calls(chunks: list[Event]) -> Calls:
-    """Denoiser calls of all chunks, made and reused; none in ledgers from before they were counted."""
+def calls_in(events: Iterable[Event]) -> Calls:
+    """The denoiser calls that `chunk` events count; none in ledgers from before they were counted."""
     total = Calls()
-    for event in chunks:
+    for event in _of(events, "chunk"):
         counted = event.get("calls", {})
         total.made.update(counted.get("made", {}))
         total.reused.update(counted.get("reused", {}))

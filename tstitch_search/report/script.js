@@ -19,11 +19,11 @@ document.addEventListener("DOMContentLoaded", () => {
       if (now) press(now);
       onPress(axis, (type) => Plotly.relayout(plot, { [`${axis}.type`]: type, [`${axis}.autorange`]: true }));
     });
-    onPress("search", (choice) => {
-      const search = plot.data.map((trace, i) => (trace.meta === "search" ? i : -1)).filter((i) => i >= 0);
-      Plotly.restyle(plot, { visible: choice === "shown" }, search);
+    ["search", "believed"].forEach((group) => onPress(group, (choice) => {
+      const of = plot.data.map((trace, i) => (trace.meta === group ? i : -1)).filter((i) => i >= 0);
+      Plotly.restyle(plot, { visible: choice === "shown" }, of);
       Plotly.relayout(plot, { "xaxis.autorange": true, "yaxis.autorange": true });
-    });
+    }));
   }
 
   // A card shows the strip that the sample grid has.
