@@ -15,7 +15,7 @@ from tstitch_search.report.economy import enumeration, reuse
 from tstitch_search.report.figures import pareto
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
-from tstitch_search.report.search import hypervolume_steps, search_section, ternary
+from tstitch_search.report.search import hypervolume_steps, search_section, ternary_plot
 from tstitch_search.report.wording import duration
 from tstitch_search.search_space import SearchSpace
 
@@ -54,12 +54,12 @@ def test_values_at_another_n_do_not_enter_the_hypervolume(record: Record) -> Non
 
 
 def test_each_mix_of_fractions_is_one_point_of_the_map_the_best_of_its_orders(record: Record) -> None:
-    (measured,) = ternary(record).data
+    (measured,) = ternary_plot(record).data
     shares = list(zip(measured.a, measured.b, measured.c, strict=True))
     assert len(set(shares)) == len(shares)
     assert all(sum(share) == pytest.approx(1) for share in shares)
     worse = replace(record.trials[0], allocation=Allocation.parse("XL*12-S*8"), quality=99.0)
-    assert max(ternary(replace(record, trials=(*record.trials, worse))).data[0].marker.color) < 99
+    assert max(ternary_plot(replace(record, trials=(*record.trials, worse))).data[0].marker.color) < 99
 
 
 def test_only_three_denoisers_have_a_map(record: Record) -> None:
@@ -76,7 +76,7 @@ def test_what_nobody_measured_is_faint_with_its_band(with_beliefs: Record) -> No
     assert list(expected.y) == [13.5, 24.0]
     assert list(expected.error_y.array) == pytest.approx([1.96 * 0.4, 1.96])
     assert expected.marker.opacity < 0.5
-    assert [len(trace.a) for trace in ternary(with_beliefs).data] == [2, len(ternary(with_beliefs).data[1].a)]
+    assert [len(trace.a) for trace in ternary_plot(with_beliefs).data] == [2, len(ternary_plot(with_beliefs).data[1].a)]
 
 
 def test_without_predictions_there_is_no_trace_of_them(record: Record) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tstitch_search.files import write_whole
 from tstitch_search.report.page import page
+from tstitch_search.report.pictures import write_pictures as write_pictures
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.unfinished import unfinished_page
 

@@ -5,12 +5,12 @@ from tstitch_search.report.bars import bar
 from tstitch_search.report.markup import Html, tag
 from tstitch_search.report.notes import alike, baseline_name
 from tstitch_search.report.record import Record
-from tstitch_search.report.story import verdict
+from tstitch_search.report.story import YES, verdict
 from tstitch_search.report.wording import (
     DASH,
-    Z_95,
     difference_text,
     extra_weights_text,
+    interval_text,
     latency_text,
     memory_text,
     named,
@@ -38,13 +38,13 @@ def card(record: Record, measured: Candidate, shown: bool) -> Html:
 def _facts(record: Record, measured: Candidate) -> list[tuple[str, list[str]]]:
     """Label, and value with what is said below it."""
     n, largest = measured.n_images, record.largest or "the largest"
-    low, high = (measured.quality + side * Z_95 * measured.quality_se for side in (-1, 1))
+    between = interval_text(measured.quality, measured.quality_se)
     alone = measured.allocation == record.largest_allocation
     facts = [
         *_times(record, measured, largest),
-        (named(record.label, n), _two(quality_text(measured), f"95 % interval {low:.4g} {DASH} {high:.4g}")),
+        (named(record.label, n), _two(quality_text(measured), f"95 % interval {between}")),
         (f"difference to {largest}", [DASH] if alone else _two(difference_text(measured), "paired, same images")),
-        ("lossless", [verdict(record, measured)]),
+        ("lossless", [_verdict(record, measured)]),
     ]
     if measured.peak_memory_mb is not None:
         facts.append(("peak memory", _two(memory_text(measured), extra_weights_text(measured))))
@@ -53,6 +53,11 @@ def _facts(record: Record, measured: Candidate) -> list[tuple[str, list[str]]]:
         others = ", ".join(str(e.allocation) for e in group if e != measured)
         facts.append((f"group {measured.group}", _two("cannot be told apart", f"from {others}")))
     return facts
+
+
+def _verdict(record: Record, measured: Candidate) -> Html:
+    said = verdict(record, measured)
+    return tag("span", said, kind="yes" if said == YES else "lost" if measured.guard_lost else "open")
 
 
 def _times(record: Record, measured: Candidate, largest: str) -> list[tuple[str, list[str]]]:

@@ -16,8 +16,8 @@ PARETO_ID = "pareto"
 # The script finds traces by these.
 SEARCH_GROUP, BELIEVED_GROUP, FRONT_GROUP, PICKED = "search", "believed", "front", "picked"
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}<extra></extra>"
-_FAINT = "rgba(132,145,165,0.25)"  # SEARCH, see-through
-_MOST_BANDS = 150  # with more predictions than this their bands would hide each other
+_FAINT = "rgba(132,145,165,0.35)"  # SEARCH, see-through
+_MOST_INTERVALS = 150  # with more points than this their intervals would hide each other
 
 
 def pareto_html(record: Record) -> Html:
@@ -52,14 +52,10 @@ def _spans_a_decade(record: Record) -> bool:
 
 
 def _believed(record: Record) -> list[go.Scatter]:
-    """What the search's model expects of allocations that nobody measured, fainter, with bands of 95 %."""
+    """What the search's model expects of allocations that nobody measured, fainter than anything measured."""
     if not record.believed:
         return []
-    trace = _points(record, record.believed, {"color": SEARCH, "size": 5, "opacity": 0.35}, BELIEVED_GROUP)
-    if len(record.believed) <= _MOST_BANDS:
-        bands = [Z_95 * c.quality_se for c in record.believed]
-        trace.update(error_y={"type": "data", "array": bands, "thickness": 1, "width": 0, "color": _FAINT})
-    return [trace]
+    return [_faint(record, record.believed, {"color": SEARCH, "size": 5, "opacity": 0.35}, BELIEVED_GROUP)]
 
 
 def _search(record: Record) -> list[go.Scatter]:
@@ -67,10 +63,17 @@ def _search(record: Record) -> list[go.Scatter]:
     groups: dict[int, list[Candidate]] = {}
     for trial in record.trials:
         groups.setdefault(trial.n_images, []).append(trial)
-    return [
-        _points(record, trials, {"color": SEARCH, "size": 8, "opacity": 0.6}, SEARCH_GROUP)
-        for trials in groups.values()
-    ]
+    marker = {"color": SEARCH, "size": 8, "opacity": 0.6}
+    return [_faint(record, trials, marker, SEARCH_GROUP) for trials in groups.values()]
+
+
+def _faint(record: Record, shown: Sequence[Candidate], marker: dict[str, object], group: str) -> go.Scatter:
+    """Points with faint 95 % intervals, as long as those do not hide each other."""
+    trace = _points(record, shown, marker, group)
+    if len(shown) > _MOST_INTERVALS:
+        return trace
+    bars = [Z_95 * c.quality_se for c in shown]
+    return trace.update(error_y={"type": "data", "array": bars, "thickness": 1, "width": 0, "color": _FAINT})
 
 
 def _front(record: Record) -> go.Scatter:

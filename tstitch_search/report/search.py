@@ -1,6 +1,7 @@
 """How the search went: the hypervolume against device time, and quality over fractions for three denoisers."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
@@ -20,23 +21,25 @@ MARGIN = 0.1
 def search_section(record: Record) -> Html:
     """The plots with what they show; each only where there is something to show."""
     parts = []
-    if len(steps := hypervolume_steps(record)) > 1:
+    if area := hypervolume_plot(record):
         note = (
             f"Area that the allocations looked at so far dominate in seconds and {record.label}, as a share of the "
             "area in the end; each counts from its first images on, with the value it has in the end. Device seconds "
             "are summed over workers."
         )
-        plot = tag("div", plot_html(_hypervolume(steps), "hypervolume"), kind="plot low")
-        parts.append(join(tag("h3", "Hypervolume against device time"), plot, tag("p", note, kind="note")))
-    if len(record.denoisers) == 3 and (measured := best_by_fractions(record, comparable(record))):
+        parts += _plot("Hypervolume against device time", plot_html(area, "hypervolume"), note)
+    if fractions := ternary_plot(record):
         note = (
-            f"{named(record.label, measured[0].n_images)} as the search sees it, over the shares of the steps. "
-            "Of allocations with equal shares in another order the best is shown. Small points were not measured: they "
-            "are what the search's model expects."
+            f"{named(record.label, comparable(record)[0].n_images)} as the search sees it, over the shares of the "
+            "steps. Of allocations with equal shares in another order the best is shown. Small points were not "
+            "measured: they are what the search's model expects."
         )
-        plot = tag("div", plot_html(ternary(record), "ternary"), kind="plot low")
-        parts.append(join(tag("h3", f"{record.label} over fractions"), plot, tag("p", note, kind="note")))
+        parts += _plot(f"{record.label} over fractions", plot_html(fractions, "ternary"), note)
     return join(*parts)
+
+
+def _plot(title: str, plot: Html, note: str) -> list[Html]:
+    return [tag("h3", title), tag("div", plot, kind="plot low"), tag("p", note, kind="note")]
 
 
 def comparable(record: Record) -> list[Candidate]:
@@ -76,7 +79,11 @@ def _corner(record: Record, measured: dict[Allocation, Point]) -> Point:
     return (1 + MARGIN) * slowest, max(first) + MARGIN * (max(first) - min(first))
 
 
-def _hypervolume(steps: list[tuple[float, float]]) -> go.Figure:
+def hypervolume_plot(record: Record) -> go.Figure | None:
+    """The share of the final hypervolume against device seconds; None with less than two allocations."""
+    steps = hypervolume_steps(record)
+    if len(steps) < 2:
+        return None
     x, y = zip(*steps, strict=True)
     line = {"color": FRONT, "width": 2, "shape": "hv"}
     hover = "%{x:.1f} s: %{y:.1%}<extra></extra>"
@@ -86,16 +93,18 @@ def _hypervolume(steps: list[tuple[float, float]]) -> go.Figure:
     return figure.update_yaxes(title="share of the final area", tickformat=".0%", zeroline=False)
 
 
-def ternary(record: Record) -> go.Figure:
-    """Quality over the shares of three denoisers: measured large, expected by the model small."""
+def ternary_plot(record: Record) -> go.Figure | None:
+    """Quality over the shares of three denoisers: measured large, expected by the model small; None for other K."""
     measured = best_by_fractions(record, comparable(record))
+    if len(record.denoisers) != 3 or not measured:
+        return None
     known = {_fractions(c) for c in measured}
     expected = [c for c in best_by_fractions(record, record.believed) if _fractions(c) not in known]
     values = [c.quality for c in (*measured, *expected)]
     traces = [_corners(record, shown, values, size) for shown, size in ((expected, 7), (measured, 15)) if shown]
-    names = record.denoisers
     figure = laid_out(go.Figure(traces))
-    axes = {f"{axis}axis": {"title": name, "tickformat": ".0%"} for axis, name in zip("abc", names, strict=True)}
+    names = zip("abc", record.denoisers, strict=True)
+    axes = {f"{axis}axis": {"title": name, "tickformat": ".0%"} for axis, name in names}
     return figure.update_layout(ternary={**axes, "bgcolor": "rgba(0,0,0,0)"}, margin={"t": 44, "b": 44})
 
 
@@ -122,7 +131,7 @@ def _corners(record: Record, shown: list[Candidate], values: list[float], size: 
     )
 
 
-def best_by_fractions(record: Record, measured: list[Candidate] | tuple[Candidate, ...]) -> list[Candidate]:
+def best_by_fractions(record: Record, measured: Sequence[Candidate]) -> list[Candidate]:
     """The best of those with equal shares of the full number of steps."""
     full = [c for c in measured if c.allocation.n_steps == record.n_steps]
     best: dict[tuple[tuple[str, float], ...], Candidate] = {}
