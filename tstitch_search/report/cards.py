@@ -40,7 +40,7 @@ def _facts(record: Record, measured: Candidate) -> list[tuple[str, list[str]]]:
     n, largest = measured.n_images, record.largest or "the largest"
     between = interval_text(measured.quality, measured.quality_se)
     alone = measured.allocation == record.largest_allocation
-    facts = [
+    facts: list[tuple[str, list[str]]] = [
         *_times(record, measured, largest),
         (named(record.label, n), _two(quality_text(measured), f"95 % interval {between}")),
         (f"difference to {largest}", [DASH] if alone else _two(difference_text(measured), "paired, same images")),

@@ -8,7 +8,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate
 from tstitch_search.report.markup import Html
 from tstitch_search.report.palette import FRONT, RULE, SEARCH, STAR, colours
-from tstitch_search.report.plots import laid_out, plot_html
+from tstitch_search.report.plots import laid_out, plot_html, spans_a_decade
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import Z_95, fractions_text, latency_text, named, quality_text
 
@@ -40,15 +40,10 @@ def pareto(record: Record) -> go.Figure:
     )
     figure.update_yaxes(
         title=f"{record.label} ({better} is better)",
-        type="log" if _spans_a_decade(record) else "linear",
+        type="log" if spans_a_decade([c.quality for c in (*record.confirmed, *record.trials)]) else "linear",
         zeroline=False,
     )
     return figure
-
-
-def _spans_a_decade(record: Record) -> bool:
-    values = [c.quality for c in (*record.confirmed, *record.trials)]
-    return min(values) > 0 and max(values) > 5 * min(values)
 
 
 def _believed(record: Record) -> list[go.Scatter]:

@@ -1,5 +1,7 @@
 """What all plots share. Text and grid colours come from style.css, which knows light and dark."""
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 from plotly.io import to_html
 
@@ -26,3 +28,8 @@ def laid_out(figure: go.Figure) -> go.Figure:
         font={"family": FONT, "size": 13},
         hovermode="closest",
     )
+
+
+def spans_a_decade(values: Sequence[float]) -> bool:
+    """Whether positive values differ by so much that a logarithmic scale tells more."""
+    return min(values) > 0 and max(values) > 5 * min(values)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import log
 
 import plotly.graph_objects as go
 
@@ -10,7 +11,7 @@ from tstitch_search.lookup import Candidate
 from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.palette import FRONT
-from tstitch_search.report.plots import laid_out, plot_html
+from tstitch_search.report.plots import laid_out, plot_html, spans_a_decade
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import fractions_text, named, quality_text
 
@@ -111,24 +112,38 @@ def ternary_plot(record: Record) -> go.Figure | None:
 def _corners(record: Record, shown: list[Candidate], values: list[float], size: int) -> go.Scatterternary:
     """One marker for each of `shown`, coloured on the scale of all `values`."""
     shares = [[c.allocation.fractions.get(name, 0.0) for c in shown] for name in record.denoisers]
-    colour = {
-        "color": [c.quality for c in shown],
-        "cmin": min(values),
-        "cmax": max(values),
-        "colorscale": "Viridis",
-        "reversescale": not record.table.objective.higher_is_better,
-        "colorbar": {"title": record.label, "thickness": 12, "len": 0.8},
-        "showscale": size > 10,
-    }
     return go.Scatterternary(
         a=shares[0],
         b=shares[1],
         c=shares[2],
         mode="markers",
-        marker={"size": size, "line": {"width": 1, "color": "#8491a5"}, **colour},
+        cliponaxis=False,
+        marker={"size": size, "line": {"width": 1, "color": "#8491a5"}, **_colour(record, shown, values, size > 10)},
         customdata=[[str(c.allocation), fractions_text(c.allocation), quality_text(c)] for c in shown],
         hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
     )
+
+
+def _colour(record: Record, shown: list[Candidate], values: list[float], with_bar: bool) -> dict[str, object]:
+    """The best bright; on a logarithmic scale where the values differ by much, its bar in plain values."""
+    low, high = min(values), max(values)
+    scale = log if spans_a_decade(values) else float
+    ticks = [low * (high / low) ** (i / 4) if scale is log else low + (high - low) * i / 4 for i in range(5)]
+    return {
+        "color": [scale(c.quality) for c in shown],
+        "cmin": scale(low),
+        "cmax": scale(high),
+        "colorscale": "Viridis",
+        "reversescale": not record.table.objective.higher_is_better,
+        "colorbar": {
+            "title": record.label,
+            "thickness": 12,
+            "len": 0.8,
+            "tickvals": [scale(t) for t in ticks],
+            "ticktext": [f"{t:.3g}" for t in ticks],
+        },
+        "showscale": with_bar,
+    }
 
 
 def best_by_fractions(record: Record, measured: Sequence[Candidate]) -> list[Candidate]:

@@ -23,7 +23,7 @@ def plus_minus(value: float, se: float, sign: bool = False) -> str:
 
 
 def interval_text(value: float, se: float) -> str:
-    """`16.28 – 18.32`: the two-sided 95 % interval, cut like the value."""
+    """The two-sided 95 % interval from low to high, cut like the value."""
     low, high = (plus_minus(value + side * Z_95 * se, se).partition(" ")[0] for side in (-1, 1))
     return f"{low} {DASH} {high}"
 
