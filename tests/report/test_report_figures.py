@@ -8,6 +8,7 @@ import pytest
 from tstitch_search.lookup import LookupTable
 from tstitch_search.report.figures import pareto
 from tstitch_search.report.reading import read_record
+from tstitch_search.report.time_plot import time_plot
 
 
 def test_no_group_of_the_plot_mixes_numbers_of_images(run_folder) -> None:
@@ -43,6 +44,18 @@ def test_an_unmeasured_rule_is_not_marked(own_run: Path) -> None:
     ledger.write_text("".join(line for line in ledger.read_text().splitlines(True) if "S*8-XL*12" not in line))
     assert read_record(own_run).paper_rule_measured is None
     assert "40 % rule" not in [trace.text and trace.text[0] for trace in pareto(read_record(own_run)).data]
+
+
+def test_predicted_and_measured_times_are_held_against_the_line_where_they_agree(run_folder) -> None:
+    plot = time_plot(read_record(run_folder.path))
+    assert plot is not None
+    agree, points = plot.data
+    assert agree.x == agree.y
+    assert dict(zip(points.x, points.y, strict=True)).items() >= {
+        (e.latency_s_predicted, e.latency_s) for e in run_folder.entries
+    }
+    assert min(agree.x) < min(*points.x, *points.y)
+    assert max(agree.x) > max(*points.x, *points.y)
 
 
 def test_what_only_the_search_measured_is_hollow_and_hidden_with_the_search(own_run: Path) -> None:

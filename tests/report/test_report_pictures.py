@@ -21,6 +21,11 @@ def test_without_kaleido_the_message_says_how_to_get_it(own_run: Path) -> None:
 @pytest.mark.skipif(find_spec("kaleido") is None, reason="needs kaleido")
 @pytest.mark.filterwarnings("ignore")  # kaleido's own
 def test_every_plot_becomes_a_picture(own_run: Path) -> None:
-    assert [path.name for path in write_pictures(own_run)] == ["pareto.png", "hypervolume.png", "ternary.png"]
+    assert [path.name for path in write_pictures(own_run)] == [
+        "pareto.png",
+        "hypervolume.png",
+        "ternary.png",
+        "times.png",
+    ]
     with Image.open(own_run / "pareto.png") as drawn:
         assert drawn.size == (2000, 1120)

@@ -11,6 +11,7 @@ from tstitch_search.report.figures import pareto
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
 from tstitch_search.report.search import hypervolume_plot, ternary_plot
+from tstitch_search.report.time_plot import time_plot
 
 WIDTH, HEIGHT, SCALE = 1000, 560, 2  # CSS pixels, and how many of the picture's each becomes
 
@@ -33,7 +34,12 @@ def write_pictures(run_folder: Path) -> list[Path]:
 
 def _plots(record: Record) -> dict[str, go.Figure]:
     """The plots of the page by name, those that there are."""
-    found = {"pareto": pareto(record), "hypervolume": hypervolume_plot(record), "ternary": ternary_plot(record)}
+    found = {
+        "pareto": pareto(record),
+        "hypervolume": hypervolume_plot(record),
+        "ternary": ternary_plot(record),
+        "times": time_plot(record),
+    }
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
