@@ -58,6 +58,7 @@ USE = """
   const click = (told) => plot.emit("plotly_click", { points: [{ customdata: told }] });
   [front.customdata[0], front.customdata[1], front.customdata[0]].forEach(click);
   click(plot.data.find((trace) => trace.meta === "search").customdata[2]);
+  document.getElementById("pin").click();
   const cards = [...document.querySelectorAll("#pinned .card")];
   seen.pinned = cards.map((card) => [card.textContent, card.checkVisibility()]);
   const strips = [...document.querySelectorAll("#samples img")];
@@ -144,10 +145,11 @@ def test_the_card_shown_is_what_the_table_picks(seen: dict, run_folder) -> None:
 
 
 def test_a_point_is_pinned_by_one_click_and_unpinned_by_another(seen: dict, run_folder) -> None:
-    (entry, visible), (search, _) = seen["pinned"]
+    (entry, visible), (search, _), (picked, _) = seen["pinned"]
     assert str(run_folder.entries[1].allocation) in entry
     assert visible
     assert "predicted" in search  # the search timed nothing
+    assert str(run_folder.entries[0].allocation) in picked  # with the loosest limit on loss, the fastest of all
 
 
 def test_differences_are_black_where_the_images_are_those_of_the_largest(seen: dict) -> None:

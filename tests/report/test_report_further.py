@@ -194,7 +194,7 @@ def test_limits_tell_of_groups_guard_and_records_only_where_there_are_any(record
 
 def test_nothing_is_shown_that_an_older_table_does_not_know(without: Record) -> None:
     page = front(without) + times(without)
-    absent = ("memory\n", "KID", "IS", "group", "tied", "Operating points", "max_spread", "loses")
+    absent = ("memory\n", "KID", "IS", "group", "tied", "Operating points", "max_spread", "loses ")
     assert not [words for words in absent if words in page]
     assert front_notes(without.table) == []
     assert "beaten by S*12-XL*8" in page  # timed, so it was confirmed

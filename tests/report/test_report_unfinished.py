@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tstitch_search.errors import ConfigError
+from tstitch_search.ledger import Ledger
 from tstitch_search.report import write_report
 
 
@@ -42,6 +43,12 @@ def test_a_table_that_the_run_has_gone_on_from_is_shown_with_a_warning(own_run: 
     assert "not finished" not in write_report(own_run).read_text(encoding="utf-8")
     ledger = own_run / "ledger.jsonl"
     ledger.write_text("".join(line for line in ledger.read_text().splitlines(True) if '"finished"' not in line))
+    assert "This study is not finished" in write_report(own_run).read_text(encoding="utf-8")
+
+
+def test_a_run_that_was_extended_after_its_end_is_not_finished(own_run: Path) -> None:
+    with Ledger(own_run / "ledger.jsonl") as ledger:
+        ledger.append("chunk", set="search", allocation="S*20", first=100, last=200, seconds=1.0, worker="worker-0")
     assert "This study is not finished" in write_report(own_run).read_text(encoding="utf-8")
 
 

@@ -48,11 +48,12 @@ def picker(record: Record) -> Html:
     names = {s.name: str(i) for i, s in enumerate(offered)}
     cards = [card(record, c, str(c.allocation) == place.allocation) for c in _shown(record)]
     refused = tag("p", place.refusal, kind="refusal", attributes={"id": "refusal", "role": "status"})
+    pin = tag("button", "pin it below the plot", attributes={"type": "button", "id": "pin"})
     return join(
         switch("limit", names, "slider") if len(offered) > 1 else Html(),
         tag("div", tag("label", said, attributes={"for": "budget"}), slider, kind="budget"),
         tag("div", refused, *cards, kind="picked", attributes={"id": "picked"}),
-        tag("p", "In Python: ", tag("code", place.call, attributes={"id": "call"}), kind="note"),
+        tag("p", "In Python: ", tag("code", place.call, attributes={"id": "call"}), " ", pin, kind="note"),
         data("sliders", [{"places": [vars(p) for p in s.places]} for s in offered]),
     )
 

@@ -48,7 +48,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
         workers=_workers(_of(events, "loaded")),
         costs=costs_in(events),
         failures=failures_in(events),
-        is_finished=bool(_of(events, "finished")),
+        is_finished=is_finished(events),
     )
 
 
@@ -130,6 +130,12 @@ def _workers(events: list[Event]) -> tuple[Loaded, ...]:
     """What each worker held; one that was started again is told once."""
     loaded = {get(e, "worker"): Loaded(get(e, "worker"), get(e, "device"), get(e, "load_s")) for e in events}
     return tuple(loaded.values())
+
+
+def is_finished(events: list[Event]) -> bool:
+    """Whether the run came to its end and measured nothing since."""
+    kinds = [e["event"] for e in events if e["event"] in ("chunk", "trial", "timing", "finished")]
+    return kinds[-1:] == ["finished"]
 
 
 def calibration_in(events: list[Event]) -> Calibration | None:

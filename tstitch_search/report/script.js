@@ -72,6 +72,8 @@ document.addEventListener("DOMContentLoaded", () => {
   function pinning() {
     const plot = byId("pareto"), pinned = byId("pinned");
     plot.on("plotly_click", (event) => pin(event.points[0].customdata));
+    byId("pin").addEventListener("click", () => all("#picked .card").filter((card) => !card.hidden)
+      .forEach((card) => pin([card.dataset.allocation])));
     function pin(told) {
       const before = all(".pin", pinned).find((one) => one.dataset.allocation === told[0]);
       if (before) { before.remove(); return; }

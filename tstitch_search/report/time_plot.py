@@ -7,6 +7,8 @@ from tstitch_search.report.plots import laid_out
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import Z_95, latency_text, predicted_text
 
+_HOVER = "<b>%{customdata[0]}</b><br>predicted %{customdata[1]}<br>measured %{customdata[2]}<extra></extra>"
+
 
 def time_plot(record: Record) -> go.Figure | None:
     """Measured seconds with 95 % intervals over predicted ones, and the line where both agree; None with less than two.
@@ -33,7 +35,7 @@ def time_plot(record: Record) -> go.Figure | None:
             "width": 3,
         },
         customdata=[[str(c.allocation), predicted_text(c), latency_text(c)] for c in timed],
-        hovertemplate="<b>%{customdata[0]}</b><br>predicted %{customdata[1]}<br>measured %{customdata[2]}<extra></extra>",
+        hovertemplate=_HOVER,
     )
     figure = laid_out(go.Figure([agree, points]))
     figure.update_xaxes(title="predicted seconds", type="log")

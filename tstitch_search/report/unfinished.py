@@ -9,7 +9,7 @@ from tstitch_search.lookup import Candidate
 from tstitch_search.measurement import Calibration
 from tstitch_search.report.frame import document, header, section
 from tstitch_search.report.markup import Html, table, tag
-from tstitch_search.report.reading import calibration_in, costs_in, failures_in, of_ledger, trials_in
+from tstitch_search.report.reading import calibration_in, costs_in, failures_in, is_finished, of_ledger, trials_in
 from tstitch_search.report.sections import cost_table, failure_table
 from tstitch_search.report.wording import duration, fractions_text, milliseconds, predicted_text, quality_text
 
@@ -23,7 +23,7 @@ def unfinished_page(run_folder: Path) -> str:
 
 
 def _page(events: list[Event], run_folder: Path) -> str:
-    if any(e["event"] == "finished" for e in events):
+    if is_finished(events):
         problem = f"{run_folder / 'lookup.json'} is missing although the run is finished"
         raise ConfigError(problem, "run the study again: it measures nothing twice and writes the table")
     study = str(get(events[0], "study")) if events else run_folder.name
