@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tstitch_search.lookup import LookupTable
+from tstitch_search.lookup import LookupTable, MetricValue
+from tstitch_search.report.alignment import alignment_plot
 from tstitch_search.report.figures import pareto
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.time_plot import time_plot
@@ -56,6 +57,19 @@ def test_predicted_and_measured_times_are_held_against_the_line_where_they_agree
     }
     assert min(agree.x) < min(*points.x, *points.y)
     assert max(agree.x) > max(*points.x, *points.y)
+
+
+def test_prompt_alignment_is_drawn_over_the_share_of_the_smaller_denoisers(run_folder) -> None:
+    record = read_record(run_folder.path)
+    assert alignment_plot(record) is None
+    score = {"clip_score": MetricValue(value=31.0, se=0.2)}
+    entries = tuple(replace(e, metrics=score) for e in record.table.entries)
+    plot = alignment_plot(replace(record, table=replace(record.table, entries=entries)))
+    assert plot is not None
+    (points,) = plot.data
+    shares = dict(zip((row[0] for row in points.customdata), points.x, strict=True))
+    assert (shares["XL*20"], shares["B*20"]) == (0, 1)
+    assert shares["S*8-XL*12"] == pytest.approx(0.4)
 
 
 def test_what_only_the_search_measured_is_hollow_and_hidden_with_the_search(own_run: Path) -> None:

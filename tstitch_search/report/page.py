@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tstitch_search.report import sections
+from tstitch_search.report.alignment import alignment
 from tstitch_search.report.figures import pareto_html
 from tstitch_search.report.frame import document, header, section
 from tstitch_search.report.front import front
@@ -25,6 +26,7 @@ def page(record: Record, images: Path) -> str:
         section("Time against quality", sections.pareto(record, pareto_html(record))),
         section("The front: who takes which steps", front(record)),
         section("Samples", sample_grid(record, images)),
+        section("Prompt alignment", alignment(record)),
         section("How the search went", search_section(record)),
         section("Time: predicted and measured", times(record)),
         section("What the study took", sections.costs(record)),

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.files import write_whole
+from tstitch_search.report.alignment import alignment_plot
 from tstitch_search.report.figures import pareto
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
@@ -39,6 +40,7 @@ def _plots(record: Record) -> dict[str, go.Figure]:
         "hypervolume": hypervolume_plot(record),
         "ternary": ternary_plot(record),
         "times": time_plot(record),
+        "alignment": alignment_plot(record),
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 

@@ -32,9 +32,10 @@ def search_section(record: Record) -> Html:
     if fractions := ternary_plot(record):
         note = (
             f"{named(record.label, comparable(record)[0].n_images)} as the search sees it, over the shares of the "
-            "steps. Of allocations with equal shares in another order the best is shown. Small points were not "
-            "measured: they are what the search's model expects."
+            "steps. Of allocations with equal shares in another order the best is shown."
         )
+        if record.believed:
+            note += " Small points were not measured: they are what the search's model expects."
         parts += _plot(f"{record.label} over fractions", plot_html(fractions, "ternary"), note)
     return join(*parts)
 
