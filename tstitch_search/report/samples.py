@@ -28,7 +28,8 @@ def sample_grid(record: Record, images: Path) -> Html:
     compare = Html()
     if largest and any(c.allocation == largest for c, _ in shown):
         compare = switch("show", {"images": "images", f"difference to {record.largest}": "difference"}, "samples")
-        note += f" The difference to {record.largest} is that of the pixels, four times enlarged; black where equal. Its own row stays."
+        note += f" The difference to {record.largest} is that of the pixels, four times enlarged; black where equal. "
+        note += "Its own row stays."
     listed = {"id": "samples", "data-largest": largest.file_name if largest else ""}
     return join(compare, tag("p", note, kind="note"), tag("div", *rows, kind="samples", attributes=listed))
 
