@@ -1,12 +1,16 @@
 """The report in a real browser: plotly draws, the switches work, the console stays silent, a phone need not scroll."""
 
+import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
 
+from tstitch_search.errors import QualityGateError
+from tstitch_search.lookup import LookupTable
 from tstitch_search.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -23,7 +27,7 @@ FLAGS = [
 PROBE = """
 <script>addEventListener("load", () => {
   const plot = document.getElementById("pareto");
-  document.querySelector("[data-axis=log]").click();
+  document.querySelector("[data-yaxis=log]").click();
   document.querySelector("[data-search=hidden]").click();
   setTimeout(() => {
     const hidden = plot.data.filter((trace) => trace.visible === false).map((trace) => trace.meta);
@@ -32,6 +36,42 @@ PROBE = """
     document.body.append(told);
     parent.postMessage(told, "*");
   }, 1000);
+});</script></body>"""
+
+# Runs inside the page: moves every slider to every place with the keyboard's event, pins two points and one of them
+# away again, asks for differences, and writes down what is to be seen.
+USE = """
+<script>addEventListener("load", () => {
+  const seen = { picks: {}, pinned: [], black: {} }, slider = document.getElementById("budget");
+  const shown = () => [...document.querySelectorAll("#picked .card")].filter((card) => card.checkVisibility());
+  document.querySelectorAll("button[data-slider]").forEach((button) => {
+    button.click();
+    const picks = seen.picks[button.textContent] = [];
+    for (slider.value = 0; ; slider.value = Number(slider.value) + 1) {
+      slider.dispatchEvent(new Event("input"));
+      picks.push([document.getElementById("call").textContent, shown().map((card) => card.dataset.allocation),
+                  document.getElementById("refusal").textContent]);
+      if (slider.value === slider.max) break;
+    }
+  });
+  const plot = document.getElementById("pareto"), front = plot.data.find((trace) => trace.meta === "front");
+  const click = (told) => plot.emit("plotly_click", { points: [{ customdata: told }] });
+  [front.customdata[0], front.customdata[1], front.customdata[0]].forEach(click);
+  click(plot.data.find((trace) => trace.meta === "search").customdata[2]);
+  document.getElementById("pin").click();
+  const cards = [...document.querySelectorAll("#pinned .card")];
+  seen.pinned = cards.map((card) => [card.textContent, card.checkVisibility()]);
+  const strips = [...document.querySelectorAll("#samples img")];
+  document.querySelector("button[data-samples=difference]").click();
+  Promise.all(strips.map((img) => img.decode())).then(() => {
+    strips.forEach((img) => {
+      const context = Object.assign(document.createElement("canvas"), { width: 320, height: 32 }).getContext("2d");
+      context.drawImage(img, 0, 0);
+      const values = context.getImageData(0, 0, 320, 32).data.filter((_, i) => i % 4 < 3);
+      seen.black[img.dataset.of] = values.filter((value) => value === 0).length / values.length;
+    });
+    document.body.append("SEEN" + JSON.stringify(seen) + "SEEN");
+  });
 });</script></body>"""
 
 
@@ -75,3 +115,43 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(probed: Path, tmp_path: Pat
     width, needs = re.findall(r"width (\d+), needs (\d+)", document)[-1]
     assert int(width) == 400
     assert int(needs) <= 400
+
+
+@pytest.fixture(scope="module")
+def seen(run_folder, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What is to be seen while the page of a run with a strip of the largest denoiser is used."""
+    run = Path(shutil.copytree(run_folder.path, tmp_path_factory.mktemp("used") / "run"))
+    shutil.copy(run / "images" / "Sx20.png", run / "images" / "XLx20.png")
+    page = write_report(run)
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", USE), encoding="utf-8")
+    document, console = visit(page, tmp_path_factory.mktemp("profile"))
+    assert console == []
+    return json.loads(unescape(document.rpartition("</script>")[2].split("SEEN")[1]))
+
+
+def test_the_card_shown_is_what_the_table_picks(seen: dict, run_folder) -> None:
+    table = LookupTable.read(run_folder.path / "lookup.json")
+    assert len(seen["picks"]) == 4  # seconds at three operating points, and loss
+    for places in seen["picks"].values():
+        assert len(places) > 60
+        for call, shown, refusal in places:
+            ask = call.replace("LookupTable.read(Path('lookup.json'))", "table")
+            if refusal:
+                assert shown == []
+                with pytest.raises(QualityGateError, match=re.escape(refusal.rpartition("; try ")[0])):
+                    eval(ask, {"table": table})
+            else:
+                assert shown == [str(eval(ask, {"table": table}).allocation)]
+
+
+def test_a_point_is_pinned_by_one_click_and_unpinned_by_another(seen: dict, run_folder) -> None:
+    (entry, visible), (search, _), (picked, _) = seen["pinned"]
+    assert str(run_folder.entries[1].allocation) in entry
+    assert visible
+    assert "predicted" in search  # the search timed nothing
+    assert str(run_folder.entries[0].allocation) in picked  # with the loosest limit on loss, the fastest of all
+
+
+def test_differences_are_black_where_the_images_are_those_of_the_largest(seen: dict) -> None:
+    assert seen["black"]["Sx20"] == 1  # the fixture's largest has the same picture
+    assert seen["black"]["Bx20"] < 0.9

@@ -13,7 +13,7 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import LookupTable, MetricValue
 from tstitch_search.report import write_report
-from tstitch_search.report.record import read_record
+from tstitch_search.report.reading import read_record
 from tstitch_search.report.story import headline
 from tstitch_search.report.wording import latency_text, quality_text, segments_text
 
@@ -79,14 +79,14 @@ def test_lossless_is_said_only_where_it_was_shown(page: Page, run_folder) -> Non
     shown = [e for e in run_folder.entries if e.lossless and str(e.allocation) != "XL*20"]
     assert [str(e.allocation) for e in shown] == ["S*4-XL*16"]
     verdicts = [a for name, a in page.elements if name == "span" and a.get("class") == "yes"]
-    assert len(verdicts) == 1
-    assert page.text.count("not shown at n\u00a0=\u00a0500") == 3
+    assert len(verdicts) == 2  # in the table and on its card
+    assert page.text.count("not shown at n\u00a0=\u00a0500") == 2 * 3
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
     addresses = list(page.loads())
     assert addresses
-    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert all(address.startswith("data:image/webp;base64,") for address in addresses)
     policies = [a["content"] for name, a in page.elements if name == "meta" and "http-equiv" in a]
     assert policies
     assert str(policies[0]).startswith("default-src 'none';")

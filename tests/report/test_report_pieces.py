@@ -2,7 +2,6 @@
 
 from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.palette import ink_on
-from tstitch_search.report.samples import png_size
 from tstitch_search.report.wording import duration, named, plus_minus
 
 
@@ -29,9 +28,3 @@ def test_durations_are_spelt_as_people_say_them() -> None:
 def test_ink_contrasts_with_its_ground() -> None:
     assert ink_on("#ffffff") != ink_on("#000000")
     assert ink_on("#e6a23c") == ink_on("#ffffff")
-
-
-def test_only_a_png_has_a_png_size(run_folder) -> None:
-    strip = next((run_folder.path / "images").iterdir())
-    assert png_size(strip.read_bytes()) == (320, 32)
-    assert png_size(b"GIF89a") is None

@@ -13,7 +13,7 @@ from tstitch_search.ledger import read_events
 from tstitch_search.lookup import LookupTable
 from tstitch_search.measurement import Answer, Calibrate, Job, MakeChunk
 from tstitch_search.quality.reference import load_reference
-from tstitch_search.report.record import read_record
+from tstitch_search.report.reading import read_record
 from tstitch_search.run import Outcome, run_study
 from tstitch_search.run.compare import compare
 from tstitch_search.run.plan import plan_study

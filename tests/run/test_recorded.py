@@ -18,7 +18,7 @@ from tstitch_search.measure.recorded import RecordedMeasurer
 from tstitch_search.measurement import Calibration, Chunk, MakeChunk
 from tstitch_search.pareto import pareto_front
 from tstitch_search.report.figures import pareto
-from tstitch_search.report.record import read_record
+from tstitch_search.report.reading import read_record
 from tstitch_search.run import Outcome, run_study
 from tstitch_search.run.from_table import study_from_table
 from tstitch_search.run.key import resolve_facts

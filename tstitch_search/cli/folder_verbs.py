@@ -14,14 +14,17 @@ from tstitch_search.cli.app import (
 @app.command()
 def report(
     folder: RunPath,
+    png: Annotated[bool, typer.Option("--png", help="The plots as PNG files too; needs kaleido.")] = False,
 ) -> None:
-    """Write the report of a run folder again.
+    """Write the report of a run folder again, also while the run goes on.
 
     Example: tstitch-search report reports/quickstart
     """
-    from tstitch_search.report import write_report
+    from tstitch_search.report import write_pictures, write_report
 
     print(write_report(folder))
+    for path in write_pictures(folder) if png else []:
+        print(path)
 
 
 @app.command()

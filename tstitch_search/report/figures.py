@@ -1,27 +1,28 @@
-"""The Pareto plot. The home of plotly; text and grid colours come from style.css, which knows light and dark."""
+"""The Pareto plot."""
 
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
-from plotly.io import to_html
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate
 from tstitch_search.report.markup import Html
 from tstitch_search.report.palette import FRONT, RULE, SEARCH, STAR, colours
+from tstitch_search.report.plots import laid_out, plot_html, spans_a_decade
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import Z_95, fractions_text, latency_text, named, quality_text
 
 PARETO_ID = "pareto"
-SEARCH_GROUP = "search"  # the script hides what carries this
+# The script finds traces by these.
+SEARCH_GROUP, BELIEVED_GROUP, FRONT_GROUP, PICKED = "search", "believed", "front", "picked"
 _HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}<extra></extra>"
-_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif'
-_CONFIG = {"displaylogo": False, "responsive": True, "displayModeBar": False, "scrollZoom": False}
+_FAINT = "rgba(132,145,165,0.35)"  # SEARCH, see-through
+_MOST_INTERVALS = 150  # with more points than this their intervals would hide each other
 
 
 def pareto_html(record: Record) -> Html:
-    """The Pareto plot as a division and the script that draws it; plotly.js itself is not in it."""
-    return Html(to_html(pareto(record), config=_CONFIG, include_plotlyjs=False, full_html=False, div_id=PARETO_ID))
+    """The Pareto plot as a division and the script that draws it."""
+    return plot_html(pareto(record), PARETO_ID)
 
 
 def pareto(record: Record) -> go.Figure:
@@ -31,33 +32,25 @@ def pareto(record: Record) -> go.Figure:
     """
     measured = [*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)]
     measured += _further_rules(record)
-    figure = go.Figure([*measured, *_rivals(record)])
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 56, "r": 20, "t": 16, "b": 52},
-        showlegend=False,  # the page has its own, which wraps on a narrow screen
-        hoverlabel={"bgcolor": "#1d2433", "bordercolor": "#8491a5", "font": {"color": "#ffffff", "family": _FONT}},
-        font={"family": _FONT, "size": 13},
-        hovermode="closest",
-    )
+    figure = laid_out(go.Figure([*_believed(record), *measured, *_rivals(record), _ring()]))
     point = record.table.operating_points[0]
     better = "higher" if record.table.objective.higher_is_better else "lower"
     figure.update_xaxes(
-        title={"text": f"seconds for a batch of {point.batch_size}"}, rangemode="tozero", zeroline=False
+        title={"text": f"seconds for a batch of {point.batch_size}"}, rangemode="tozero", zeroline=False, type="linear"
     )
     figure.update_yaxes(
         title=f"{record.label} ({better} is better)",
-        type="log" if _spans_a_decade(record) else "linear",
+        type="log" if spans_a_decade([c.quality for c in (*record.confirmed, *record.trials)]) else "linear",
         zeroline=False,
     )
     return figure
 
 
-def _spans_a_decade(record: Record) -> bool:
-    values = [c.quality for c in (*record.confirmed, *record.trials)]
-    return min(values) > 0 and max(values) > 5 * min(values)
+def _believed(record: Record) -> list[go.Scatter]:
+    """What the search's model expects of allocations that nobody measured, fainter than anything measured."""
+    if not record.believed:
+        return []
+    return [_faint(record, record.believed, {"color": SEARCH, "size": 5, "opacity": 0.35}, BELIEVED_GROUP)]
 
 
 def _search(record: Record) -> list[go.Scatter]:
@@ -65,17 +58,30 @@ def _search(record: Record) -> list[go.Scatter]:
     groups: dict[int, list[Candidate]] = {}
     for trial in record.trials:
         groups.setdefault(trial.n_images, []).append(trial)
-    return [
-        _points(record, trials, {"color": SEARCH, "size": 8, "opacity": 0.6}, SEARCH_GROUP)
-        for trials in groups.values()
-    ]
+    marker = {"color": SEARCH, "size": 8, "opacity": 0.6}
+    return [_faint(record, trials, marker, SEARCH_GROUP) for trials in groups.values()]
+
+
+def _faint(record: Record, shown: Sequence[Candidate], marker: dict[str, object], group: str) -> go.Scatter:
+    """Points with faint 95 % intervals, as long as those do not hide each other."""
+    trace = _points(record, shown, marker, group)
+    if len(shown) > _MOST_INTERVALS:
+        return trace
+    bars = [Z_95 * c.quality_se for c in shown]
+    return trace.update(error_y={"type": "data", "array": bars, "thickness": 1, "width": 0, "color": _FAINT})
 
 
 def _front(record: Record) -> go.Scatter:
     """The entries, joined by the best quality within each budget: steps, since nothing is interpolated."""
-    trace = _points(record, record.table.entries, {"color": FRONT, "size": 9})
+    trace = _points(record, record.table.entries, {"color": FRONT, "size": 9}, FRONT_GROUP)
     line = {"color": FRONT, "width": 2, "shape": "hv"}
     return trace.update(mode="lines+markers", line=line, **_intervals(record.table.entries))
+
+
+def _ring() -> go.Scatter:
+    """Where the script draws a ring around what the slider picks."""
+    marker = {"color": FRONT, "size": 20, "symbol": "circle-open", "line": {"width": 2}}
+    return go.Scatter(x=[], y=[], mode="markers", meta=PICKED, marker=marker, hoverinfo="skip", cliponaxis=False)
 
 
 def _beaten(record: Record) -> list[go.Scatter]:

@@ -1,20 +1,13 @@
-"""What a run folder says about its study: the lookup table and the ledger, read once and typed."""
+"""What a run folder says about its study: the lookup table and the ledger, typed (`reading.py` reads them)."""
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.baselines import PAPER_RULE, paper_rule
-from tstitch_search.errors import ConfigError
-from tstitch_search.json_fields import get
-from tstitch_search.ledger import Event, read_events
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
-from tstitch_search.measurement import Calibration, Loaded
+from tstitch_search.measurement import Calibration, Calls, Loaded
 from tstitch_search.report.notes import baseline_names
 
 
@@ -48,19 +41,33 @@ class Controls:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """When the search had looked at one more allocation: device seconds of all images made by then."""
+
+    device_seconds: float
+    allocation: Allocation
+
+
+@dataclass(frozen=True)
 class Record:
     """Everything the page tells. `trials` holds the newest search measurement of each allocation.
 
-    `controls` is None for a search without control variates.
+    `believed`: what the search's model thinks of allocations that nobody measured. `looked`: in the order of the
+    search. `calls`: of the denoisers, made and reused. `controls` is None for a search without control variates.
+    `is_finished`: the run came to its end.
     """
 
     table: LookupTable
     trials: tuple[Candidate, ...]
+    believed: tuple[Candidate, ...]
+    looked: tuple[Looked, ...]
+    calls: Calls
     controls: Controls | None
     calibration: Calibration | None
     workers: tuple[Loaded, ...]
     costs: tuple[Cost, ...]
     failures: tuple[Failure, ...]
+    is_finished: bool = True
 
     @property
     def label(self) -> str:
@@ -157,93 +164,3 @@ class Record:
     def _by_cost(self) -> list[str]:
         step_s = self.calibration.step_s if self.calibration else {}
         return sorted(step_s, key=lambda name: step_s[name])
-
-
-def read_record(run_folder: Path) -> Record:
-    """The record of the run folder. Raises ConfigError when a file is missing or an event lacks a field."""
-    table = LookupTable.read(run_folder / "lookup.json")
-    path = run_folder / "ledger.jsonl"
-    try:
-        return _record(table, list(read_events(path)))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", "give the folder of a finished run") from error
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.message}", error.hint) from error
-
-
-def _record(table: LookupTable, events: list[Event]) -> Record:
-    calibrations = _of(events, "calibration")
-    return Record(
-        table=table,
-        trials=_trials(_of(events, "trial")),
-        controls=_controls(_of(events, "trial")),
-        calibration=_calibration(calibrations[-1]) if calibrations else None,
-        workers=_workers(_of(events, "loaded")),
-        costs=_costs(events),
-        failures=_failures(_of(events, "failed")),
-    )
-
-
-def _of(events: Iterable[Event], kind: str) -> list[Event]:
-    return [e for e in events if e["event"] == kind]
-
-
-def _trials(events: list[Event]) -> tuple[Candidate, ...]:
-    """The newest measurement of each allocation; a trial that failed has none."""
-    measured = [_trial(e) for e in events if get(e, "state") == "COMPLETE"]
-    return tuple({trial.allocation: trial for trial in measured}.values())
-
-
-def _trial(event: Event) -> Candidate:
-    return Candidate(
-        allocation=Allocation.parse(str(get(event, "allocation"))),
-        latency_s=None,
-        latency_s_predicted=get(event, "latency_s"),
-        latency_s_se=None,
-        quality=get(event, "quality"),
-        quality_se=get(event, "quality_se"),
-        n_images=get(event, "n_images"),
-        peak_memory_mb=None,
-    )
-
-
-def _controls(events: list[Event]) -> Controls | None:
-    """What the newest trials with control variates gained."""
-    helped = {get(e, "allocation"): e for e in events if e.get("effective_n") is not None}.values()
-    if not helped:
-        return None
-    n_made, effective_n = (median(get(e, field) for e in helped) for field in ("n_made", "effective_n"))
-    return Controls(n_made, effective_n, len(helped))
-
-
-def _workers(events: list[Event]) -> tuple[Loaded, ...]:
-    """What each worker held; one that was started again is told once."""
-    loaded = {get(e, "worker"): Loaded(get(e, "worker"), get(e, "device"), get(e, "load_s")) for e in events}
-    return tuple(loaded.values())
-
-
-def _calibration(event: Event) -> Calibration:
-    return Calibration(**{f.name: get(event, f.name) for f in fields(Calibration)})
-
-
-def _failures(events: list[Event]) -> tuple[Failure, ...]:
-    counts = Counter((str(get(e, "allocation")), str(get(e, "set")), str(get(e, "error"))) for e in events)
-    return tuple(Failure(*reason, n_attempts=n) for reason, n in counts.items())
-
-
-def _costs(events: list[Event]) -> tuple[Cost, ...]:
-    """Search, confirmation and timing, in this order."""
-    parts = [("Search", "search"), ("Confirmation", "confirm")]
-    chunks = [_chunk_cost(part, [e for e in _of(events, "chunk") if get(e, "set") == name]) for part, name in parts]
-    timings = _of(events, "timing")
-    seconds = sum(sum(get(e, "seconds")) for e in timings)
-    return (*chunks, Cost("Timing", seconds, 0, len({get(e, "allocation") for e in timings})))
-
-
-def _chunk_cost(part: str, chunks: list[Event]) -> Cost:
-    return Cost(
-        part,
-        seconds=sum(get(e, "seconds") for e in chunks),
-        n_images=sum(get(e, "last") - get(e, "first") for e in chunks),
-        n_allocations=len({get(e, "allocation") for e in chunks}),
-    )

@@ -1,22 +1,123 @@
-// The two switches under the Pareto plot. Plotly is on the page already; nothing is loaded from elsewhere.
+// What works on the page: switches, budget slider, pinned points, image differences. Nothing is loaded from elsewhere.
 document.addEventListener("DOMContentLoaded", () => {
-  const plot = document.getElementById("pareto");
-  const press = (button) => button.parentElement.querySelectorAll("button").forEach((other) =>
+  const byId = (id) => document.getElementById(id);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const onPress = (attribute, act) => all(`button[data-${attribute}]`).forEach((button) =>
+    button.addEventListener("click", () => { press(button); act(button.dataset[attribute]); }));
+  const press = (button) => all("button", button.parentElement).forEach((other) =>
     other.setAttribute("aria-pressed", String(other === button)));
 
-  document.querySelectorAll("button[data-axis]").forEach((button) => {
-    if (button.dataset.axis === plot.layout.yaxis.type) press(button);
-    button.addEventListener("click", () => {
-      press(button);
-      Plotly.relayout(plot, { "yaxis.type": button.dataset.axis, "yaxis.autorange": true });
-    });
-  });
+  switchesOfThePlot();
+  if (byId("budget")) { fillSlots(document); budgetSlider(); pinning(); }
+  differences();
 
-  const search = plot.data.map((trace, i) => (trace.meta === "search" ? i : -1)).filter((i) => i >= 0);
-  document.querySelectorAll("button[data-search]").forEach((button) =>
-    button.addEventListener("click", () => {
-      press(button);
-      Plotly.restyle(plot, { visible: button.dataset.search === "shown" }, search);
+  function switchesOfThePlot() {
+    const plot = byId("pareto");
+    if (!plot) return;
+    ["xaxis", "yaxis"].forEach((axis) => {
+      const now = document.querySelector(`button[data-${axis}="${plot.layout[axis].type}"]`);
+      if (now) press(now);
+      onPress(axis, (type) => Plotly.relayout(plot, { [`${axis}.type`]: type, [`${axis}.autorange`]: true }));
+    });
+    ["search", "believed"].forEach((group) => onPress(group, (choice) => {
+      const of = plot.data.map((trace, i) => (trace.meta === group ? i : -1)).filter((i) => i >= 0);
+      Plotly.restyle(plot, { visible: choice === "shown" }, of);
       Plotly.relayout(plot, { "xaxis.autorange": true, "yaxis.autorange": true });
     }));
+  }
+
+  // A card shows the strip that the sample grid has.
+  function fillSlots(within) {
+    all(".slot", within).forEach((slot) => {
+      const strip = all("#samples img").find((img) => img.dataset.of === slot.dataset.strip);
+      if (strip) slot.replaceChildren(strip.cloneNode());
+    });
+  }
+
+  function budgetSlider() {
+    const sliders = JSON.parse(byId("sliders").textContent), slider = byId("budget");
+    let places = sliders[0].places;
+    const show = () => {
+      const place = places[Number(slider.value)];
+      byId("limit").textContent = place.limit;
+      byId("call").textContent = place.call;
+      byId("refusal").textContent = place.refusal;
+      slider.setAttribute("aria-valuetext", `${place.limit}: ${place.allocation || "nothing fits"}`);
+      all("#picked .card").forEach((card) => { card.hidden = card.dataset.allocation !== place.allocation; });
+      markInPlot(place.allocation);
+    };
+    onPress("slider", (number) => {
+      const before = places[Number(slider.value)].allocation;
+      places = sliders[Number(number)].places;
+      slider.max = places.length - 1;
+      const same = places.findIndex((place) => place.allocation === before);
+      slider.value = same >= 0 ? same : places.length - 1;
+      show();
+    });
+    slider.addEventListener("input", show);
+    show();
+  }
+
+  // A ring around what the slider picks.
+  function markInPlot(allocation) {
+    const plot = byId("pareto");
+    if (!plot || !plot.data) return;
+    const ring = plot.data.findIndex((trace) => trace.meta === "picked");
+    const front = plot.data.find((trace) => trace.meta === "front");
+    const at = front.customdata.findIndex((row) => row[0] === allocation);
+    const of = (values) => (at < 0 ? [] : [Array.from(values)[at]]);
+    Plotly.restyle(plot, { x: [of(front.x)], y: [of(front.y)] }, [ring]);
+  }
+
+  function pinning() {
+    const plot = byId("pareto"), pinned = byId("pinned");
+    plot.on("plotly_click", (event) => pin(event.points[0].customdata));
+    byId("pin").addEventListener("click", () => all("#picked .card").filter((card) => !card.hidden)
+      .forEach((card) => pin([card.dataset.allocation])));
+    function pin(told) {
+      const before = all(".pin", pinned).find((one) => one.dataset.allocation === told[0]);
+      if (before) { before.remove(); return; }
+      const one = document.createElement("div"), close = document.createElement("button");
+      one.className = "pin";
+      one.dataset.allocation = told[0];
+      Object.assign(close, { type: "button", textContent: "unpin" });
+      close.setAttribute("aria-label", `unpin ${told[0]}`);
+      close.addEventListener("click", () => one.remove());
+      const known = all("#picked .card").find((card) => card.dataset.allocation === told[0]);
+      one.append(known ? known.cloneNode(true) : lines(told), close);
+      all(".card", one).forEach((card) => { card.hidden = false; });
+      pinned.append(one);
+    }
+    function lines(told) {
+      const card = document.createElement("article");
+      card.className = "card";
+      told.forEach((text) => card.appendChild(document.createElement("p")).append(text));
+      return card;
+    }
+  }
+
+  function differences() {
+    const strips = all("#samples img");
+    const largest = strips.find((img) => img.dataset.of === byId("samples").dataset.largest);
+    if (!largest) return;
+    const original = new Map(strips.map((img) => [img, img.src]));
+    onPress("samples", (choice) => {
+      if (choice === "images") { strips.forEach((img) => { img.src = original.get(img); }); return; }
+      const base = canvasOf(largest).data.data;
+      strips.filter((img) => img !== largest).forEach((img) => { img.src = difference(img, base); });
+    });
+    function canvasOf(img) {
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [largest.naturalWidth, largest.naturalHeight];
+      const context = canvas.getContext("2d");
+      context.drawImage(img, 0, 0, canvas.width, canvas.height);
+      return { canvas, context, data: context.getImageData(0, 0, canvas.width, canvas.height) };
+    }
+    function difference(img, base) {
+      const { canvas, context, data } = canvasOf(img);
+      base.forEach((value, i) => { if (i % 4 < 3) data.data[i] = Math.min(255, 4 * Math.abs(data.data[i] - value)); });
+      context.putImageData(data, 0, 0);
+      return canvas.toDataURL();
+    }
+  }
 });

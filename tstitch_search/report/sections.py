@@ -1,19 +1,22 @@
 """Sections of the page: the plot and how to read it, costs, provenance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tstitch_search.report.bars import chip
-from tstitch_search.report.markup import Html, join, table, tag
-from tstitch_search.report.record import Record
+from tstitch_search.report.economy import enumeration, reuse
+from tstitch_search.report.markup import Html, join, switch, table, tag
+from tstitch_search.report.record import Cost, Failure, Record
 from tstitch_search.report.wording import DASH, duration, named
 
 
 def pareto(record: Record, plot: Html) -> Html:
     """The plot with its switches and how to read it."""
-    axis = _switch(f"{record.label} axis", {"linear": "linear", "log": "log"}, "axis")
+    scales = {"linear": "linear", "log": "log"}
+    axes = switch(f"{record.label} axis", scales, "yaxis"), switch("time axis", scales, "xaxis")
     choices = {"show": "shown", "hide": "hidden"}
-    search = _switch("search measurements", choices, "search") if record.trials else Html()
+    search = switch("search measurements", choices, "search") if record.trials else Html()
+    expected = switch("model's predictions", choices, "believed") if record.believed else Html()
     down, lowest = ("Up", "highest") if record.table.objective.higher_is_better else ("Down", "lowest")
     note = (
         f"{down} and left is better. Grey points are what the search found on few images, with predicted times; "
@@ -21,10 +24,11 @@ def pareto(record: Record, plot: Html) -> Html:
         f"nothing is interpolated. {_why_apart(record)} "
         "Diamonds are single denoisers, the star is the paper's rule: the cheapest denoiser takes the first 40 % of "
         "the steps; triangles are other rules that need no search. Hollow ones were not confirmed. "
-        "Hover over or tap a point to see its allocation."
+        "Hover over a point to see its allocation; click it to pin it below, click again to unpin."
     )
-    parts = (tag("div", axis, search, kind="switches"), _key(record), tag("div", plot, kind="plot"))
-    return join(*parts, tag("p", note, kind="note"))
+    parts = (tag("div", *axes, search, expected, kind="switches"), _key(record), tag("div", plot, kind="plot"))
+    pinned = tag("div", kind="pinned", attributes={"id": "pinned", "aria-label": "pinned allocations"})
+    return join(*parts, tag("p", note, kind="note"), pinned)
 
 
 def _why_apart(record: Record) -> str:
@@ -39,6 +43,7 @@ def _key(record: Record) -> Html:
     front = named(record.label, record.table.entries[0].n_images)
     searched = dict.fromkeys(named(record.label, trial.n_images) for trial in record.trials)
     marks = [
+        *[("faint", "not measured: predicted by the search's model, 95 % band")][: len(record.believed)],
         *[("dot", f"{name}, search, time predicted") for name in searched],
         ("line", f"{front}, confirmed front, 95 % intervals"),
         *[("ring", f"{front}, confirmed, not on the front")][: len(record.beaten)],
@@ -50,45 +55,39 @@ def _key(record: Record) -> Html:
     return tag("ul", *(tag("li", tag("i", kind=kind), text) for kind, text in marks), kind="key")
 
 
-def _switch(label: str, choices: Mapping[str, str], name: str) -> Html:
-    """Buttons of which one is pressed; the first at the start. The page's script makes them work."""
-    buttons = [
-        tag(
-            "button",
-            text,
-            attributes={"type": "button", f"data-{name}": value, "aria-pressed": "true" if i == 0 else "false"},
-        )
-        for i, (text, value) in enumerate(choices.items())
-    ]
-    return tag("div", tag("span", label), *buttons, kind="switch", attributes={"role": "group", "aria-label": label})
-
-
 def costs(record: Record) -> Html:
-    """Device seconds and images of each part, the workers, and what failed."""
-    rows = [
-        [cost.part, duration(cost.seconds), str(cost.n_allocations), f"{cost.n_images:,}" if cost.n_images else DASH]
-        for cost in record.costs
-    ]
-    rows.append([tag("b", "all"), tag("b", duration(sum(cost.seconds for cost in record.costs))), "", ""])
-    done = table(["part", "device time", "allocations", "images"], rows, kind="compact small")
+    """Device seconds and images of each part, what was saved, what all would have cost, the workers, what failed."""
     workers = [
         [w.worker, w.device, ", ".join(f"{name} {seconds:.1f} s" for name, seconds in w.load_s.items())]
         for w in record.workers
     ]
-    loads = (
-        join(tag("h3", "Workers"), table(["worker", "device", "time to load"], workers, kind="cards"))
-        if workers
-        else ""
+    loads = table(["worker", "device", "time to load"], workers, kind="cards") if workers else Html()
+    notes = [tag("p", said) for said in (enumeration(record), reuse(record)) if said]
+    failures = failure_table(record.failures)
+    return join(
+        cost_table(record.costs),
+        *notes,
+        join(tag("h3", "Workers"), loads) if loads else Html(),
+        join(tag("h3", "Failed attempts at chunks"), failures)
+        if failures
+        else tag("p", "No attempt at a chunk of images failed.", kind="note"),
     )
-    return join(done, loads, _failures(record))
 
 
-def _failures(record: Record) -> Html:
-    if not record.failures:
-        return tag("p", "No attempt at a chunk of images failed.", kind="note")
-    rows = [[tag("code", f.allocation), f.set_name, str(f.n_attempts), f.error] for f in record.failures]
-    head = ["allocation", "set", "attempts", "error"]
-    return join(tag("h3", "Failed attempts at chunks"), table(head, rows, kind="cards"))
+def cost_table(costs: Sequence[Cost]) -> Html:
+    """Device seconds, allocations and images of each part, and all seconds."""
+    rows = [
+        [cost.part, duration(cost.seconds), str(cost.n_allocations), f"{cost.n_images:,}" if cost.n_images else DASH]
+        for cost in costs
+    ]
+    rows.append([tag("b", "all"), tag("b", duration(sum(cost.seconds for cost in costs))), "", ""])
+    return table(["part", "device time", "allocations", "images"], rows, kind="compact small")
+
+
+def failure_table(failures: Sequence[Failure]) -> Html:
+    """What failed, and why; empty when nothing did."""
+    rows = [[tag("code", f.allocation), f.set_name, str(f.n_attempts), f.error] for f in failures]
+    return table(["allocation", "set", "attempts", "error"], rows, kind="cards") if rows else Html()
 
 
 _SHOWN_ELSEWHERE = {"denoisers", "headline"}

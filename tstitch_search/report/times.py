@@ -7,7 +7,9 @@ from tstitch_search.measurement import Calibration
 from tstitch_search.pareto import pareto_front
 from tstitch_search.report.bars import chip
 from tstitch_search.report.markup import Html, join, table, tag
+from tstitch_search.report.plots import plot_html
 from tstitch_search.report.record import Record
+from tstitch_search.report.time_plot import time_plot
 from tstitch_search.report.wording import (
     DASH,
     latency_text,
@@ -28,7 +30,9 @@ def times(record: Record) -> Html:
     """Predicted against measured time of each confirmed allocation, the calibration, the other operating points."""
     rows = [_row(record, c) for c in record.confirmed]
     shown = table(["allocation", "predicted", "measured (SE)", "error"], rows, kind="compact")
-    return join(error_sentence(record), shown, _calibration(record), _points(record))
+    plot = time_plot(record)
+    drawn = tag("div", plot_html(plot, "times"), kind="plot low") if plot else Html()
+    return join(error_sentence(record), drawn, shown, _calibration(record), _points(record))
 
 
 def error_sentence(record: Record) -> Html:

@@ -22,6 +22,12 @@ def plus_minus(value: float, se: float, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{decimals}f} ± {se:.{decimals}f}"
 
 
+def interval_text(value: float, se: float) -> str:
+    """The two-sided 95 % interval from low to high, cut like the value."""
+    low, high = (plus_minus(value + side * Z_95 * se, se).partition(" ")[0] for side in (-1, 1))
+    return f"{low} {DASH} {high}"
+
+
 def milliseconds(value_s: float, se_s: float) -> str:
     """`12.30 ± 0.11 ms`."""
     return f"{plus_minus(1000 * value_s, 1000 * se_s)} ms"

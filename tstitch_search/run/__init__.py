@@ -11,6 +11,7 @@ from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.quality.reference import save_reference
 from tstitch_search.report import write_report
+from tstitch_search.run.beliefs import note_beliefs
 from tstitch_search.run.calibrations import remember
 from tstitch_search.run.confirmation import confirm, make_strips
 from tstitch_search.run.folder import RunFolder
@@ -93,7 +94,9 @@ def run_study(
         if gained := proxy.summary():
             progress.note(gained)
 
-        selected = select_for_confirmation(believe(searched, trials), latency, space, config.confirm, config.focus)
+        believed = believe(searched, trials)
+        note_beliefs(folder.ledger, believed, searched, latency)
+        selected = select_for_confirmation(believed, latency, space, config.confirm, config.focus)
         confirmed = confirm(bench, study, judge, selected)
         table = make_table(study, facts, latency, judge, searched, confirmed, folder.ledger, at_points)
         table = with_groups(table, judge.groups(bench, [e.allocation for e in table.entries], confirm_chunks(study)))

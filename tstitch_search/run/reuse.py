@@ -1,22 +1,10 @@
 """What trajectory reuse has saved in a run, from its ledger (`measure/trajectory.py`)."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Event
-from tstitch_search.measurement import Calls
-
-
-def calls_in(chunks: Iterable[Event]) -> Calls:
-    """The denoiser calls that these `chunk` events count; none in ledgers from before they were counted."""
-    made: Counter[str] = Counter()
-    reused: Counter[str] = Counter()
-    for event in chunks:
-        calls = event.get("calls", {})
-        made.update(calls.get("made", {}))
-        reused.update(calls.get("reused", {}))
-    return Calls(made, reused)
+from tstitch_search.report.reading import calls_in
 
 
 def reuse_in_words(chunks: Iterable[Event], latency: LatencyModel) -> str | None:

@@ -1,0 +1,160 @@
+"""How the search went: the hypervolume against device time, and quality over fractions for three denoisers."""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import log
+
+import plotly.graph_objects as go
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.lookup import Candidate
+from tstitch_search.pareto import Point, hypervolume, pareto_front
+from tstitch_search.report.markup import Html, join, tag
+from tstitch_search.report.palette import FRONT
+from tstitch_search.report.plots import laid_out, plot_html, spans_a_decade
+from tstitch_search.report.record import Record
+from tstitch_search.report.wording import fractions_text, named, quality_text
+
+# The worst corner of the hypervolume: so much above the slowest, and above the worst denoiser alone on their front.
+MARGIN = 0.1
+
+
+def search_section(record: Record) -> Html:
+    """The plots with what they show; each only where there is something to show."""
+    parts = []
+    if area := hypervolume_plot(record):
+        note = (
+            f"Area that the allocations looked at so far dominate in seconds and {record.label}, as a share of the "
+            "area in the end; each counts from its first images on, with the value it has in the end. Device seconds "
+            "are summed over workers."
+        )
+        parts += _plot("Hypervolume against device time", plot_html(area, "hypervolume"), note)
+    if fractions := ternary_plot(record):
+        note = (
+            f"{named(record.label, comparable(record)[0].n_images)} as the search sees it, over the shares of the "
+            "steps. Of allocations with equal shares in another order the best is shown."
+        )
+        if record.believed:
+            note += " Small points were not measured: they are what the search's model expects."
+        parts += _plot(f"{record.label} over fractions", plot_html(fractions, "ternary"), note)
+    return join(*parts)
+
+
+def _plot(title: str, plot: Html, note: str) -> list[Html]:
+    return [tag("h3", title), tag("div", plot, kind="plot low"), tag("p", note, kind="note")]
+
+
+def comparable(record: Record) -> list[Candidate]:
+    """The search's measurements at the number of images that most of them have."""
+    if not record.trials:
+        return []
+    ((n_images, _),) = Counter(t.n_images for t in record.trials).most_common(1)
+    return [t for t in record.trials if t.n_images == n_images]
+
+
+def hypervolume_steps(record: Record) -> list[tuple[float, float]]:
+    """(device seconds of the search, share of the final hypervolume) after each allocation; empty without any."""
+    loss = record.table.objective.loss
+    measured = {t.allocation: (t.latency_s_predicted, loss(t.quality)) for t in comparable(record)}
+    looked = [moment for moment in record.looked if moment.allocation in measured]
+    if not looked:
+        return []
+    corner = _corner(record, measured)
+    points: list[Point] = []
+    steps = []
+    for moment in looked:
+        points = _front([*points, measured[moment.allocation]])
+        steps.append((moment.device_seconds, hypervolume(points, corner)))
+    final = steps[-1][1]
+    return [(seconds, area / final) for seconds, area in steps] if final > 0 else []
+
+
+def _front(points: list[Point]) -> list[Point]:
+    return [points[i] for i in pareto_front(points)]
+
+
+def _corner(record: Record, measured: dict[Allocation, Point]) -> Point:
+    """The worst corner that counts, from the denoisers alone, or from everything where those were not measured."""
+    alone = [Allocation.of([(name, record.n_steps)]) for name in record.denoisers]
+    first = [y for _, y in _front([measured[a] for a in alone if a in measured] or list(measured.values()))]
+    slowest = max(x for x, _ in measured.values())
+    return (1 + MARGIN) * slowest, max(first) + MARGIN * (max(first) - min(first))
+
+
+def hypervolume_plot(record: Record) -> go.Figure | None:
+    """The share of the final hypervolume against device seconds; None with less than two allocations."""
+    steps = hypervolume_steps(record)
+    if len(steps) < 2:
+        return None
+    x, y = zip(*steps, strict=True)
+    line = {"color": FRONT, "width": 2, "shape": "hv"}
+    hover = "%{x:.1f} s: %{y:.1%}<extra></extra>"
+    trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker={"size": 6}, hovertemplate=hover)
+    figure = laid_out(go.Figure([trace]))
+    figure.update_xaxes(title="device seconds of the search", rangemode="tozero", zeroline=False)
+    return figure.update_yaxes(title="share of the final area", tickformat=".0%", zeroline=False)
+
+
+def ternary_plot(record: Record) -> go.Figure | None:
+    """Quality over the shares of three denoisers: measured large, expected by the model small; None for other K."""
+    measured = best_by_fractions(record, comparable(record))
+    if len(record.denoisers) != 3 or not measured:
+        return None
+    known = {_fractions(c) for c in measured}
+    expected = [c for c in best_by_fractions(record, record.believed) if _fractions(c) not in known]
+    values = [c.quality for c in (*measured, *expected)]
+    traces = [_corners(record, shown, values, size) for shown, size in ((expected, 7), (measured, 15)) if shown]
+    figure = laid_out(go.Figure(traces))
+    names = zip("abc", record.denoisers, strict=True)
+    axes = {f"{axis}axis": {"title": name, "tickformat": ".0%"} for axis, name in names}
+    return figure.update_layout(ternary={**axes, "bgcolor": "rgba(0,0,0,0)"}, margin={"t": 44, "b": 44})
+
+
+def _corners(record: Record, shown: list[Candidate], values: list[float], size: int) -> go.Scatterternary:
+    """One marker for each of `shown`, coloured on the scale of all `values`."""
+    shares = [[c.allocation.fractions.get(name, 0.0) for c in shown] for name in record.denoisers]
+    return go.Scatterternary(
+        a=shares[0],
+        b=shares[1],
+        c=shares[2],
+        mode="markers",
+        cliponaxis=False,
+        marker={"size": size, "line": {"width": 1, "color": "#8491a5"}, **_colour(record, shown, values, size > 10)},
+        customdata=[[str(c.allocation), fractions_text(c.allocation), quality_text(c)] for c in shown],
+        hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
+    )
+
+
+def _colour(record: Record, shown: list[Candidate], values: list[float], with_bar: bool) -> dict[str, object]:
+    """The best bright; on a logarithmic scale where the values differ by much, its bar in plain values."""
+    low, high = min(values), max(values)
+    scale = log if spans_a_decade(values) else float
+    ticks = [low * (high / low) ** (i / 4) if scale is log else low + (high - low) * i / 4 for i in range(5)]
+    return {
+        "color": [scale(c.quality) for c in shown],
+        "cmin": scale(low),
+        "cmax": scale(high),
+        "colorscale": "Viridis",
+        "reversescale": not record.table.objective.higher_is_better,
+        "colorbar": {
+            "title": record.label,
+            "thickness": 12,
+            "len": 0.8,
+            "tickvals": [scale(t) for t in ticks],
+            "ticktext": [f"{t:.3g}" for t in ticks],
+        },
+        "showscale": with_bar,
+    }
+
+
+def best_by_fractions(record: Record, measured: Sequence[Candidate]) -> list[Candidate]:
+    """The best of those with equal shares of the full number of steps."""
+    full = [c for c in measured if c.allocation.n_steps == record.n_steps]
+    best: dict[tuple[tuple[str, float], ...], Candidate] = {}
+    for c in sorted(full, key=lambda c: record.table.objective.loss(c.quality)):
+        best.setdefault(_fractions(c), c)
+    return list(best.values())
+
+
+def _fractions(measured: Candidate) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted(measured.allocation.fractions.items()))
