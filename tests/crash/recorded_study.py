@@ -9,7 +9,7 @@ proxy_set: {chunk_size: 20}
 measure: {recorded: table.csv, noise: 5%}
 quality: {n_images: 60}
 confirm: {n_images: 40, max_entries: 4}
-search: {n_trials: 10, tolerance: 0%}
+search: {n_trials: 10, tolerance: 0%, racing: false}
 latency: {batch_size: 4, n_repeats: 3}
 workers: {pool: inline}
 """

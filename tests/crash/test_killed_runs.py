@@ -123,7 +123,7 @@ def test_killed_race_takes_the_same_decisions_again(study: Path, tmp_path: Path,
     """The racing search decides chunk by chunk; what it asks follows from the ledger alone."""
     racing = study.with_name("racing.yaml")
     text = study.read_text().replace("n_images: 60}", "n_images: 40, control_images: 200}", 1)
-    racing.write_text(text.replace("tolerance: 0%}", "tolerance: 1%, racing: true}"))
+    racing.write_text(text.replace("tolerance: 0%, racing: false}", "tolerance: 1%, racing: true}"))
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
     run(racing, undisturbed)
     assert start(racing, folder, point, 36 if point == "while a chunk runs" else 2).wait(timeout=120) == -signal.SIGKILL

@@ -65,7 +65,7 @@ def test_status_tells_what_the_ledger_holds(run, measurer):
     assert (found.study, found.stage, found.is_running) == ("tiny", "finished", False)
     assert found.trials == {"COMPLETE": 14, "FAIL": 1}
     assert found.n_images["search"] == 14 * 20
-    assert found.n_failed_chunks == 6  # two chunks, three tries each
+    assert 3 <= found.n_failed_chunks <= 6  # three tries of one chunk; those of the other until then
     assert "not finite" in found.last_error
     assert found.device_seconds == pytest.approx(sum(_seconds(outcome.folder)))
     assert found.front[0][0] == "S*4"

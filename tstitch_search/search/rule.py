@@ -22,12 +22,12 @@ class Rule:
     sampler: SamplerName
     seed: int
     candidates: tuple[Allocation, ...]
-    controls: tuple[Allocation, ...] = ()
     objective: str = "fid"
     direction: Literal["minimize", "maximize"] = "minimize"
     latency_s: Mapping[Allocation, float] = field(default_factory=dict)
     relative: bool = True
     per_second: bool = False
+    controls: tuple[Allocation, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sampler == "known_latency" and not all(a in self.latency_s for a in self.candidates):
