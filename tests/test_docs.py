@@ -1,19 +1,25 @@
 """What the documentation claims is true: places, commands, sample files."""
 
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import tstitch_search
 from tstitch_search.cli import app
+from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError, QualityGateError
+from tstitch_search.lookup import LookupTable
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tstitch_search"
-PAGES = ("README.md", "CONTRIBUTING.md", "studies/recorded/README.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "studies/recorded/README.md", "reports/README.md")
 DOCS = [*(ROOT / page for page in PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
@@ -33,6 +39,55 @@ def test_first_commands_of_the_readme_are_the_two_promised():
         "pip install uv && uv run tstitch-search run studies/quickstart.yaml",
         "pip install uv && uv run pytest",
     ]
+
+
+def test_the_readme_shows_the_picture_then_the_commands_then_how_to_deploy_then_results():
+    text = (ROOT / "README.md").read_text()
+    places = [text.index(part) for part in ("](docs/images/report.png)", "uv run pytest", "stitch(pipeline", "±")]
+    assert places == sorted(places)
+
+
+def test_every_exit_code_is_in_the_readme():
+    (said,) = re.findall(r"^Exit codes: (.*?)\n\n", (ROOT / "README.md").read_text(), re.S | re.M)
+    codes = {error.exit_code for error in (ConfigError, EnvironmentProblem, MeasurementError, QualityGateError)}
+    assert {int(code) for code in re.findall(r"\b(\d+) \w", said)} == {0, 130} | codes
+
+
+COMMANDS = [
+    pytest.param(line, id=line.partition("tstitch-search ")[2])
+    for page in DOCS
+    for block in re.findall(r"```\n(.*?)```", page.read_text(), re.S)
+    for line in block.splitlines()
+    if line.startswith("tstitch-search ")
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_documented_command_has_a_verb_and_options_that_exist(line: str):
+    _, verb, *arguments = shlex.split(line)
+    known = {option for p in get_command(app).commands[verb].params for option in p.opts}  # type: ignore[attr-defined]
+    given = [argument for argument in arguments if re.match(r"--?[a-z]", argument)]
+    assert not [option for option in given if option not in known]
+
+
+def test_the_picks_of_the_documentation_run_on_a_table_of_two_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "lookup.md").read_text(), re.S)
+    table = LookupTable.read(ROOT / "reports" / "quickstart-sample" / "lookup.json").to_json()
+    table["operating_points"].append({"id": "a100", "device": "A100", "batch_size": 1})
+    for entry in table["entries"]:
+        entry["peak_memory_mb"] = entry["peak_memory_mb"] or 10
+        entry["latency_by_point"] = {"a100": {"latency_s": entry["latency_s"] / 10, "latency_s_se": 0.001}}
+    LookupTable.from_json(table).write(tmp_path / "lookup.json")
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+
+
+def test_what_cites_the_software_has_its_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert project["version"] == str(citation["version"]) == tstitch_search.__version__
+    assert project["license"] == citation["license"]
+    assert (PACKAGE / "py.typed").exists()
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -24,11 +24,12 @@ SMALL = {
     "quality.n_images": 20,
     "search.n_trials": 3,
     "confirm": "{n_images: 20, max_entries: 2}",
-    "latency": "{batch_size: 2, n_repeats: 3, threads: 1}",
+    "latency": "{batch_size: 1, n_repeats: 3, threads: 1}",
     "workers": "{pool: inline, n_workers: 1, device: cpu, dtype: float32}",
     "quality.extractor": "fashion-cnn",
     "space.fewer_steps": "[]",
-    "space.n_steps": 10,
+    "space.n_steps": 5,
+    "space.grid": 1,
 }
 
 
@@ -99,7 +100,7 @@ def test_two_dit_checkpoints_end_with_a_table(two_dits: Path) -> None:
     command("run", study, "-o", run)
     table = LookupTable.read(run / "lookup.json")
     assert {name for entry in table.entries for name in entry.allocation.steps} <= {"S", "XL"}
-    assert {entry.allocation.n_steps for entry in table.entries} == {10}
+    assert {entry.allocation.n_steps for entry in table.entries} == {5}
     assert table.objective.name == "fid"
 
 

@@ -16,7 +16,7 @@ def report(
     folder: RunPath,
     png: Annotated[bool, typer.Option("--png", help="The plots as PNG files too; needs kaleido.")] = False,
 ) -> None:
-    """Write the report of a run folder again, also while the run goes on.
+    """Write the report of a run folder again. Also while the run goes on.
 
     Example: tstitch-search report reports/quickstart
     """

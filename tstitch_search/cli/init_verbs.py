@@ -29,7 +29,7 @@ NAMES = ", ".join(start.name.lower() for start in Start)
 def init(
     family: Annotated[str, typer.Argument(help=f"One of {NAMES}.", metavar="FAMILY")] = "quickstart",
 ) -> None:
-    """Write a commented study and its search space into this folder.
+    """Write a commented study and its search space here.
 
     Example: tstitch-search init stable_diffusion
     """

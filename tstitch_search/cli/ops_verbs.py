@@ -8,7 +8,7 @@ from tstitch_search.cli.app import AsJson, RunPath, app
 
 @app.command()
 def status(folder: RunPath, as_json: AsJson = False) -> None:
-    """How a run is getting on, from another shell; it is not disturbed.
+    """How a run is getting on, from another shell. It is not disturbed.
 
     Example: tstitch-search status reports/quickstart
     """
@@ -36,7 +36,7 @@ def status(folder: RunPath, as_json: AsJson = False) -> None:
 
 @app.command()
 def repair(folder: RunPath) -> None:
-    """Rebuild the Optuna study of a run folder from its ledger, when its database was lost or damaged.
+    """Rebuild the Optuna study of a run from its ledger. For when its database was lost or damaged.
 
     Example: tstitch-search repair reports/quickstart
     """
