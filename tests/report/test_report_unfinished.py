@@ -27,7 +27,7 @@ def test_what_was_measured_so_far_is_told(going_on: Path) -> None:
     assert "This study is not finished" in page
     assert "<dt>stage</dt><dd>search</dd>" in page
     assert '<td data-label="images">1,700</td>' in page
-    assert "S*14-XL*6" in page
+    assert '<code>S*14-XL*6</code></td><td data-label="search">100</td><td data-label="confirmation">' in page
     assert "worker died" in page
     assert "front</h2>" not in page
     assert "<script" not in page
