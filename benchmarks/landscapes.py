@@ -44,6 +44,11 @@ class Landscape:
         """The denoisers alone."""
         return [self.space.single(name) for name in self.space.denoisers]
 
+    @property
+    def controls(self) -> list[Allocation]:
+        """The allocations whose images serve as control variates."""
+        return [a for a in self.space.controls() if a in self.latency_s]
+
     @cached_property
     def coarse(self) -> list[Allocation]:
         """The grid of 0.1."""
@@ -59,7 +64,7 @@ class Landscape:
     def candidates(self) -> Candidates:
         """What a search knows before it measures."""
         allocations = tuple(self.latency_s)
-        baselines = [a for a in self.space.baselines() if a in self.latency_s]
+        baselines = [a for a in dict.fromkeys([*self.controls, *self.space.baselines()]) if a in self.latency_s]
         return Candidates(allocations, baselines, self.latency_s, self.space.denoisers)
 
     def order(self, seed: int) -> np.ndarray:
@@ -80,7 +85,7 @@ class Landscape:
         budgets = np.linspace(times[0], self.latency_s[self.space.anchor], N_BUDGETS)
         return budgets, best[np.searchsorted(times, budgets, side="right") - 1]
 
-    def _front(self, estimates: dict[Allocation, float]) -> list[Allocation]:
+    def front(self, estimates: dict[Allocation, float]) -> list[Allocation]:
         """The table that a method's estimates lead to."""
         named = list(estimates)
         return [named[i] for i in pareto_front([(self.latency_s[a], v) for a, v in estimates.items()])]
@@ -90,7 +95,7 @@ class Landscape:
 
         A budget that no entry meets costs as much as the worst allocation.
         """
-        front = self._front(estimates)
+        front = self.front(estimates)
         budgets, best = self._budgets
         at = np.searchsorted([self.latency_s[a] for a in front], budgets, side="right") - 1
         chosen = np.array([log(self.truth[a]) for a in front])
@@ -107,7 +112,7 @@ class Landscape:
         best = hypervolume([(self.latency_s[a], log(v)) for a, v in self.truth.items()], self.reference_point)
         if estimates is None:
             return best
-        points = [(self.latency_s[a], log(self.truth[a])) for a in self._front(estimates)]
+        points = [(self.latency_s[a], log(self.truth[a])) for a in self.front(estimates)]
         return hypervolume(points, self.reference_point) / best
 
 

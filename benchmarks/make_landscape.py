@@ -39,7 +39,12 @@ from tstitch_search.run.workbench import Workbench
 from tstitch_search.search_space import SearchSpace
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = ("proxy_set.chunk_size=250", "workers.device_batch_size=125", "quality.control_images=null")
+SETTINGS = (
+    "proxy_set.chunk_size=250",
+    "workers.device_batch_size=125",
+    "quality.control_images=null",
+    "space.fewer_steps=[]",
+)
 
 
 def main() -> None:

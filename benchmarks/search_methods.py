@@ -89,7 +89,7 @@ class Paired(ControlVariates):
 class Ours:
     """known_latency on the first `chunk` images of every allocation, or racing up to `max_chunks` of them.
 
-    The denoisers alone are measured on `n_control` images. `paired`: without control variates.
+    The controls are measured on `n_control` images. `paired`: without control variates.
     """
 
     chunk: int
@@ -101,10 +101,10 @@ class Ours:
 
     def __call__(self, land: Landscape, seed: int) -> Iterator[Snapshot]:
         rows, found = land.order(seed), dict[Allocation, Measured]()
-        control = {str(a): land.features(a, rows[: self.n_control]) for a in land.singles}
+        control = {str(a): land.features(a, rows[: self.n_control]) for a in land.controls}
         controls = (Paired if self.paired else ControlVariates)(land.distance, control, str(land.space.anchor))
-        for single in land.singles:
-            found[single] = measured(land, single, controls.estimate(control[str(single)]), self.max_chunks)
+        for a in land.controls:
+            found[a] = measured(land, a, controls.estimate(control[str(a)]), self.max_chunks)
         for n_decisions in range(10_000):
             asked = self._next(land.candidates, found)
             if asked is None or (n_decisions and n_decisions % self.every == 0):
@@ -113,7 +113,8 @@ class Ours:
                 return
             n_chunks = found[asked].n_chunks + 1 if asked in found else 1
             estimate = controls.estimate(land.features(asked, rows[: n_chunks * self.chunk]))
-            found[asked] = measured(land, asked, estimate, n_chunks, found.get(asked))
+            effects = found[asked].effects if asked in found else tuple(map(float, estimate.effects))
+            found[asked] = measured(land, asked, estimate, n_chunks, effects)
 
     def _next(self, candidates: Candidates, found: dict[Allocation, Measured]) -> Allocation | None:
         """The decision, as the package takes it; None to stop."""
@@ -129,16 +130,15 @@ class Ours:
         return candidates.allocations[int(np.argmax(expected.ehvi / candidates.latency_s))]
 
     def _snapshot(self, land: Landscape, found: dict[Allocation, Measured], is_last: bool) -> Snapshot:
-        n_made = {a: self.n_control if a in land.singles else m.n_chunks * self.chunk for a, m in found.items()}
+        n_made = {a: self.n_control if a in land.controls else m.n_chunks * self.chunk for a, m in found.items()}
         return Snapshot(n_made, lambda: believed(land.candidates, tuple(found.values())), is_last)
 
 
 def measured(
-    land: Landscape, a: Allocation, estimate: Estimate, n_chunks: int, before: Measured | None = None
+    land: Landscape, a: Allocation, estimate: Estimate, n_chunks: int, effects: tuple[float, ...] = ()
 ) -> Measured:
-    """The estimate as a search takes it; the effects of the first chunk stay."""
+    """The estimate as a search takes it; `effects` are those of the first chunk."""
     value = exp(estimate.log_fid)
-    effects = before.effects if before else tuple(estimate.effects)
     return Measured(a, land.latency_s[a], value, max(value * estimate.log_fid_se, 1e-6), n_chunks, effects)
 
 

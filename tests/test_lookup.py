@@ -79,6 +79,7 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     path = tmp_path_factory.mktemp("table") / "lookup.json"
     table.write(path)
     assert LookupTable.read(path) == table
+    assert LookupTable.read(str(path)) == table
     assert [p.name for p in path.parent.iterdir()] == ["lookup.json"]
 
 
@@ -98,6 +99,28 @@ def test_a_stricter_limit_is_never_faster(table: LookupTable, one: float, other:
     strict, loose = sorted((max((one, best), key=loss), max((other, best), key=loss)), key=loss)
     assert table.pick(limit=strict).latency_s >= table.pick(limit=loose).latency_s
     assert loss(table.pick(limit=strict).quality) <= loss(strict)
+
+
+@patient
+@given(tables, st.none() | positive, st.none() | numbers, st.none() | positive)
+def test_a_pick_is_what_looking_at_every_entry_finds(
+    table: LookupTable, budget_s: float | None, limit: float | None, memory_mb: float | None
+) -> None:
+    loss = table.objective.loss
+    fitting = [
+        e
+        for e in table.entries
+        if (budget_s is None or e.latency_s <= budget_s)
+        and (limit is None or loss(e.quality) <= loss(limit))
+        and (memory_mb is None or (e.peak_memory_mb is not None and e.peak_memory_mb <= memory_mb))
+    ]
+    if not fitting:
+        with pytest.raises(QualityGateError):
+            table.pick(budget_s, limit=limit, max_memory_mb=memory_mb)
+        return
+    expected = fitting[0] if budget_s is None and limit is not None else fitting[-1]
+    for _ in range(2):  # asked again, it is prepared
+        assert table.pick(budget_s, limit=limit, max_memory_mb=memory_mb) == expected
 
 
 def test_max_fid_of_a_table_about_something_else_is_refused() -> None:
@@ -231,6 +254,27 @@ def test_pick_at_another_operating_point_goes_by_its_times_and_may_find_a_candid
     assert str(table.pick(budget_s=0.5, at="cpu-16").allocation) == "S*20"
     with pytest.raises(ConfigError, match="unknown operating point 'tpu', expected one of cpu-16, gpu"):
         table.pick(at="tpu")
+
+
+def test_the_front_of_a_point_is_what_pick_may_answer_with() -> None:
+    table = at_two_points()
+    assert table.front() == table.entries
+    assert [str(c.allocation) for c in table.front(at="gpu")] == ["S*20", "S*4-XL*16", "XL*20"]
+    assert table.front(at_batch=1) == table.front(at="gpu")
+
+
+def test_a_point_may_be_named_by_its_batch_size_if_only_one_has_it() -> None:
+    table = at_two_points()
+    assert table.pick(budget_s=0.02, at_batch=1) == table.pick(budget_s=0.02, at="gpu")
+    assert table.option_of(table.pick(at_batch=1), at_batch=1).latency_s == 0.03
+    known = "found cpu-16 with batches of 16, gpu with batches of 1"
+    with pytest.raises(ConfigError, match=f"no operating point with batches of 2, {known}"):
+        table.pick(at_batch=2)
+    with pytest.raises(ConfigError, match="no operating point with batches of 1"):
+        table.pick(at="cpu-16", at_batch=1)
+    twice = replace(table, operating_points=(*table.operating_points, OperatingPoint("tpu", "a TPU", 1)))
+    with pytest.raises(ConfigError, match="more than one operating point with batches of 1"):
+        twice.pick(at_batch=1)
 
 
 def test_memory_limits_what_is_picked_and_a_refusal_says_the_least() -> None:

@@ -2,14 +2,17 @@
 
 Readers: `run` (to go on after a crash), the report, and anyone with a text editor. Every line has an `event` and the
 time `at` (UTC) it was written; the first one is `opened`. A line is on disk (fsync) before anything is decided from
-it. A torn last line, left by a crash in the middle of a write, is cut off when the ledger is opened for writing;
-damage anywhere else is an error.
+it; lines that come fast share an fsync. A torn last line, left by a crash in the middle of a write, is cut off when the
+ledger is opened for writing; damage anywhere else is an error.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -18,6 +21,10 @@ from typing import Any
 from tstitch_search.errors import EnvironmentProblem
 
 LEDGER_VERSION = 1
+# Lines written so close together share an fsync: what a power cut can lose, besides a torn line. A kill loses none.
+GROUP_S = 0.1
+# Of these there may be millions: they are read from the file when asked for, not kept in memory.
+MANY = ("chunk",)
 Event = dict[str, Any]
 
 
@@ -31,52 +38,113 @@ class Ledger:
         """
         self.path = path
         self._stream = _open_alone(path)
+        self._kept: dict[str, list[Event]] = {}
+        self._synced_at, self._is_synced = 0.0, True
+        self._listeners: list[Callable[[Event], None]] = []
         try:
             self._cut_torn_tail()
-            self.events: list[Event] = list(read_events(path))
+            for event in read_events(path):
+                self._keep(event)
         except BaseException:
             self._stream.close()
             raise
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event and return it, as a reader will see it, once it is on disk.
+        """Write one event and return it, as a reader will see it, once it is on disk with all before it.
 
         Raises EnvironmentProblem when the disk refuses (the file is then as before), ValueError on NaN or infinity.
         """
-        line = {"event": event, "at": datetime.now(UTC).isoformat(timespec="seconds"), **fields}
-        content = json.dumps(line, allow_nan=False).encode() + b"\n"
-        end = self._stream.seek(0, os.SEEK_END)
-        try:
-            _write_all(self._stream, content)
-            os.fsync(self._stream.fileno())
-        except OSError as error:
-            self._stream.truncate(end)
-            raise EnvironmentProblem(
-                f"cannot write {self.path}: {error.strerror}; all earlier lines are safe",
-                hint="make room, then run the same command again: it goes on from here",
-            ) from error
-        self.events.append(json.loads(content))
-        return self.events[-1]
+        return self._write(event, fields, sync=True)
+
+    def add(self, event: str, **fields: Any) -> Event:
+        """As `append`, but on disk only when GROUP_S have passed since the last time, or with the next `append`."""
+        return self._write(event, fields, sync=time.monotonic() - self._synced_at >= GROUP_S)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have `listener` called with every event that is written from now on."""
+        self._listeners.append(listener)
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether every line is on disk."""
+        return self._is_synced
+
+    def sync_if_due(self) -> None:
+        """Bring every line to the disk when GROUP_S have passed since the last time."""
+        if time.monotonic() - self._synced_at >= GROUP_S:
+            self.sync()
+
+    def sync(self) -> None:
+        """Bring every line to the disk. Raises EnvironmentProblem when it refuses."""
+        if not self._is_synced:
+            with self._refused_in_words():
+                self._fsync()
+
+    @property
+    def events(self) -> Iterator[Event]:
+        """All events in the order they happened, from the file."""
+        return read_events(self.path)
 
     def of(self, event: str) -> list[Event]:
         """All events of one kind, in the order they happened."""
-        return [e for e in self.events if e["event"] == event]
+        return list(self.read(event))
+
+    def read(self, event: str) -> Iterable[Event]:
+        """All events of one kind, in the order they happened, one at a time."""
+        return (e for e in self.events if e["event"] == event) if event in MANY else self._kept.get(event, [])
 
     def last(self, event: str) -> Event | None:
         """The newest event of one kind, or None."""
-        return next((e for e in reversed(self.events) if e["event"] == event), None)
+        return next(iter(deque(self.read(event), maxlen=1)), None)
 
     def __enter__(self) -> "Ledger":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()  # every line is already on disk
+        with suppress(EnvironmentProblem):  # what is written survives us; that it cannot be synced was said before
+            self.sync()
+        self._stream.close()
+
+    def _keep(self, event: Event) -> None:
+        if event["event"] not in MANY:
+            self._kept.setdefault(event["event"], []).append(event)
+
+    def _write(self, event: str, fields: dict[str, Any], sync: bool) -> Event:
+        line = {"event": event, "at": datetime.now(UTC).isoformat(timespec="seconds"), **fields}
+        content = json.dumps(line, allow_nan=False).encode() + b"\n"
+        end = self._stream.seek(0, os.SEEK_END)
+        try:
+            with self._refused_in_words():
+                _write_all(self._stream, content)
+                self._is_synced = False
+                if sync:
+                    self._fsync()
+        except EnvironmentProblem:
+            self._stream.truncate(end)
+            raise
+        written: Event = json.loads(content)
+        self._keep(written)
+        for listener in self._listeners:
+            listener(written)
+        return written
+
+    def _fsync(self) -> None:
+        os.fsync(self._stream.fileno())
+        self._is_synced, self._synced_at = True, time.monotonic()
+
+    @contextmanager
+    def _refused_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"cannot write {self.path}: {error.strerror}; all earlier lines are safe",
+                hint="make room, then run the same command again: it goes on from here",
+            ) from error
 
     def _cut_torn_tail(self) -> None:
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            self._stream.truncate(whole)
+        with self.path.open("rb") as lines:
+            self._stream.truncate(sum(len(line) for line in lines if line.endswith(b"\n")))
 
 
 def _open_alone(path: Path) -> FileIO:
@@ -88,7 +156,7 @@ def _open_alone(path: Path) -> FileIO:
             f"cannot write {path}: {error.strerror}", hint="choose a writable folder with --output"
         ) from error
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(stream)
     except OSError as error:
         stream.close()
         busy = isinstance(error, BlockingIOError)
@@ -99,6 +167,15 @@ def _open_alone(path: Path) -> FileIO:
     return stream
 
 
+def _lock(stream: FileIO) -> None:
+    """Lock the file for this process alone; tried for a moment, since others may look whether it is locked."""
+    for wait_s in (0.05, 0.1):
+        with suppress(BlockingIOError):
+            return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(wait_s)
+    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _write_all(stream: FileIO, content: bytes) -> None:
     while content:  # a disk that is filling up takes a part before it refuses
         content = content[stream.write(content) :]
@@ -106,8 +183,14 @@ def _write_all(stream: FileIO, content: bytes) -> None:
 
 def read_events(path: Path) -> Iterator[Event]:
     """The events of the ledger at `path`; a torn last line is left out. Raises EnvironmentProblem on other damage."""
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is empty or torn
+    with path.open("rb") as stream:
+        yield from _events_in(path, stream)
+
+
+def _events_in(path: Path, lines: Iterable[bytes]) -> Iterator[Event]:
     for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):  # torn
+            return
         try:
             event = json.loads(line)
             event["event"]

@@ -1,12 +1,19 @@
-"""Whatever happens to a study or space file, loading it gives a `Study` or a `ConfigError`."""
+"""Whatever happens to a study, space or lookup file, reading it gives an object or a `ConfigError`, and soon."""
 
 import random
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
+from tstitch_search.lookup import LookupTable
 
 ROOT = Path(__file__).parents[2]
+HANGS_AFTER_S = 10
 SNIPPETS = [
     b"&a ",
     b"*a",
@@ -65,26 +72,58 @@ def mutate(text: bytes, rng: random.Random) -> bytes:
     return text
 
 
-def outcome(path: Path) -> Study | ConfigError:
-    """What loading comes to; any other exception goes through."""
+def outcome(load: Callable[[Path], object], path: Path) -> object:
+    """What loading comes to; any exception but ConfigError goes through, and so does what hangs."""
+    signal.setitimer(signal.ITIMER_REAL, HANGS_AFTER_S)
     try:
-        return load_study(path)
+        return load(path)
     except ConfigError as error:
         return error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def test_three_hundred_accidents_give_a_study_or_a_config_error(tmp_path: Path) -> None:
-    study_text = (ROOT / "studies" / "quickstart.yaml").read_bytes()
-    space_text = (ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml").read_bytes()
-    study_path, space_path = tmp_path / "studies" / "x.yaml", tmp_path / "search_spaces" / "fashion_dit_s_b_xl.yaml"
-    study_path.parent.mkdir()
-    space_path.parent.mkdir()
-    outcomes: list[Study | ConfigError] = []
-    for seed in range(300):
-        rng = random.Random(seed)
-        in_space = seed % 3 == 0
-        study_path.write_bytes(study_text if in_space else mutate(study_text, rng))
-        space_path.write_bytes(mutate(space_text, rng) if in_space else space_text)
-        outcomes.append(outcome(study_path))
-    assert {type(each) for each in outcomes} == {Study, ConfigError}
-    assert all(".yaml" in each.message and each.hint for each in outcomes if isinstance(each, ConfigError))
+@pytest.fixture(autouse=True)
+def hang_guard() -> Iterator[None]:
+    """Loading that takes longer than ten seconds is an error."""
+
+    def hangs(number: int, frame: object) -> NoReturn:
+        raise TimeoutError(f"still loading after {HANGS_AFTER_S} s")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+STUDY, SPACE = ROOT / "studies" / "quickstart.yaml", ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml"
+LOOKUP = ROOT / "tests" / "golden" / "lookup_v1.json"
+
+
+@pytest.mark.parametrize(
+    ("mutated", "load", "n", "kind"),
+    [
+        (STUDY, load_study, 700, Study),
+        (SPACE, load_study, 600, Study),
+        (LOOKUP, lambda path: LookupTable.read(path.parent.parent / "lookup.json"), 700, LookupTable),
+    ],
+    ids=["study", "space", "lookup"],
+)
+def test_accidents_give_an_object_or_a_config_error(
+    tmp_path: Path, mutated: Path, load: Callable[[Path], object], n: int, kind: type
+) -> None:
+    """Two thousand in all."""
+    places = {
+        STUDY: tmp_path / "studies" / "x.yaml",
+        SPACE: tmp_path / "search_spaces" / SPACE.name,
+        LOOKUP: tmp_path / "lookup.json",
+    }
+    for source, place in places.items():
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(source.read_bytes())
+    outcomes = []
+    for seed in range(n):
+        places[mutated].write_bytes(mutate(mutated.read_bytes(), random.Random(seed)))
+        outcomes.append(outcome(load, places[STUDY]))
+    assert {type(each) for each in outcomes} == {kind, ConfigError}
+    refused = [each for each in outcomes if isinstance(each, ConfigError)]
+    assert all(places[mutated].suffix in each.message and each.hint for each in refused)

@@ -64,6 +64,7 @@ def test_an_absurd_number_stays_text_so_that_it_can_be_shown() -> None:
         ("a: 1\n\na: 2", "x.yaml:3: .*'a' is given twice, first at x.yaml:1"),
         ("a: " + "[" * 21 + "]" * 21, "x.yaml:1: .* more than 20 levels"),
         ("[" * 100_000, "x.yaml:1: .* more than 20 levels"),
+        ("a: [" + "1," * 10_000 + "]", "x.yaml:1: .* more than 10000 keys and values"),
         ("a: 1\nb: \x00", "x.yaml:2: .* control character"),
         ("a: 1\nb: '\ud800'", "x.yaml:2: .* control character"),
         ('a: 1\nb: "\\UFFFFFFFF"', "x.yaml:2: .* no such character"),

@@ -1,7 +1,8 @@
 """Images to features: rounding, extractors of all origins, and weights that cannot be had."""
 
+import pickle
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +234,23 @@ def test_an_image_of_one_colour_is_refused_by_its_index():
     images[4] = 0
     with pytest.raises(MeasurementError, match="image 102 is of one colour all over, and 1 more of 5"):
         require_content(images, first=100)
+
+
+class RunsCode:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_weights_that_could_run_code_are_refused_before_torch_fidelity_unpickles_them(
+    tmp_path: Path, save: Callable[[object, Path], object]
+) -> None:
+    save({"weight": RunsCode(tmp_path / "ran")}, tmp_path / "weights.pth")
+    with pytest.raises(EnvironmentProblem, match="holds more than tensors"):
+        load_extractor("inception-v3-compat", tmp_path / "weights.pth", torch.device("cpu"))
+    assert not (tmp_path / "ran").exists()

@@ -243,7 +243,7 @@ NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"
 @pytest.mark.parametrize(
     ("job", "limit", "hint"),
     [
-        (MakeChunk(MIXED, Chunk("search", 0, 10)), 6, "workers.device_batch_size=2, which fits"),  # 10, 5, 2; guided
+        (MakeChunk(MIXED, Chunk("search", 0, 10)), 1, "execution.offload=model, or a device with more memory"),
         (Calibrate(("S", "XL"), 4, 3), 2, "latency.batch_size=1, which fits"),
         (TimeAllocations((MIXED,), 3), 1, "execution.offload=model, or a device with more memory"),
     ],
@@ -254,6 +254,14 @@ def test_out_of_memory_is_said_with_the_batch_size_that_would_fit(study: Study, 
         measurer.do(job)
     assert caught.value.hint == hint
     assert features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 10)).arrays["features"].shape == (10, 64)
+
+
+def test_images_that_do_not_fit_into_memory_together_are_made_in_smaller_batches(study: Study) -> None:
+    job = MakeChunk(MIXED, Chunk("search", 0, 10))
+    small = with_failing(study, 6, NO_MEMORY)  # 10 and 5 do not fit, 2 do; each counts twice, for guidance
+    expected = loaded(study).do(job).arrays["features"]
+    np.testing.assert_allclose(small.do(job).arrays["features"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(small.do(job).arrays["features"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_device_that_fails_is_a_problem_of_the_machine_not_of_the_allocation(study: Study) -> None:

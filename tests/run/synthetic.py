@@ -68,12 +68,14 @@ def shift(allocation: Allocation) -> float:
 class SyntheticMeasurer:
     """Image i of a set has the same noise under every allocation. Allocations in `broken` cannot be measured.
 
+    Those in `not_finite` give features that are no numbers.
     `step_s` is what its device takes, `decay` what it does to every image's features, `own_noise` how much noise (as a
     share of the common one) each allocation has for itself.
     """
 
     reference: Reference
     broken: frozenset[str] = frozenset()
+    not_finite: frozenset[str] = frozenset()
     interrupt_after: int | None = None
     device: str = "synthetic"
     step_s: Mapping[str, float] = field(default_factory=lambda: dict(STEP_S))
@@ -126,4 +128,6 @@ class SyntheticMeasurer:
             name = [ord(letter) for letter in str(job.allocation)]
             noise += self.own_noise * np.array([np.random.default_rng([*seed, *name]).normal(size=d) for seed in seeds])
         values = self.reference.mu + noise * np.sqrt(np.diag(self.reference.sigma)) + shift(job.allocation) + self.decay
+        if str(job.allocation) in self.not_finite:
+            values[0] = np.nan
         return ChunkFeatures({"features": values.astype(np.float32)}, seconds=latency_s(job.allocation))

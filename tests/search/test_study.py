@@ -193,4 +193,4 @@ def test_database_that_cannot_be_opened_is_an_error_that_says_what_is_safe(tmp_p
         (tmp_path / "study.db").write_bytes(content)
     with pytest.raises(EnvironmentProblem, match="cannot open the study database") as caught:
         open_study(tmp_path, "random")
-    assert "deleting it is safe" in caught.value.hint
+    assert "`tstitch-search repair RUN_DIR` rebuilds it" in caught.value.hint

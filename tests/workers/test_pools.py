@@ -209,7 +209,7 @@ class TestProcesses:
         assert signal.getsignal(signal.SIGTERM) is SIGTERM_HANDLER
 
     def test_workers_that_do_not_fit_are_refused_before_they_wait_forever(self) -> None:
-        with pytest.raises(EnvironmentProblem, match=r"2 worker\(s\) with 100 GPU each do not fit: Ray has"):
+        with pytest.raises(EnvironmentProblem, match=r"2 worker\(s\) with 1 CPU and 100 GPU each do not fit: Ray has"):
             RayPool(ArithmeticMeasurer, 2, gpus_per_worker=100).start()
 
 

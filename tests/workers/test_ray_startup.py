@@ -43,7 +43,7 @@ def test_an_unwritable_home_is_a_problem_with_a_way_out() -> None:
 
 def test_a_ray_address_where_nobody_listens_is_said_at_once() -> None:
     ended = run_python(START, RAY_ADDRESS="127.0.0.1:1")
-    assert "EnvironmentProblem: no Ray at RAY_ADDRESS=127.0.0.1:1: " in ended.stderr
+    assert "EnvironmentProblem: no Ray at 127.0.0.1:1: " in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("  try: unset RAY_ADDRESS")
 
 

@@ -28,7 +28,9 @@ def check(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Do the members fit together, and what could be gained? Reads configurations only; exit code 2 when they do not.
+    """Do the members fit together, and what could be gained?
+
+    Reads configurations only; exit code 2 when they do not.
 
     Example: tstitch-search check studies/quickstart.yaml --probe 8
     """

@@ -12,8 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.cli.app import verbosity
 from tstitch_search.measurement import Chunk
-from tstitch_search.run.progress import Progress
+from tstitch_search.run.progress import Progress, Silent
 
 # Without a terminal a line comes at most this often, and one that says the same again at most that often.
 LINE_EVERY_S, SAME_LINE_EVERY_S = 10.0, 60.0
@@ -69,10 +70,10 @@ class Estimate:
 
 
 class Display(Progress):
-    """Shows what is being measured, how far it is and when it will be done."""
+    """Shows what is being measured, how far it is and when it will be done; `every`: a line for each chunk."""
 
-    def __init__(self, console: Console, live: Live | None):
-        self._console, self._live = console, live
+    def __init__(self, console: Console, live: Live | None, every: bool = False):
+        self._console, self._live, self._every = console, live, every
         self._estimate, self._stage, self._latest = Estimate(), "", ""
         self._n_made, self._line, self._line_at = 0, "", 0.0
 
@@ -88,14 +89,14 @@ class Display(Progress):
         self._estimate.made(allocation, chunk)
         self._n_made += chunk.n_images
         self._latest = f"{allocation}, images {chunk.first} to {chunk.last - 1}; {self._n_made} images so far"
-        self._show()
+        self._show(at_once=self._every)
 
     def known(self, allocation: Allocation, chunk: Chunk) -> None:
         self._estimate.known(allocation, chunk)
 
     def extracted(self, n_done: int, n_images: int) -> None:
         self._latest = f"{n_done} of {n_images}"
-        self._show()
+        self._show(at_once=self._every)
 
     def tick(self) -> None:
         self._show()
@@ -118,11 +119,14 @@ class Display(Progress):
 
 
 @contextmanager
-def show_progress() -> Iterator[Display]:
-    """A display on stderr for the length of the block."""
-    console = Console(file=sys.stderr)
-    if not console.is_terminal:
-        yield Display(console, live=None)
+def show_progress() -> Iterator[Progress]:
+    """What is said on stderr for the length of the block, as much as `--quiet` and `--verbose` ask for."""
+    console, said = Console(file=sys.stderr), verbosity.get()
+    if said == "quiet":
+        yield Silent()
+        return
+    if said == "verbose" or not console.is_terminal:
+        yield Display(console, live=None, every=said == "verbose")
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         yield Display(console, live)

@@ -19,7 +19,7 @@ def export(
     study: OtherStudy = None,
     settings: Settings = None,
 ) -> None:
-    """The step split of every entry, with timesteps and sigmas, for other samplers.
+    """Who takes which step, as CSV or JSON for other samplers. Of every entry, with timesteps and sigmas.
 
     Example: tstitch-search export reports/quickstart/lookup.json --format csv -o steps.csv
     """

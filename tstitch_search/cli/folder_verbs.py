@@ -35,7 +35,7 @@ def compare(
     metric: Annotated[str | None, typer.Option(help="Instead of the study's objective, for example kid.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The difference between two allocations over the same images, with its interval, or "cannot tell apart".
+    """Which of two allocations is better, or "cannot tell apart". Over the same images, with its interval.
 
     Example: tstitch-search compare reports/quickstart 'S*8-XL*12' 'XL*20'
     """
@@ -56,7 +56,7 @@ def requality(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Another metric of everything that was measured, from the stored features; needs no device.
+    """Another metric of all that was measured, without a device. From the stored features.
 
     Example: tstitch-search requality reports/quickstart --metric kid
     """

@@ -28,9 +28,10 @@ def generate(
     settings: Settings = None,
     device: Device = None,
 ) -> None:
-    """Sample images: allocations of a study side by side with the same seeds, or the pick of a lookup table.
+    """Sample images of a study's allocations or of a pick. Side by side they have the same seeds.
 
     Example: tstitch-search generate studies/quickstart.yaml -a 'S*8-XL*12' -a 'XL*20' -n 8 -o grid.png
+
     Example: tstitch-search generate reports/quickstart/lookup.json --budget 0.8s --labels 3,7 -o out.png
     """
     from tstitch_search.cli.display import show_progress

@@ -30,27 +30,21 @@ def run(
     device: Device = None,
     output: Output = None,
     as_json: AsJson = False,
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="Say what happens as JSON on stderr, one event a line.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard, to RUN_DIR/tensorboard.")
+    ] = False,
 ) -> None:
-    """Search, confirm and write the lookup table and the report; go on where an earlier run stopped.
+    """Search, confirm, and write the lookup table and the report. Goes on where an earlier run stopped.
 
     Example: tstitch-search run studies/quickstart.yaml
     """
-    from tstitch_search.cli.display import show_progress
-    from tstitch_search.cli.tables import print_outcome
-    from tstitch_search.config import load_study
-    from tstitch_search.run import run_study
-    from tstitch_search.run.pool import open_pool
+    from tstitch_search.cli.running import run_and_show
 
-    loaded = load_study(study, overrides(settings, budget, workers, device))
-    try:
-        with show_progress() as progress:
-            outcome = run_study(loaded, run_folder(output, loaded.config.name), open_pool, progress)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(130) from None
-    print_outcome(outcome, as_json)
-    if outcome.n_failed:
-        raise typer.Exit(4)
+    given = overrides(settings, budget, workers, device)
+    run_and_show(study, given, output, as_json=as_json, json_log=json_log, tensorboard=tensorboard)
 
 
 @app.command()
@@ -66,7 +60,7 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check everything, count the allocations and price the study, without running it.
+    """Check, count and price a study without running it.
 
     Example: tstitch-search plan studies/quickstart.yaml --calibrate
     """
@@ -90,7 +84,7 @@ def calibrate(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure each denoiser's step time and memory, and write a file that `latency.from` repeats a study with.
+    """Time each denoiser's step, into a file. With `latency.from` it repeats a study's decisions.
 
     Example: tstitch-search calibrate studies/quickstart.yaml -o calibration.json
     """
@@ -107,12 +101,15 @@ def calibrate(
 
 
 @app.command()
-def schema(what: Annotated[Literal["study", "space"], typer.Argument(help="Which kind of file.")]) -> None:
-    """The JSON Schema of study or search space files, for editors.
+def schema(
+    what: Annotated[Literal["study", "space", "lookup"], typer.Argument(help="Which kind of file.")],
+) -> None:
+    """The JSON Schema of study, space or lookup files. For editors, and for readers of tables.
 
     Example: tstitch-search schema study > study.schema.json
     """
     from tstitch_search.config import json_schema
+    from tstitch_search.lookup import lookup_schema
 
-    json.dump(json_schema(what), sys.stdout, indent=2)
+    json.dump(lookup_schema() if what == "lookup" else json_schema(what), sys.stdout, indent=2)
     print()

@@ -36,20 +36,21 @@ def pick(
         float | None, typer.Option(help="Peak memory in MB not to exceed.", metavar="MB", min=0)
     ] = None,
     at: Annotated[str | None, typer.Option(help="Another operating point of the table.", metavar="ID")] = None,
+    at_batch: Annotated[int | None, typer.Option(help="The operating point with batches of so many images.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The allocation to deploy: the best within a time budget, or the fastest within an FID.
+    """The best allocation in a time budget, or fastest in an FID.
 
     Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.8s
     """
     from tstitch_search.lookup import LookupTable
 
     lookup = LookupTable.read(table)
-    entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at)
+    entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch)
     if as_json:
         print(json.dumps(entry.to_json(lookup.objective), indent=2))
     else:
-        (option,) = (o for o in lookup.options(at) if o.candidate == entry)
+        option = lookup.option_of(entry, at, at_batch)
         quality = f"{entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
         memory = f"  {option.memory_mb:.0f} MB" if option.memory_mb < inf else ""
         print(f"{entry.allocation}  {option.latency_s:.4g} s  {lookup.objective.label} {quality}{memory}")
@@ -65,7 +66,7 @@ def recalibrate(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """The table for this device: times measured anew, the front with them; qualities are kept.
+    """The table for this device: times anew, qualities kept.
 
     Example: tstitch-search recalibrate reports/quickstart/lookup.json -o lookup-here.json
     """
@@ -91,7 +92,7 @@ def verify(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a few entries again, after an upgrade or on another machine; exit code 5 when one does not hold.
+    """Does a table still hold? Measures a few entries again. Exit code 5 when one does not hold.
 
     Example: tstitch-search verify reports/quickstart/lookup.json --max-fid-loss 2%
     """

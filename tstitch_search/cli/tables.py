@@ -58,8 +58,9 @@ def _print_front(console: Console, table: LookupTable) -> None:
     console.print(front_table(table))
     if further_metrics(table):
         console.print(metrics_table(table))
-    for note in (*front_notes(table), table.provenance["headline"]):
-        console.print(note, markup=False)
+    for note in (*front_notes(table), table.provenance.get("headline")):
+        if note:
+            console.print(note, markup=False)
 
 
 def print_verification(found: Verification, as_json: bool) -> None:
@@ -130,9 +131,9 @@ def _cells(table: LookupTable, entry: LookupEntry) -> dict[str, str]:
     """What is shown of an entry, by the name of its column."""
     cells = {
         "seconds": plus_minus(entry.latency_s, entry.latency_s_se),
-        "speed-up": f"{speed_up(table, entry):.2f}x",
+        **({"speed-up": f"{speed_up(table, entry):.2f}x"} if "largest_latency_s" in table.provenance else {}),
         named(table.objective.label, entry.n_images): plus_minus(entry.quality, entry.quality_se),
-        f"above {table.provenance['largest']}": plus_minus(
+        f"above {table.provenance.get('largest', 'the largest')}": plus_minus(
             entry.quality_difference or 0.0, entry.quality_difference_se or 0.0, sign=True
         ),
     }

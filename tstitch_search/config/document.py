@@ -1,7 +1,7 @@
 """YAML text in, plain values out, with the place where each key was written.
 
 What a study never needs is refused: anchors and aliases (which can grow without bound), tags, keys given twice, deep
-nesting, large files. Dates and other YAML specialities stay text.
+nesting, large files and very many values. Dates and other YAML specialities stay text.
 """
 
 import os
@@ -19,6 +19,7 @@ from tstitch_search.errors import ConfigError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_VALUES = 10_000
 _LAYOUT = "check indentation (spaces, no tabs), brackets, quotes and `key: value` here and one line above"
 _PLAIN = "write one document of plain `key: value` lines, each key once"
 _SCALARS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null")}
@@ -109,7 +110,7 @@ def _read_text(path: Path, file: str) -> str:
 class _Loader(yaml.SafeLoader):
     """Composes nodes from plain YAML only."""
 
-    depth = 0
+    depth = n_values = 0
 
     def get_single_node(self) -> yaml.Node | None:
         try:
@@ -127,6 +128,9 @@ class _Loader(yaml.SafeLoader):
             raise _refusal("no such character", event.start_mark)  # half of a pair: "\ud800"
         if self.depth == MAX_DEPTH:
             raise _refusal(f"more than {MAX_DEPTH} levels inside each other", event.start_mark)
+        self.n_values += 1
+        if self.n_values > MAX_VALUES:
+            raise _refusal(f"more than {MAX_VALUES} keys and values", event.start_mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -119,6 +120,7 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
     of_study += [("measure", "recorded"), ("measure", "features")]
     for section, key in of_study:
         document[section][key] = _moved(document[section][key], study.study_path.parent, folder)
+    document["storage"] = without_password(document["storage"])
     document["rivals"] = _moved(document["rivals"], study.study_path.parent, folder)
     for part, key in [
         (space, "pipeline"),
@@ -131,7 +133,7 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
 
 def study_as_yaml(study: Study, folder: Path) -> str:
     """The study as one file for `folder`, with what was overridden as a comment. It loads as the same study."""
-    given = "".join(f"# with --set {json.dumps(text)}\n" for text in study.overrides)
+    given = "".join(f"# with --set {json.dumps(without_password(text))}\n" for text in study.overrides)
     header = "# The study as it ran: every default written out, the search space and the overrides included.\n"
     document = study_document(study, folder)
     return header + given + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
@@ -144,6 +146,11 @@ def _moved(text: str | None, near: Path, folder: Path) -> str | None:
     except (OSError, ValueError):  # no path at all
         is_path = False
     return os.path.relpath(near / str(text), folder) if is_path else text
+
+
+def without_password(text: str | None) -> str | None:
+    """The text with the password of a URL in it taken out: what is kept or shared must not hold one."""
+    return None if text is None else re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1@", text)
 
 
 def json_schema(kind: Literal["study", "space"]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Which allocation to deploy within limits, and what is possible when none fits."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from functools import cached_property
 from math import inf
 
 from tstitch_search.errors import QualityGateError
@@ -53,17 +55,57 @@ class Limits:
         return self.max_memory_mb is None or option.memory_mb <= self.max_memory_mb
 
 
-def choose(options: Sequence[Option], limits: Limits) -> Candidate:
-    """The best of the options within the budget; without a budget but with a quality limit, the fastest.
+@dataclass(frozen=True)
+class Shelf:
+    """The options at one operating point, to be asked often: a question takes two bisections, whatever their number."""
 
-    Raises QualityGateError saying what is possible when none is within all limits.
+    options: tuple[Option, ...]
+
+    @cached_property
+    def front(self) -> tuple[Option, ...]:
+        """The options that none as fast matches or beats, each slower than the one before, and better."""
+        kept: list[Option] = []
+        for option in sorted(self.options, key=lambda o: (o.latency_s, o.loss)):
+            if not kept or option.loss < kept[-1].loss:
+                kept.append(option)
+        return tuple(kept)
+
+    @cached_property
+    def _times(self) -> list[float]:
+        return [option.latency_s for option in self.front]
+
+    @cached_property
+    def _gains(self) -> list[float]:
+        return [-option.loss for option in self.front]
+
+    def within(self, max_memory_mb: float) -> "Shelf":
+        """The options that need no more memory."""
+        return Shelf(tuple(option for option in self.options if option.memory_mb <= max_memory_mb))
+
+    def best_in(self, budget_s: float) -> Option | None:
+        """The best that takes at most `budget_s` seconds; None when none does."""
+        n_in_time = bisect_right(self._times, budget_s)
+        return self.front[n_in_time - 1] if n_in_time else None
+
+    def fastest_with(self, loss: float) -> Option | None:
+        """The fastest that loses at most `loss`; None when none does."""
+        n_worse = bisect_left(self._gains, -loss)
+        return self.front[n_worse] if n_worse < len(self.front) else None
+
+
+def choose(shelf: Shelf, limits: Limits, every: Sequence[Option]) -> Candidate:
+    """The best on the shelf within the budget; without a budget but with a quality limit, the fastest.
+
+    The shelf holds those of `every` option that fit into the memory. Raises QualityGateError saying what is possible
+    when none is within all limits.
     """
-    fitting = [o for o in options if limits.in_time(o) and limits.good_enough(o) and limits.fits_memory(o)]
-    if not fitting:
-        raise _refusal(options, limits)
-    if limits.budget_s is None and limits.worst is not None:
-        return min(fitting, key=lambda o: o.latency_s).candidate
-    return min(fitting, key=lambda o: (o.loss, o.latency_s)).candidate
+    if limits.budget_s is None and limits.worst is not None and every:
+        found = shelf.fastest_with(every[0].objective.loss(limits.worst))
+    else:
+        found = shelf.best_in(inf if limits.budget_s is None else limits.budget_s)
+    if found is None or not limits.good_enough(found):
+        raise _refusal(every, limits)
+    return found.candidate
 
 
 def _refusal(options: Sequence[Option], limits: Limits) -> QualityGateError:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -14,11 +15,13 @@ from tstitch_search.files import write_whole
 from tstitch_search.json_fields import check_count, check_text, get, get_list, read_json, refuse
 from tstitch_search.lookup.entry import Candidate, LookupEntry
 from tstitch_search.lookup.objective import Objective, OperatingPoint
-from tstitch_search.lookup.picking import Limits, Option, choose
+from tstitch_search.lookup.picking import Limits, Option, Shelf, choose
 from tstitch_search.pareto import pareto_front
 
 SCHEMA_VERSION = 1
 FID = Objective()
+# How many memory limits and operating points a table stays prepared for.
+KEPT_SHELVES = 16
 
 
 @dataclass(frozen=True)
@@ -73,22 +76,59 @@ class LookupTable:
         max_fid_loss: float | None = None,
         max_memory_mb: float | None = None,
         at: str | None = None,
+        at_batch: int | None = None,
     ) -> Candidate:
         """The best allocation within `budget_s` seconds, or without a budget the fastest that is good enough.
 
         `max_fid`: the FID not to exceed; `limit`: the same for any objective, the worst value to accept;
         `max_fid_loss`: the share by which it may be worse than the largest denoiser; `max_memory_mb`: peak memory.
-        `at`: another operating point of the table, whose front may hold confirmed candidates too. What is picked was
-        measured as it stands; nothing is interpolated. Raises QualityGateError saying what is possible when nothing
-        fits, ConfigError for an unknown operating point or `max_fid` of a table without FID.
+        `at`: another operating point of the table, whose front may hold confirmed candidates too; `at_batch`: the same,
+        by its batch size. What is picked was measured as it stands; nothing is interpolated. Raises QualityGateError
+        saying what is possible when nothing fits, ConfigError for an unknown operating point or `max_fid` of a table
+        without FID.
         """
         if max_fid is not None and self.objective.name != "fid":
             raise ConfigError(f"this table is about {self.objective.label}, not FID", hint="give it as --limit instead")
         given = [value for value in (max_fid, limit) if value is not None]
         if max_fid_loss is not None:
             given.append(self._value_at_loss(max_fid_loss))
-        worst = min(given, key=self.objective.loss, default=None)
-        return choose(self.options(at), Limits(budget_s, worst, max_memory_mb))
+        limits = Limits(budget_s, min(given, key=self.objective.loss, default=None), max_memory_mb)
+        point = self._point(at, at_batch)
+        return choose(self._shelf(point, max_memory_mb), limits, self._shelf(point).options)
+
+    def front(self, at: str | None = None, at_batch: int | None = None) -> tuple[Candidate, ...]:
+        """What `pick` may answer with at an operating point, fastest first; `entries` at the first one."""
+        return tuple(option.candidate for option in self._shelf(self._point(at, at_batch)).front)
+
+    def option_of(self, picked: Candidate, at: str | None = None, at_batch: int | None = None) -> Option:
+        """What was picked, with its time and memory at that operating point."""
+        return next(o for o in self._shelf(self._point(at, at_batch)).options if o.candidate == picked)
+
+    def _point(self, at: str | None, at_batch: int | None) -> str:
+        """The id of the operating point that is meant. Raises ConfigError unless it is exactly one."""
+        if at_batch is None:
+            return self.operating_points[0].id if at is None else at
+        found = [p.id for p in self.operating_points if p.batch_size == at_batch and at in (None, p.id)]
+        if len(found) != 1:
+            known = ", ".join(f"{p.id} with batches of {p.batch_size}" for p in self.operating_points)
+            number = "more than one operating point" if found else "no operating point"
+            raise ConfigError(f"{number} with batches of {at_batch}, found {known}", hint="name one by its id")
+        return found[0]
+
+    @cached_property
+    def _shelves(self) -> dict[tuple[str, float | None], Shelf]:
+        return {}
+
+    def _shelf(self, point: str, max_memory_mb: float | None = None) -> Shelf:
+        """The options at a point within a memory limit; those asked for last are kept, for servers ask again."""
+        if (kept := self._shelves.get((point, max_memory_mb))) is not None:
+            return kept
+        every = Shelf(tuple(self.options(point)))
+        shelf = every if max_memory_mb is None else every.within(max_memory_mb)
+        if len(self._shelves) >= KEPT_SHELVES:
+            self._shelves.clear()
+        self._shelves[point, max_memory_mb] = shelf
+        return shelf
 
     def options(self, at: str | None = None) -> list[Option]:
         """What may be deployed at the operating point `at`, the first one if None.
@@ -111,11 +151,8 @@ class LookupTable:
 
     def _value_at_loss(self, share: float) -> float:
         """The quality that is worse than that of the largest denoiser alone by this share."""
-        known = [e for e in self.entries if e.quality_difference is not None]
-        if not known:
+        if (value := self._largest_quality) is None:
             raise ConfigError("the table does not say how good the largest denoiser alone is", hint="give --limit")
-        largest = min(known, key=lambda e: abs(e.quality_difference or 0.0))
-        value = largest.quality - (largest.quality_difference or 0.0)
         if value <= 0:
             raise ConfigError(
                 f"the largest denoiser's {self.objective.label} is {value:g}, of which there is no share",
@@ -123,11 +160,20 @@ class LookupTable:
             )
         return value - share * abs(value) if self.objective.higher_is_better else value + share * abs(value)
 
+    @cached_property
+    def _largest_quality(self) -> float | None:
+        """The quality of the largest denoiser alone, if it is known."""
+        known = [(abs(e.quality_difference), e) for e in self.entries if e.quality_difference is not None]
+        if not known:
+            return None
+        _, nearest = min(known, key=lambda pair: pair[0])
+        return nearest.quality - (nearest.quality_difference or 0.0)
+
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path | str) -> Self:
         """The table written at `path`. Raises ConfigError naming the file and the field when it is not a valid one."""
         try:
-            return cls.from_json(read_json(path))
+            return cls.from_json(read_json(Path(path)))
         except ConfigError as error:
             hint = error.hint or "give the lookup.json that a finished run wrote"
             raise ConfigError(f"{path}: {error.message}", hint) from error

@@ -17,9 +17,12 @@ from torch_fidelity.utils import create_feature_extractor
 
 import tstitch_search.zoo.features  # noqa: F401  (registers fashion-cnn)
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError, TStitchError
+from tstitch_search.zoo import FASHION_EXTRACTOR
 
 # The metric of torch-fidelity whose default layer an array is taken from.
 _METRIC_OF = {"features": "fid", "logits": "isc"}
+# Extractors whose weight files torch-fidelity does not unpickle: ours are safetensors, torch.hub fetches the others.
+READ_BY_OTHERS = (FASHION_EXTRACTOR, "dinov2")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ def load_extractor(
 
     "features" is the layer that torch-fidelity takes for FID, "logits" that for the Inception score. `name` is one of
     torch-fidelity's, the zoo's, or `module:Class` of a FeatureExtractorBase that Python can import. Without `weights`
-    torch-fidelity looks in its own place, then downloads. It unpickles weight files: give it only such as you trust.
-    Raises ConfigError for a name or class that will not do, EnvironmentProblem for weights that are missing or bad.
+    torch-fidelity looks in its own place, then downloads. It unpickles weight files: one that holds more than tensors
+    is refused. Raises ConfigError for a name or class that will not do, EnvironmentProblem for weights missing or bad.
     """
     if name not in FEATURE_EXTRACTORS_REGISTRY:
         _register(name)
@@ -74,10 +77,26 @@ def load_extractor(
             f"the weights of the feature extractor {name!r} are not at {weights}",
             hint="check quality.extractor_weights",
         )
+    if weights and ":" not in name and not name.startswith(READ_BY_OTHERS):
+        _require_only_tensors(name, weights)
     try:
         return _create(name, weights, device, arrays)
     except Exception as error:  # a damaged or foreign weights file can raise nearly anything
         _explain(error, name, weights)
+
+
+def _require_only_tensors(name: str, weights: Path) -> None:
+    """Nothing, when unpickling the file cannot run code. Raises EnvironmentProblem for any file less plain."""
+    try:
+        torch.load(weights, map_location="meta", weights_only=True)
+    except Exception as error:  # whatever stops the careful reader is not given to the careless one
+        if "TorchScript" in str(error):  # read without pickle's freedom
+            return
+        raise EnvironmentProblem(
+            f"the feature extractor {name!r} cannot be loaded: {weights} is damaged, or holds more than tensors, which "
+            "could run code",
+            hint="check quality.extractor_weights; a file of tensors only, as torch.save of a state dict writes it",
+        ) from error
 
 
 def _register(name: str) -> None:

@@ -68,6 +68,7 @@ class StudyMeasurer:
         self._proxy_set = ProxySet.of_study(study)
         self._device = resolve_device(self._config.workers.device)
         self._threads, self._memo = threads, TrajectoryMemo(self._config.workers.reuse_mb * 10**6)
+        self._device_batch_size = self._config.workers.device_batch_size
         self.device = device_name(self._device)
 
     def load(self) -> dict[str, float]:
@@ -91,7 +92,7 @@ class StudyMeasurer:
         self._clip = load_clip(quality.clip_model, near, self._device) if "clip_score" in arrays else None
 
     def do(self, job: Job) -> Answer:
-        """The answer to `job`.
+        """The answer to `job`; images that do not fit into memory together are made in smaller batches from then on.
 
         Raises MeasurementError when this allocation cannot be measured, EnvironmentProblem when the device has failed.
         """
@@ -106,10 +107,15 @@ class StudyMeasurer:
                 f"the device {self.device} has failed: {first_line(error)}",
                 hint="check it with nvidia-smi; what was finished is kept, and the same command goes on from there",
             ) from error
-        if self._memo.n_bytes:  # only now is the memory of the failed batch free again
+        # Only now is the memory of the failed batch free again. Times are of the batch size asked for, or not at all.
+        if self._memo.n_bytes:
             self._memo = TrajectoryMemo(0)
             return self.do(job)
-        raise self._out_of_memory(job, problem)
+        if not isinstance(job, MakeChunk | MakeImages | ExtractReference) or self._device_batch_size == 1:
+            raise self._out_of_memory(job, problem)
+        self._device_batch_size //= 2
+        torch.cuda.empty_cache()
+        return self.do(job)
 
     def _do(self, job: Job) -> Answer:
         match job:
@@ -132,13 +138,13 @@ class StudyMeasurer:
         """What to say when the job needed more memory than there is: with the batch size that would have done."""
         timing = isinstance(job, Calibrate | TimeAllocations)
         setting = "latency.batch_size" if timing else "workers.device_batch_size"
-        asked = self._config.latency.batch_size if timing else self._config.workers.device_batch_size
+        asked = self._config.latency.batch_size if timing else self._device_batch_size
 
         def make(n: int) -> None:
             for allocation in allocations_of(job):
                 self._sample(allocation, Chunk("search", 0, n))
 
-        fits = batch_size_that_fits(make, asked) if allocations_of(job) else asked // 2
+        fits = batch_size_that_fits(make, asked) if timing else None
         return MeasurementError(
             f"the device ran out of memory with {setting}={asked}: {problem}",
             hint=f"{setting}={fits}, which fits" if fits else "execution.offload=model, or a device with more memory",
@@ -161,7 +167,7 @@ class StudyMeasurer:
         return arrays
 
     def _extract_reference(self, images: RealImages) -> np.ndarray:
-        batches = batches_of(images, self._config.workers.device_batch_size)
+        batches = batches_of(images, self._device_batch_size)
         tensors = (torch.from_numpy(batch).permute(0, 3, 1, 2).to(self._device) for batch in batches)
         return np.concatenate([extract(self._extractor, images)["features"] for images in tensors])
 
@@ -172,7 +178,7 @@ class StudyMeasurer:
     def _batches(self, allocation: Allocation, chunk: Chunk, calls: Calls) -> Iterator[tuple[Chunk, torch.Tensor]]:
         """The chunk's images (n, c, h, w) in [0, 1], in device batches. The batch an image is in does not change it."""
         memo = self._memo if self._denoiser.can_replay(allocation) else TrajectoryMemo(0)
-        for part in chunk.parts(self._config.workers.device_batch_size):
+        for part in chunk.parts(self._device_batch_size):
             start = Start(part, allocation.n_steps, self._config.guidance_scale)
             with memo.trajectory(start, calls, share=part.n_images / chunk.n_images) as answerer:
                 yield part, self._sample(allocation, part, answerer)

@@ -22,6 +22,7 @@ from tstitch_search.run.progress import Progress
 from tstitch_search.run.proxy_quality import ProxyQuality
 from tstitch_search.run.race import race
 from tstitch_search.run.references import prepare_reference
+from tstitch_search.run.reporter import Reporter
 from tstitch_search.run.reuse import reuse_in_words
 from tstitch_search.run.selection import believe, select_for_confirmation
 from tstitch_search.run.stages import (
@@ -51,15 +52,28 @@ class Outcome:
     n_failed: int
 
 
-def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool], progress: Progress) -> Outcome:
-    """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again."""
+def run_study(
+    study: Study,
+    path: Path,
+    open_pool: Callable[[Study], WorkerPool],
+    progress: Progress,
+    is_stopping: Callable[[], bool] = lambda: False,
+    reporter: Reporter | None = None,
+) -> Outcome:
+    """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again.
+
+    Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised. `reporter` hears of
+    everything that is recorded.
+    """
     space, config = SearchSpace.from_config(study.space), study.config
     facts = resolve_facts(study)
     pool = open_pool(study)
     folder = RunFolder.open(path, study, facts.key)
+    if reporter:
+        folder.ledger.listen(reporter.event)
     store = FeatureStore(folder.features, facts.recipe, config.quality.features_dtype)
     arrays = arrays_for(config.quality.all_metrics)
-    with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays) as bench:
+    with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays, is_stopping) as bench:
         at_points = calibrate_points(study, facts.key, folder.ledger, open_pool, progress)
         reference = prepare_reference(bench, study, facts, needs_real_features(config.quality.all_metrics))
         if reference:
@@ -72,8 +86,9 @@ def run_study(study: Study, path: Path, open_pool: Callable[[Study], WorkerPool]
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
         proxy = ProxyQuality(study, space, candidates, judge)
-        rule = rule_of(study, judge.objective, candidates, proxy.controls, latency)
-        trials = AllocationStudy(folder.database, f"{config.name} at n = {proxy.n_level}", space, rule)
+        rule = rule_of(study, judge.objective, candidates, latency, proxy.controls)
+        name = folder.record_name(config.name, proxy.n_level)
+        trials = AllocationStudy(config.storage or folder.database, name, space, rule, folder.identity)
         find = race if config.races else search
         searched = proxy.estimates(bench, find(bench, study, trials, latency, proxy))
         if gained := proxy.summary():

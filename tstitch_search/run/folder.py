@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 from tstitch_search.config import Study, study_as_yaml
 from tstitch_search.errors import ConfigError
@@ -31,6 +32,9 @@ PACKAGES = (
 )
 
 Key = Mapping[str, str]
+
+# These may change in a run folder: they say which allocations exist, not what an allocation is.
+EXTENDS = ("space.orders", "space.grid_steps")
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,19 @@ class RunFolder:
 
     @property
     def database(self) -> Path:
-        """The Optuna study, SQLite."""
+        """The Optuna studies, SQLite, unless the study names another storage."""
         return self.path / "study.db"
+
+    def record_name(self, study: str, n_level: int) -> str:
+        """What the Optuna study is called: by the level of its values, and by its space where that has changed."""
+        first, now = (opened["key"] for opened in (self.ledger.of("opened")[0], self.ledger.of("opened")[-1]))
+        changed = [f", {n.removeprefix('space.')} {now[n]}" for n in EXTENDS if first.get(n, now[n]) != now[n]]
+        return f"{study} at n = {n_level}{''.join(changed)}"
+
+    @property
+    def identity(self) -> str:
+        """What tells this folder from any other, wherever it is moved."""
+        return str(self.ledger.of("opened")[0].get("id", ""))
 
     @property
     def lookup(self) -> Path:
@@ -86,8 +101,10 @@ def _claim(path: Path, ledger: Ledger, study: Study, key: Key) -> None:
     bound_to = key_of_measurements(ledger.events)
     if bound_to is not None:
         require_same_key(path, bound_to, key)
-    elif (opened := ledger.last("opened")) is None or opened["key"] != key:
-        ledger.append("opened", ledger_version=LEDGER_VERSION, study=study.config.name, key=dict(key))
+    opened = ledger.last("opened")
+    if opened is None or opened["key"] != key:
+        identity = opened.get("id", "") if opened else uuid4().hex
+        ledger.append("opened", ledger_version=LEDGER_VERSION, id=identity, study=study.config.name, key=dict(key))
     write_whole(path / "study.resolved.yaml", study_as_yaml(study, path).encode())
     write_whole(path / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
 
@@ -115,10 +132,12 @@ def environment() -> dict[str, object]:
 
 def require_same_key(path: Path, recorded: Key, key: Key) -> None:
     """Nothing, when the folder's measurements can be compared to the study's. Raises ConfigError naming the facts."""
-    differing = [name for name in {**recorded, **key} if recorded.get(name) != key.get(name)]
+    names = (name for name in {**recorded, **key} if name not in EXTENDS)
+    differing = [name for name in names if recorded.get(name) != key.get(name)]
     if differing:
         lines = [f"  {name}: {recorded.get(name, 'absent')} there, {key.get(name, 'absent')} now" for name in differing]
         raise ConfigError(
             f"{path} holds the measurements of another study; these facts differ:\n" + "\n".join(lines),
-            hint="give this study another name or --output; budgets and numbers of images may change, these may not",
+            hint="give this study another name or --output; budgets, numbers of images, space.grid and space.orders "
+            "may change, these may not",
         )

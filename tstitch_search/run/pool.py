@@ -1,5 +1,7 @@
 """Who works on a study: as many workers as there are GPUs, or cores; torch is loaded in them, not here."""
 
+import os
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from typing import Literal
@@ -16,6 +18,8 @@ def open_pool(study: Study) -> WorkerPool:
     Raises EnvironmentProblem when it asks for a GPU that is not there, or makes sense on a GPU only.
     """
     workers = study.config.workers
+    if workers.address is not None:
+        return _open_on_cluster(study, workers.address)
     n_gpus = count_gpus()
     if workers.device == "cuda" and n_gpus == 0:
         raise EnvironmentProblem(
@@ -30,16 +34,51 @@ def open_pool(study: Study) -> WorkerPool:
         )
     study = _on(study, "cuda" if on_gpu else "cpu")  # a worker whose GPU is lost must not go on without
     n_cores = count_cores()
-    n_workers = workers.n_workers or (n_gpus if on_gpu else n_cores)
-    threads = max(1, n_cores // n_workers)
+    n_workers = workers.n_workers or (_n_on_gpus(n_gpus, workers.gpus_per_worker or 1) if on_gpu else n_cores)
+    threads = workers.cpus_per_worker or max(1, n_cores // n_workers)
     if workers.pool == "inline":
         from tstitch_search.workers.inline import InlinePool
 
         return InlinePool(partial(build_measurer, study, n_cores))
     from tstitch_search.workers.ray_pool import RayPool
 
-    gpus = share_of_gpus(n_gpus, n_workers) if on_gpu else 0
-    return RayPool(partial(build_measurer, study, threads), n_workers, threads, gpus)
+    gpus = workers.gpus_per_worker or share_of_gpus(n_gpus, n_workers) if on_gpu else 0
+    factory = partial(build_measurer, study, threads)
+    return RayPool(factory, n_workers, threads, gpus, timing_device=workers.timing_workers)
+
+
+def _open_on_cluster(study: Study, address: str) -> WorkerPool:
+    """The pool on a Ray cluster: what its machines have is asked there, when the pool starts."""
+    workers = study.config.workers
+    on_gpu = workers.device == "cuda" or (workers.device == "auto" and workers.gpus_per_worker is not None)
+    cpus, gpus = workers.cpus_per_worker or 1, (workers.gpus_per_worker or 1) if on_gpu else 0
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")  # talk to other machines; Ray reads it once
+    from tstitch_search.workers.ray_pool import RayPool
+
+    return RayPool(
+        partial(build_measurer, _on(_from_anywhere(study), "cuda" if on_gpu else "cpu"), cpus),
+        workers.n_workers or workers.max_workers,
+        cpus,
+        gpus,
+        address=address,
+        is_elastic=workers.max_workers is not None,
+        timing_device=workers.timing_workers,
+    )
+
+
+def _from_anywhere(study: Study) -> Study:
+    """The study with absolute paths: a worker's current folder is its machine's."""
+    files, images = study.proxy_files, study.proxy_files.control_images
+    absolute = {
+        "study_path": study.study_path.absolute(),
+        "space_path": study.space_path.absolute(),
+        "proxy_files": replace(files, control_images=tuple(path.absolute() for path in images) if images else None),
+    }
+    return study.model_copy(update=absolute)
+
+
+def _n_on_gpus(n_gpus: int, each: float) -> int:
+    return max(1, int(n_gpus / each + 1e-9) if each >= 1 else n_gpus * int(1 / each + 1e-9))
 
 
 def share_of_gpus(n_gpus: int, n_workers: int) -> float:

@@ -16,6 +16,11 @@ from tstitch_search.run.judge import Estimates, Judge, Reader, require_anchor
 from tstitch_search.search_space import SearchSpace
 
 
+def controls_of(study: Study, space: SearchSpace, candidates: Collection[Allocation]) -> tuple[Allocation, ...]:
+    """The candidates whose images serve as control variates; none where the study does without."""
+    return tuple(a for a in space.controls() if a in candidates) if study.config.control_level else ()
+
+
 @dataclass(frozen=True)
 class ProxyEstimate:
     """A quality at the level of `n_images` images, judged from `n_made` of them.
@@ -44,7 +49,7 @@ class ProxyQuality:
         config = study.config.quality
         self._judge = judge
         self._n_images, self._n_control = config.n_images, study.config.control_level
-        self.controls = tuple(a for a in space.controls() if a in candidates) if self._n_control else ()
+        self.controls = controls_of(study, space, candidates)
         self.proxy_chunks = chunks_of("search", config.n_images, study.config.proxy_set.chunk_size)
         self._control_chunks = chunks_of("search", self._n_control or 0, study.config.proxy_set.chunk_size)
         self._controls: ControlVariates | None = None

@@ -8,6 +8,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.latency_model import LatencyModel
+from tstitch_search.ledger import Event
 from tstitch_search.measurement import (
     Calibration,
     Chunk,
@@ -94,19 +95,20 @@ def search(
     live: deque[Trial] = deque(trials.reopen())
     for allocation in [*told, *(trial.allocation for trial in live)]:
         bench.request(allocation, proxy.chunks_of(allocation))
+    bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
+    spent_s = sum(_seconds_of(bench, proxy, allocation) for allocation in told)
     while True:
         reason = None
         while reason is None and len(live) < _look_ahead(study, trials):
-            reason = stop_reason(bench, study, trials)
+            reason = stop_reason(study, trials, spent_s)
             if reason is None and (trial := trials.ask()):
                 live.append(trial)
                 bench.request(trial.allocation, proxy.chunks_of(trial.allocation))
         if not live:
             note_stop(bench, str(reason), trials.n_allocations)
-            bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
             return dict.fromkeys(trials.allocations)
-        while not bench.is_ready(live[0].allocation, proxy.chunks_of(live[0].allocation)):
-            bench.collect()
+        bench.wait_for([(live[0].allocation, proxy.chunks_of(live[0].allocation))])
+        spent_s += _seconds_of(bench, proxy, live[0].allocation)
         _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
 
 
@@ -121,6 +123,10 @@ def _look_ahead(study: Study, trials: AllocationStudy) -> int:
     return config.look_ahead
 
 
+def _seconds_of(bench: Workbench, proxy: ProxyQuality, allocation: Allocation) -> float:
+    return sum(bench.seconds_of(allocation, chunk) for chunk in proxy.chunks_of(allocation))
+
+
 def search_chunks(study: Study) -> list[Chunk]:
     """The proxy set in chunks."""
     return chunks_of("search", study.config.quality.n_images, study.config.proxy_set.chunk_size)
@@ -131,11 +137,11 @@ def confirm_chunks(study: Study) -> list[Chunk]:
     return chunks_of("confirm", study.config.confirm.n_images, study.config.proxy_set.chunk_size)
 
 
-def stop_reason(bench: Workbench, study: Study, trials: AllocationStudy) -> str | None:
-    """Why no further allocation is asked for, or None.
+def stop_reason(study: Study, trials: AllocationStudy, spent_s: float) -> str | None:
+    """Why no further allocation is asked for, or None, after `spent_s` device seconds for what was answered.
 
-    The budget comes last: a finished run that is opened again has also spent the seconds of its confirmation. No limit
-    holds before each denoiser alone was asked for: without them nothing could be compared.
+    What is under way does not count yet: how far it is depends on the workers, and decisions must not. No limit holds
+    before each denoiser alone was asked for: without them nothing could be compared.
     """
     config = study.config.search
     if trials.is_exhausted:
@@ -146,7 +152,7 @@ def stop_reason(bench: Workbench, study: Study, trials: AllocationStudy) -> str 
         return f"trial limit: search.n_trials = {config.n_trials} allocations were asked for"
     if config.stop_below is not None and (gain := trials.expected_gain()) < config.stop_below:
         return f"expected remaining gain {100 * gain:.2g} % is below the tolerance, {100 * config.stop_below:g} %"
-    if config.device_seconds is not None and bench.device_seconds >= config.device_seconds:
+    if config.device_seconds is not None and spent_s >= config.device_seconds:
         return f"budget used up: search.device_seconds = {config.device_seconds:g}"
     return None
 
@@ -171,33 +177,42 @@ def _answer(
     try:
         quality = proxy.measure(bench, trial.allocation)
     except MeasurementError as error:
-        bench.ledger.append("trial", number=trial.number, allocation=str(trial.allocation), state="FAIL")
+        lost = {"number": trial.number, "allocation": str(trial.allocation), "state": "FAIL"}
+        if not _was_told(bench, lost):
+            bench.ledger.append("trial", **lost)
         trials.fail(trial, error.message)
         bench.progress.note(error.message)
         return
     latency_s = latency.latency_s(trial.allocation)
-    bench.ledger.append(
-        "trial",
-        number=trial.number,
-        allocation=str(trial.allocation),
-        state="COMPLETE",
-        latency_s=latency_s,
-        metric=metric,
-        quality=quality.value,
-        quality_se=quality.se,
-        n_images=quality.n_images,
-        n_made=quality.n_made,
-        effective_n=quality.effective_n,
-    )
+    told = {
+        "number": trial.number,
+        "allocation": str(trial.allocation),
+        "state": "COMPLETE",
+        "latency_s": latency_s,
+        "metric": metric,
+        "quality": quality.value,
+        "quality_se": quality.se,
+        "n_images": quality.n_images,
+        "n_made": quality.n_made,
+        "effective_n": quality.effective_n,
+    }
+    if not _was_told(bench, told):
+        bench.ledger.append("trial", **told)
     trials.tell(trial, latency_s, quality.value, quality.se, quality.n_images)
+
+
+def _was_told(bench: Workbench, told: Event) -> bool:
+    """Whether the ledger says so already: a crash came between its line and the decision record."""
+    newest = bench.ledger.last("trial")
+    return newest is not None and told.items() <= newest.items()
 
 
 def rule_of(
     study: Study,
     objective: Metric,
     candidates: tuple[Allocation, ...],
-    controls: tuple[Allocation, ...],
     latency: LatencyModel,
+    controls: tuple[Allocation, ...] = (),
 ) -> Rule:
     """Who proposes allocations, as the study says; seconds are what runs out unless trials are the only limit."""
     search = study.config.search

@@ -1,17 +1,20 @@
 """The bench: whatever is asked of it is measured once.
 
 Finished chunks come from the ledger, the rest from workers, which start when first needed. Every answer is on disk
-before the caller sees it. Timing jobs have the bench to themselves.
+before anything is decided from it. Timing jobs have the bench to themselves.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from sys import intern
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
-from tstitch_search.ledger import Event, Ledger
+from tstitch_search.ledger import GROUP_S, Event, Ledger
 from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.run.progress import Progress
@@ -25,6 +28,19 @@ POLL_S = 0.5
 ChunkKey = tuple[str, str, int, int]
 
 
+class Kept(NamedTuple):
+    """Where a finished chunk's features are, and the device seconds it took."""
+
+    file: str
+    sha256: str
+    seconds: float
+
+    @classmethod
+    def of(cls, event: Event) -> "Kept":
+        """What a `chunk` event says."""
+        return cls(event["file"], event["sha256"], event["seconds"])
+
+
 class Workbench:
     """Measures chunks and times, and remembers them in the ledger and the feature store of one run folder."""
 
@@ -35,14 +51,18 @@ class Workbench:
         store: FeatureStore,
         progress: Progress,
         arrays: tuple[str, ...] = ("features",),
+        is_stopping: Callable[[], bool] = lambda: False,
     ):
-        """`arrays`: what the study's metrics need of every image; a chunk kept without one of them is made again."""
+        """`arrays`: what the study's metrics need of every image; a chunk kept without one of them is made again.
+
+        Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised.
+        """
         self.ledger, self.progress = ledger, progress
         self._pool, self._store, self._started = pool, store, False
+        self._is_stopping = is_stopping
         self._in_flight: set[ChunkKey] = set()
         self._arrays = arrays
-        self._done = {_key_of(e): (e["file"], e["sha256"]) for e in ledger.of("chunk") if self._is_kept(e)}
-        self._seconds = {_key_of(e): float(e["seconds"]) for e in ledger.of("chunk")}
+        self._done = {_key_of(e): Kept.of(e) for e in ledger.read("chunk") if self._is_kept(e)}
         self._errors: dict[ChunkKey, list[str]] = {}
         self._given_up: dict[tuple[str, str], str] = {}
         for e in ledger.of("failed"):
@@ -62,14 +82,10 @@ class Workbench:
         """How many allocations could not be measured, on either set."""
         return len(self._given_up)
 
-    @property
-    def device_seconds(self) -> float:
-        """What making images has consumed so far, summed over workers and runs."""
-        return sum(float(e["seconds"]) for e in self.ledger.of("chunk"))
-
     def seconds_of(self, allocation: Allocation, chunk: Chunk) -> float:
         """Device seconds that making the chunk took; 0 when it was given up."""
-        return self._seconds.get(_key(allocation, chunk), 0.0)
+        kept = self._done.get(_key(allocation, chunk))
+        return kept.seconds if kept else 0.0
 
     def request(self, allocation: Allocation, chunks: Sequence[Chunk]) -> None:
         """Have the missing ones of `chunks` made; returns at once."""
@@ -83,13 +99,16 @@ class Workbench:
 
     def is_ready(self, allocation: Allocation, chunks: Sequence[Chunk]) -> bool:
         """Whether every chunk is there or given up."""
-        keys = [_key(allocation, chunk) for chunk in chunks]
-        return all(key in self._done for key in keys) or keys[0][:2] in self._given_up
+        done = (_key(allocation, chunk) in self._done for chunk in reversed(chunks))  # the last one is made last
+        return _key(allocation, chunks[0])[:2] in self._given_up or all(done)
 
     def collect(self) -> None:
-        """Wait a moment for workers and record what they finished."""
-        for finished in self._workers().wait(POLL_S):
+        """Wait a moment for workers and record what they finished. Raises KeyboardInterrupt once it is to stop."""
+        if self._is_stopping():
+            self._finish_what_is_under_way()
+        for finished in self._workers().wait(POLL_S if self.ledger.is_synced else GROUP_S):
             self._record(finished)
+        self.ledger.sync_if_due()
         self.progress.tick()
         for loaded in self._workers().reloads():
             self._record_loaded(loaded)
@@ -102,34 +121,38 @@ class Workbench:
 
     def wait_for(self, wanted: Sequence[tuple[Allocation, Sequence[Chunk]]]) -> None:
         """Return when all of it, requested before, is there or given up."""
-        while not all(self.is_ready(allocation, chunks) for allocation, chunks in wanted):
-            self.collect()
+        waiting = deque(wanted)
+        while waiting:
+            if self.is_ready(*waiting[0]):
+                waiting.popleft()
+            else:
+                self.collect()
 
     def read(self, allocation: Allocation, chunks: Sequence[Chunk], array: str = "features") -> np.ndarray:
         """A stored array (n, ...) of the chunks in order. Raises MeasurementError when one was given up."""
         keys = [_key(allocation, chunk) for chunk in chunks]
         if problem := self._given_up.get(keys[0][:2]):
             raise MeasurementError(f"{allocation}: {problem}")
-        return self._store.read([self._done[key] for key in keys], array)
+        self.ledger.sync()
+        return self._store.read([(self._done[key].file, self._done[key].sha256) for key in keys], array)
 
     def alone(self, job: Job) -> Answer:
         """The answer to a job that must have the device to itself. Raises MeasurementError when it fails."""
-        pool = self._workers()
-        while pool.n_in_flight:
-            self.collect()
-        return run_alone(pool, job, self.progress)
+        self._become_idle()
+        return run_alone(self._pool, job, self.progress)
 
     def together(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Answer]]:
         """Each job with its answer as workers finish them, all workers at once and nothing else under way.
 
         Raises MeasurementError when one fails.
         """
-        pool = self._workers()
-        while pool.n_in_flight:
-            self.collect()
+        self._become_idle()
+        pool = self._pool
         for job in jobs:
             pool.submit(job)
         while pool.n_in_flight:
+            if self._is_stopping():
+                pool.withdraw()
             for finished in pool.wait(POLL_S):
                 if finished.answer is None:
                     raise MeasurementError(finished.error or "a worker gave no answer")
@@ -137,6 +160,26 @@ class Workbench:
             self.progress.tick()
             for loaded in pool.reloads():
                 self._record_loaded(loaded)
+        self._leave_if_stopping()
+
+    def _become_idle(self) -> None:
+        """Wait until nothing is under way. Raises KeyboardInterrupt when the bench is to stop."""
+        while self._workers().n_in_flight:
+            self.collect()
+        self._leave_if_stopping()
+
+    def _finish_what_is_under_way(self) -> None:
+        """Record what workers have begun, and leave the rest for another run: raises KeyboardInterrupt."""
+        while self._started and self._pool.n_in_flight:
+            self._pool.withdraw()  # again, since a job comes back into the queue when its worker dies
+            for finished in self._pool.wait(POLL_S):
+                self._record(finished)
+            self.progress.tick()
+        self._leave_if_stopping()
+
+    def _leave_if_stopping(self) -> None:
+        if self._is_stopping():
+            raise KeyboardInterrupt
 
     def _workers(self) -> WorkerPool:
         if not self._started:
@@ -157,15 +200,17 @@ class Workbench:
                 raise MeasurementError(finished.error or "a worker gave no answer")
             file, sha256 = self._store.write(job.allocation, job.chunk, finished.answer.arrays)
         except MeasurementError as error:
-            self.ledger.append("failed", **where, error=error.message)
+            self.ledger.add("failed", **where, error=error.message)
             self._remember_error(key, error.message)
-            self.request(job.allocation, [job.chunk])
+            if not self._is_stopping():
+                self.request(job.allocation, [job.chunk])
             return
         kept = {"file": file, "sha256": sha256, "arrays": sorted(finished.answer.arrays)}
         calls = finished.answer.calls
         counted = {"calls": {"made": calls.made, "reused": calls.reused}} if calls.n_all else {}
-        self.ledger.append("chunk", **where, **kept, seconds=round(finished.answer.seconds, 4), **counted)
-        self._done[key], self._seconds[key] = (file, sha256), finished.answer.seconds
+        seconds = round(finished.answer.seconds, 4)
+        self.ledger.add("chunk", **where, **kept, seconds=seconds, **counted)
+        self._done[key] = Kept(file, sha256, seconds)
         self.n_new += 1
         self.progress.made(job.allocation, job.chunk)
 
@@ -197,5 +242,5 @@ def _key(allocation: Allocation, chunk: Chunk) -> ChunkKey:
     return (chunk.set_name, str(allocation), chunk.first, chunk.last)
 
 
-def _key_of(event: dict[str, object]) -> ChunkKey:
-    return (str(event["set"]), str(event["allocation"]), int(str(event["first"])), int(str(event["last"])))
+def _key_of(event: Event) -> ChunkKey:
+    return (intern(event["set"]), intern(event["allocation"]), event["first"], event["last"])

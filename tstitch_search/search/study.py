@@ -8,11 +8,10 @@ not depend on whether the process was killed and started again in between.
 Over 250 lines, because every sampler and both searches meet here and optuna is to be nowhere else.
 """
 
-import sqlite3
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import takewhile
 from math import inf
 from pathlib import Path
@@ -25,12 +24,13 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.errors import ConfigError
 from tstitch_search.search.encoding import BASELINE, REGULAR, CutPoints, Encoding, StickBreaking
 from tstitch_search.search.given import GivenSampler
 from tstitch_search.search.known_latency import AllocationSampler, history_of
 from tstitch_search.search.outlook import Candidates, QualityScale, outlook
 from tstitch_search.search.rule import Rule
+from tstitch_search.search.storage import open_storage, shown
 from tstitch_search.search_space import SearchSpace
 
 # After this many proposals in a row that are no news, an unseen allocation is drawn instead.
@@ -48,8 +48,12 @@ class Trial:
 class AllocationStudy:
     """Asks a sampler for allocations it has not proposed yet, and tells it what they cost and gave."""
 
-    def __init__(self, database: Path, name: str, space: SearchSpace, rule: Rule):
-        """Create or reopen the study `name` in the SQLite file `database`; controls and baselines are asked first."""
+    def __init__(self, database: Path | str, name: str, space: SearchSpace, rule: Rule, owner: str = ""):
+        """Create or reopen the study `name` in the SQLite file or at the URL `database`.
+
+        Controls and baselines are asked first. `owner` names the ledger that the study belongs to. Raises ConfigError
+        when it is another's, EnvironmentProblem when the database cannot be used.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._rule, self._space = rule, space
         self._candidates = frozenset(rule.candidates)
@@ -60,7 +64,7 @@ class AllocationStudy:
         self._cut_points = CutPoints(space)
         draws_parameters = rule.sampler not in ("enumerate", "known_latency")
         self._encoding: Encoding = StickBreaking(space) if draws_parameters else self._cut_points
-        self._storage, self._study = _open(database, name, rule)
+        self._storage, self._study = _open(database, name, rule, owner)
         self._study_id = self._storage.get_study_id_from_name(name)
 
     def reopen(self) -> list[Trial]:
@@ -268,29 +272,21 @@ class AllocationStudy:
             self._storage.set_trial_user_attr(trial_id, key, value)
 
 
-def _open(database: Path, name: str, rule: Rule) -> tuple[RDBStorage, optuna.Study]:
-    """The storage and the study in it."""
-    try:
-        storage = RDBStorage(f"sqlite:///{database}", engine_kwargs={"creator": partial(_connect, database)})
-        study = optuna.create_study(
-            storage=storage, study_name=name, directions=["minimize", rule.direction], load_if_exists=True
+def _open(database: Path | str, name: str, rule: Rule, owner: str) -> tuple[RDBStorage, optuna.Study]:
+    """The storage and the study in it. Raises ConfigError when the study belongs to another run."""
+    storage = open_storage(database)
+    study = optuna.create_study(
+        storage=storage, study_name=name, directions=["minimize", rule.direction], load_if_exists=True
+    )
+    other = study.user_attrs.get("ledger", owner)
+    if other != owner:
+        raise ConfigError(
+            f"{shown(database)} holds a study {name!r} of another run folder",
+            hint="give this study another name, or another storage",
         )
-    except Exception as error:
-        raise EnvironmentProblem(
-            f"cannot open the study database {database}: {error}",
-            hint="close other programs that write to it; deleting it is safe, the ledger is the truth",
-        ) from error
+    if owner and "ledger" not in study.user_attrs:
+        study.set_user_attr("ledger", owner)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # metric names are experimental in Optuna 5
         study.set_metric_names(["latency_s", rule.objective])
     return storage, study
-
-
-def _connect(database: Path) -> sqlite3.Connection:
-    """A connection that waits a minute while a dashboard holds the file, and does not wait for the disk.
-
-    Optuna commits some twenty times per trial. The ledger survives a power cut; this file survives a killed process.
-    """
-    connection = sqlite3.connect(database, timeout=60, check_same_thread=False)
-    connection.execute("PRAGMA synchronous=OFF")
-    return connection

@@ -32,6 +32,9 @@ class InlinePool:
     def n_in_flight(self) -> int:
         return len(self._queue)
 
+    def withdraw(self) -> None:
+        self._queue.clear()
+
     def wait(self, timeout_s: float) -> list[Finished]:
         """The next queued job, done now; `timeout_s` cannot interrupt it. Raises the EnvironmentProblem it meets."""
         if not self._queue:

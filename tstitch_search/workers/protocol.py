@@ -50,6 +50,10 @@ class WorkerPool(Protocol):
         """Jobs submitted and not yet returned by `wait`."""
         ...
 
+    def withdraw(self) -> None:
+        """Forget the jobs that no worker has begun."""
+        ...
+
     def wait(self, timeout_s: float) -> list[Finished]:
         """Whatever is finished, after at most `timeout_s` seconds; empty when nothing is.
 

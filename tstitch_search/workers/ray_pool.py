@@ -2,24 +2,29 @@
 
 Ray starts the processes, moves jobs and answers, and says when a worker has died. What follows from that is decided
 here: who gets the next job, which job is tried again, which worker is replaced, when to give up.
+
+Over 250 lines, because all these decisions are about the same few places and calls.
 """
 
 import copy
 import time
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from tstitch_search.errors import EnvironmentProblem, TStitchError
 from tstitch_search.measurement import Finished, Job, Loaded
 from tstitch_search.workers.affinity import next_job
 from tstitch_search.workers.protocol import MeasurerFactory
-from tstitch_search.workers.ray_session import FEWER, check_room, connect, ray
+from tstitch_search.workers.ray_session import FEWER, check_room, connect, count_room, ray
+from tstitch_search.workers.timing import TimingDevice, is_timing
 from tstitch_search.workers.worker import Worker
 
 MAX_ATTEMPTS = 3  # of one job, when its worker dies under it
 MAX_REPLACEMENTS = 3  # of one worker, in a row without a job done
 BACK_OFF_S = 0.5  # before the first replacement, doubled each time: a dead process's GPU is not free at once
+GRACE_S = 120  # that a timing job waits for the replacement of the only worker that may do it
 
 
 @dataclass(eq=False)
@@ -35,7 +40,8 @@ class _Place:
     """A place in the pool: its worker, and the one call that worker has in flight.
 
     Empty (no `actor`) until `due`; loading the members (a `call`, no `task`) or doing a `task`, until `due` at the
-    latest; or idle (no `call`). `last`: the job that it was given last. `due` is on the `time.monotonic` clock.
+    latest; or idle (no `call`). `last`: the job that it was given last. `due` and `lost_at` are on the `time.monotonic`
+    clock. `device` is that of the worker, or of the last one here.
     """
 
     due: float = 0.0
@@ -45,6 +51,12 @@ class _Place:
     task: _Task | None = None
     last: Job | None = None
     deaths: int = 0
+    device: str = ""
+    lost_at: float = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        return self.actor is not None and self.call is None
 
 
 class RayPool:
@@ -54,18 +66,27 @@ class RayPool:
     job is tried again first. `start` raises EnvironmentProblem when Ray or a worker does not come up; `wait` does
     when all workers and their replacements have died. Without a share of a GPU a worker sees none; OMP_NUM_THREADS
     is `cpus_per_worker` there, unless it is set already.
+
+    `n_workers`: None for as many as fit. `is_elastic`: these are the most; those for which there is no room wait for a
+    machine that joins, and `start` waits for the first only. `timing_device`: timing jobs go to workers whose device's
+    name holds this text; without it, to the device that all workers have at the first one, and `submit` raises
+    EnvironmentProblem when they differ, or when none may do it.
     """
 
     def __init__(
         self,
         factory: MeasurerFactory,
-        n_workers: int,
+        n_workers: int | None,
         cpus_per_worker: int = 1,
         gpus_per_worker: float = 0,
         job_timeout_s: float = 1800,
         load_timeout_s: float = 7200,
+        address: str | None = None,
+        is_elastic: bool = False,
+        timing_device: str | None = None,
     ):
-        self.n_workers = n_workers
+        self.n_workers = n_workers or 0
+        self._address, self._is_elastic, self._timing = address, is_elastic, TimingDevice(timing_device)
         self._factory = factory
         self._cpus, self._gpus = cpus_per_worker, gpus_per_worker
         self._job_timeout_s, self._load_timeout_s = job_timeout_s, load_timeout_s
@@ -78,12 +99,13 @@ class RayPool:
 
     def start(self) -> list[Loaded]:
         try:
-            self._joined = connect(self.n_workers * self._cpus)
-            check_room(self.n_workers, self._cpus, self._gpus)
+            self._joined = connect(self.n_workers * self._cpus, self._address)
+            self.n_workers = self.n_workers or max(1, count_room(self._cpus, self._gpus))
+            check_room(1 if self._is_elastic else self.n_workers, self._cpus, self._gpus)
             self._places = [_Place() for _ in range(self.n_workers)]
             for place in self._places:
                 self._fill(place)
-            loaded = [self._first_load(place) for place in self._places]
+            loaded = [self._first_load(place) for place in self._first_places()]
         except BaseException:
             self.close()
             raise
@@ -91,12 +113,17 @@ class RayPool:
         return loaded
 
     def submit(self, job: Job) -> None:
+        if is_timing(job):
+            self._require_timing_device()
         self._queue.append(_Task(job))
         self._hand_out()
 
     @property
     def n_in_flight(self) -> int:
         return len(self._queue) + sum(place.task is not None for place in self._places)
+
+    def withdraw(self) -> None:
+        self._queue.clear()
 
     def wait(self, timeout_s: float) -> list[Finished]:
         until = time.monotonic() + timeout_s
@@ -120,19 +147,31 @@ class RayPool:
             self._joined = False
             ray.shutdown()
 
+    def _first_places(self) -> list[_Place]:
+        """The places whose workers `start` waits for."""
+        if not self._is_elastic:
+            return self._places
+        calls = [place.call for place in self._places]
+        if not ray.wait(calls, num_returns=1, timeout=self._load_timeout_s)[0]:
+            raise EnvironmentProblem(f"no worker came up within {self._load_timeout_s:g} s", hint=FEWER)
+        ready = set(ray.wait(calls, num_returns=len(calls), timeout=0)[0])
+        return [place for place in self._places if place.call in ready]
+
     def _first_load(self, place: _Place) -> Loaded:
         """What the place's worker holds; here, unlike later, every failure ends the run."""
         try:
             loaded: Loaded = _result(place.call, self._load_timeout_s)
         except ray.exceptions.RayError as failure:
             raise EnvironmentProblem(f"{place.name} did not come up: {_last_line(failure)}", hint=FEWER) from failure
-        place.call = None
+        place.call, place.device = None, loaded.device
         return loaded
 
     def _turn(self, until: float) -> list[Finished]:
         """What finished when the next worker stirs, or nothing at `until`; keeps places filled and workers busy."""
         if not self._places:
             raise EnvironmentProblem(f"no worker is left: {self._last_loss}", hint=FEWER)
+        if self._queue and is_timing(self._queue[0].job):
+            self._require_timing_device()
         for place in self._places:
             if place.actor is None and time.monotonic() >= place.due:
                 self._fill(place)
@@ -148,18 +187,29 @@ class RayPool:
         actors = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_task_retries=0)(Worker)
         place.actor = actors.remote()
         place.call = place.actor.load.remote(place.name, self._factory)
-        place.due = time.monotonic() + self._load_timeout_s
+        place.due = inf if self._is_elastic else time.monotonic() + self._load_timeout_s
 
     def _hand_out(self) -> None:
-        """Give the queued jobs to idle workers."""
-        idle = [place for place in self._places if place.actor is not None and place.call is None]
-        for place in idle[: len(self._queue)]:
-            retried = self._queue[0].deaths > 0
-            i = 0 if retried else next_job((task.job for task in self._queue), place.last)
+        """Give the queued jobs to idle workers: in order, but each worker goes on from what it did last."""
+        for place in [place for place in self._places if place.is_idle]:
+            if not self._queue or (is_timing(self._queue[0].job) and not self._timing.is_on(place.device)):
+                continue
+            first = self._queue[0]
+            in_order = first.deaths > 0 or is_timing(first.job)
+            i = 0 if in_order else next_job((task.job for task in self._queue), place.last)
             place.task, place.last = self._queue[i], self._queue[i].job
             del self._queue[i]
             place.call = place.actor.do.remote(place.task.job)
             place.due = time.monotonic() + self._job_timeout_s
+
+    def _require_timing_device(self) -> None:
+        """Settle which device times. Raises EnvironmentProblem when none can, or none has for a while."""
+        devices = [place.device for place in self._places if place.device]
+        self._timing.settle(devices)
+        since = time.monotonic() - GRACE_S
+        at_hand = [place for place in self._places if place.is_idle or place.task or place.lost_at > since]
+        if not any(self._timing.is_on(place.device) for place in at_hand):
+            raise self._timing.absent(devices)
 
     def _await_calls(self, until: float) -> set[Any]:
         """The calls that came back: returns as soon as there is one, a place is due, or it is `until`."""
@@ -191,6 +241,7 @@ class RayPool:
         place.call = place.task = None
         if task is None:
             self._reloads.append(answer)
+            place.device = answer.device
             return None
         place.deaths = 0
         return Finished(task.job, place.name, answer, error)
@@ -201,7 +252,8 @@ class RayPool:
         task, place.actor, place.call, place.task = place.task, None, None, None
         self._last_loss = f"{place.name} was lost: {why}"
         place.deaths += 1
-        place.due = time.monotonic() + BACK_OFF_S * 2 ** (place.deaths - 1)
+        place.lost_at = time.monotonic()
+        place.due = place.lost_at + BACK_OFF_S * 2 ** (place.deaths - 1)
         if place.deaths > MAX_REPLACEMENTS:
             self._places.remove(place)
         if task is None:

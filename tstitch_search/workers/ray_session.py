@@ -1,6 +1,7 @@
-"""Ray itself, started quietly on this machine or joined where RAY_ADDRESS says; the only place that imports it.
+"""Ray itself, started quietly on this machine or joined where the study or RAY_ADDRESS says; imported nowhere else.
 
-Import `ray` from here: its settings are then in place before it reads them.
+Import `ray` from here: its settings are then in place before it reads them. A study with an address must say so before:
+see `run/pool.py`.
 """
 
 import logging
@@ -23,23 +24,25 @@ if not os.environ.get("RAY_ADDRESS"):  # listen on loopback alone, as Ray does b
 
 import ray
 
-__all__ = ["FEWER", "check_room", "connect", "ray"]
+__all__ = ["FEWER", "check_room", "connect", "count_room", "ray"]
 
 OBJECT_STORE_BYTES = 256 * 2**20  # a chunk's features are a few MB; Ray would reserve 30 % of the memory
 KNOCK_S = 10
 FEWER = "fewer workers (--workers), or --set workers.pool=inline"
 HOME = "a writable HOME (Ray keeps a token there) or RAY_AUTH_MODE=disabled; room in /dev/shm and /tmp; or " + FEWER
-AWAY = "unset RAY_ADDRESS; or RAY_AUTH_MODE=token, when that Ray asks for one"
+AWAY = "unset RAY_ADDRESS or workers.address; RAY_AUTH_MODE=token, when that Ray asks for one"
+CLIENT = "pip install 'ray[client]', or give HOST:PORT of the cluster's head"
 
 
-def connect(n_cpus: int) -> bool:
-    """Start Ray with `n_cpus` to give out, or join the one at RAY_ADDRESS; False when this process has it already.
+def connect(n_cpus: int, address: str | None = None) -> bool:
+    """Start Ray with `n_cpus` to give out, or join the one at `address` or RAY_ADDRESS.
 
-    The caller's SIGTERM handler stays. Raises EnvironmentProblem when Ray does not come up.
+    False when this process has it already. The caller's SIGTERM handler stays. Raises EnvironmentProblem when Ray does
+    not come up.
     """
     if ray.is_initialized():
         return False
-    address = os.environ.get("RAY_ADDRESS", "")
+    address = address or os.environ.get("RAY_ADDRESS", "")
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address:
@@ -56,7 +59,8 @@ def connect(n_cpus: int) -> bool:
             )
     except Exception as error:  # of any type; the machine is at fault
         if address:
-            raise EnvironmentProblem(f"no Ray at RAY_ADDRESS={address}: {error}", hint=AWAY) from error
+            hint = CLIENT if isinstance(error, ImportError) else AWAY
+            raise EnvironmentProblem(f"no Ray at {address}: {error}", hint=hint) from error
         raise EnvironmentProblem(f"Ray did not start: {error}", hint=HOME) from error
     if on_sigterm is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray had put its own there, which aborts
@@ -70,18 +74,25 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
 
 
+def count_room(cpus_per_worker: int, gpus_per_worker: float) -> int:
+    """How many workers fit on the machines that Ray has now; each on one machine."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    each = (("CPU", cpus_per_worker), ("GPU", gpus_per_worker))
+    return int(sum(min(_n_that_fit(int(has.get(unit, 0)), n) for unit, n in each) for has in machines))
+
+
 def check_room(n_workers: int, cpus_per_worker: int, gpus_per_worker: float) -> None:
     """Raise EnvironmentProblem when the workers do not fit into what Ray has; it would wait for room without end."""
-    have = ray.cluster_resources()
-    for unit, each in (("CPU", cpus_per_worker), ("GPU", gpus_per_worker)):
-        n_units = int(have.get(unit, 0))
-        if n_workers > _n_that_fit(n_units, each):
-            wanted = f"{n_workers} worker(s) with {round(each, 2):g} {unit} each"
-            raise EnvironmentProblem(f"{wanted} do not fit: Ray has {n_units} {unit}", hint=FEWER)
+    n_fit = count_room(cpus_per_worker, gpus_per_worker)
+    if n_workers > n_fit:
+        wanted = f"{n_workers} worker(s) with {cpus_per_worker} CPU and {round(gpus_per_worker, 2):g} GPU each"
+        have = ray.cluster_resources()
+        there = f"{have.get('CPU', 0):g} CPU, {have.get('GPU', 0):g} GPU, room for {n_fit} of them"
+        raise EnvironmentProblem(f"{wanted} do not fit: Ray has {there}", hint=FEWER)
 
 
 def _n_that_fit(n_units: int, each: float) -> float:
-    """How many workers find room on `n_units` GPUs or cores; a share below 1 never spans two."""
+    """How many workers find room on `n_units` GPUs or cores of a machine; a share below 1 never spans two."""
     if each == 0:
         return math.inf
     return n_units * int(1 / each + 1e-9) if each < 1 else n_units // each

@@ -1,0 +1,57 @@
+"""`init` writes a study that plans, for people who have the package and no clone."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tstitch_search.cli import app
+from tstitch_search.cli.init_verbs import Start, templates
+from tstitch_search.config import load_study
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("start", Start, ids=lambda start: start.name.lower())
+def test_a_study_that_init_writes_loads(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(app, ["init", start.name.lower()])
+    assert said.exit_code == 0, said.exception
+    written = [str(path.relative_to(tmp_path).as_posix()) for path in tmp_path.rglob("*") if path.is_file()]
+    assert set(said.stdout.split()) == set(written)
+    study = load_study(tmp_path / start.value)
+    assert study.space.family is not None
+    assert "#" in (tmp_path / start.value).read_text()
+
+
+def test_the_default_is_the_quickstart_and_it_plans_in_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["init"]).exit_code == 0
+    said = CliRunner().invoke(app, ["plan", "studies/quickstart.yaml", "--json"])
+    assert said.exit_code == 0, said.exception
+
+
+def test_nothing_is_overwritten_and_an_unknown_family_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "search_spaces").mkdir()
+    mine = tmp_path / "search_spaces" / "fashion_dit_s_b_xl.yaml"
+    mine.write_text("mine")
+    said = CliRunner().invoke(app, ["init"])
+    assert "search_spaces/fashion_dit_s_b_xl.yaml is there already" in str(said.exception)
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "studies").exists()
+    assert "unknown family 'flux', expected one of quickstart, dit" in str(
+        CliRunner().invoke(app, ["init", "flux"]).exception
+    )
+
+
+def test_the_wheel_brings_every_file_that_init_writes() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    brought = {source: target for source, target in build["force-include"].items() if (ROOT / source).exists()}
+    assert templates() == ROOT
+    for start in Start:
+        assert any(start.value == source or start.value.startswith(f"{source}/") for source in brought)
+    assert all(target == f"tstitch_search/templates/{source}" for source, target in brought.items())

@@ -1,0 +1,68 @@
+"""`show` prints any table that reads, and `diff` says what changed, without comparing what does not compare."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.cli import app
+from tstitch_search.lookup import LookupTable, Objective, changes
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
+TABLES = [SAMPLE, *sorted((ROOT / "tests" / "golden").glob("lookup_v*.json"))]
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def table() -> LookupTable:
+    return LookupTable.read(SAMPLE)
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_show_prints_the_front_of_a_table_of_any_age(path: Path) -> None:
+    said = command("show", path)
+    assert said.exit_code == 0, said.exception
+    for entry in LookupTable.read(path).entries:
+        assert str(entry.allocation) in said.output
+    assert LookupTable.from_json(json.loads(command("show", path, "--json").output)) == LookupTable.read(path)
+
+
+def test_a_table_differs_in_nothing_from_itself(table: LookupTable) -> None:
+    found = changes(table, table)
+    assert (found.added, found.removed, found.settings) == ((), (), {})
+    assert [(k.slowdown, k.quality_change) for k in found.kept] == [(0.0, 0.0)] * len(table.entries)
+    assert "settings: none differs" in command("diff", SAMPLE, SAMPLE).output
+
+
+def test_what_came_went_and_moved_is_told(table: LookupTable, tmp_path: Path) -> None:
+    first, second, *others = table.entries
+    slower = replace(second, latency_s=second.latency_s * 1.1, quality=second.quality - 0.02)
+    new = replace(first, allocation=Allocation.parse("S*18-B*2"))
+    other = replace(table, entries=(new, slower, *others), provenance={**table.provenance, "dtype": "float16"})
+    other.write(tmp_path / "other.json")
+    said = command("diff", SAMPLE, tmp_path / "other.json")
+    assert "front: 8 entries before, 8 after, 7 in both" in said.output
+    assert "new   S*18-B*2" in said.output
+    assert "gone  S*20" in said.output
+    assert "both  B*20  0.1083 s, now +10.0% ± 2.0%  FID 0.6053, now -0.02 ± 0.055" in said.output
+    assert "dtype: float32 -> float16" in said.output
+    told = json.loads(command("diff", SAMPLE, tmp_path / "other.json", "--json").output)
+    assert (told["added"], told["removed"]) == (["S*18-B*2"], ["S*20"])
+    assert told["settings"] == {"dtype": ["float32", "float16"]}
+    assert told["kept"][0]["slowdown"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("change", ["n_images", "objective"])
+def test_qualities_that_do_not_compare_are_not_compared(table: LookupTable, change: str) -> None:
+    if change == "n_images":
+        other = replace(table, entries=tuple(replace(e, n_images=5000) for e in table.entries))
+    else:
+        other = replace(table, objective=Objective("kid", "KID", higher_is_better=False))
+    assert {kept.quality_change for kept in changes(table, other).kept} == {None}

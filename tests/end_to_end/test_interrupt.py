@@ -1,0 +1,88 @@
+"""Ctrl-C, as a terminal sends it: to the command and everything it has started."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tstitch_search.ledger import read_events
+
+POOLS = {"inline": [], "ray": ["--set", "workers.pool=ray", "--workers", "2"]}
+# Chunks of a few seconds, so that a press comes in the middle of one.
+SLOW = ["--set", "proxy_set.chunk_size=300", "--set", "quality.n_images=600", "--set", "search.n_trials=5"]
+PROMISE = "finishing what is under way; press Ctrl-C again to stop at once"
+
+
+class Run:
+    """A run in a process group of its own; what it says is read as it comes."""
+
+    def __init__(self, study: Path, folder: Path, *arguments: str):
+        command = [sys.executable, "-m", "tstitch_search", "run", study, "-o", folder, *SLOW, *arguments]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.ledger, self.said, self._heard = folder / "ledger.jsonl", "", threading.Condition()
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._listener.join()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr:
+            for line in self.process.stderr:
+                with self._heard:
+                    self.said += line
+                    self._heard.notify_all()
+
+    def hear(self, text: str) -> None:
+        with self._heard:
+            assert self._heard.wait_for(lambda: text in self.said, timeout=120), self.said
+
+    def until_a_chunk_is_made(self) -> None:
+        while not self.ledger.exists() or not self.chunks():
+            assert self.process.poll() is None, self.said
+            time.sleep(0.05)
+
+    def press_ctrl_c(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def chunks(self) -> list[tuple[str, int]]:
+        return [(e["allocation"], e["first"]) for e in read_events(self.ledger) if e["event"] == "chunk"]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_first_press_finishes_what_is_under_way_and_says_how_to_go_on(tiny_family, tmp_path, pool):
+    with Run(tiny_family / "study.yaml", tmp_path / "run", *POOLS[pool]) as run:
+        run.until_a_chunk_is_made()
+        run.press_ctrl_c()
+        assert run.process.wait(timeout=120) == 130
+        run.hear("the same command goes on from here: tstitch-search run ")
+    assert PROMISE in run.said
+    assert "Traceback" not in run.said
+    assert len(run.chunks()) >= 2  # the next one, or the other worker's, was under way
+
+
+def test_second_press_stops_at_once(tiny_family, tmp_path):
+    with Run(tiny_family / "study.yaml", tmp_path / "run") as run:
+        run.until_a_chunk_is_made()
+        n_before = len(run.chunks())
+        run.press_ctrl_c()
+        run.hear(PROMISE)
+        run.press_ctrl_c()
+        assert run.process.wait(timeout=120) == 130
+    assert len(run.chunks()) == n_before
+    assert "Traceback" not in run.said

@@ -1,0 +1,65 @@
+"""Starting in an empty folder. Each verb imports what it needs itself."""
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tstitch_search.cli.app import app
+
+
+class Start(Enum):
+    """What one can start from; the value is its study, below the templates."""
+
+    QUICKSTART = "studies/quickstart.yaml"
+    DIT = "studies/hub/dit_s_b_xl.yaml"
+    UVIT = "studies/hub/dit_s_uvit_h.yaml"
+    LDM = "studies/hub/ldm_s_ldm.yaml"
+    STABLE_DIFFUSION = "studies/hub/sd14_bk_sdm.yaml"
+    SDXL = "studies/hub/sdxl_ssd1b_vega.yaml"
+    SANA = "studies/hub/sana_600m_1600m.yaml"
+
+
+NAMES = ", ".join(start.name.lower() for start in Start)
+
+
+@app.command()
+def init(
+    family: Annotated[str, typer.Argument(help=f"One of {NAMES}.", metavar="FAMILY")] = "quickstart",
+) -> None:
+    """Write a commented study and its search space into this folder.
+
+    Example: tstitch-search init stable_diffusion
+    """
+    from tstitch_search.errors import ConfigError
+    from tstitch_search.files import write_whole
+
+    if family.upper() not in Start.__members__:
+        raise ConfigError(f"unknown family {family!r:.60}, expected one of {NAMES}")
+    study = Start[family.upper()].value
+    texts = {path: (templates() / path).read_bytes() for path in _needed(study)}
+    if there := [path for path in texts if Path(path).exists()]:
+        raise ConfigError(f"{there[0]} is there already", hint="take another folder, or move it away")
+    for path, text in texts.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(Path(path), text)
+        print(path)
+    typer.echo(f"next: tstitch-search plan {study}", err=True)
+
+
+def templates() -> Path:
+    """The folder with `studies/` and `search_spaces/`: inside the installed package, or in a clone beside it."""
+    package = Path(__file__).parents[1]
+    return package / "templates" if (package / "templates").is_dir() else package.parent
+
+
+def _needed(study: str) -> list[str]:
+    """The study and the files of ours that it names, relative to the templates."""
+    import yaml
+
+    document = yaml.safe_load((templates() / study).read_text())
+    named = [document["search_space"], document["proxy_set"].get("prompts")]
+    folder = os.path.dirname(study)
+    return [study, *(Path(os.path.normpath(os.path.join(folder, name))).as_posix() for name in named if name)]

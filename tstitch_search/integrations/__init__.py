@@ -1,0 +1,1 @@
+"""For teams that already run something else: our parts inside their loop."""

@@ -1,0 +1,100 @@
+"""How a run is getting on, read from its ledger alone: from another shell, while it goes on or afterwards."""
+
+import fcntl
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tstitch_search.errors import ConfigError
+from tstitch_search.ledger import Event, read_events
+from tstitch_search.pareto import pareto_front
+from tstitch_search.quality.metrics import metric_named
+
+# What the newest event of a kind says about where a run is.
+STAGE_OF = {
+    "opened": "preparing",
+    "loaded": "preparing",
+    "reference": "calibrating",
+    "calibration": "searching",
+    "trial": "searching",
+    "stopped": "confirming",
+    "published": "publishing",
+    "timing": "timing the front",
+    "finished": "finished",
+}
+
+
+@dataclass
+class Status:
+    """What a ledger says. `front`: (allocation, latency_s, quality) of the search so far, fastest first."""
+
+    study: str = ""
+    stage: str = "preparing"
+    is_running: bool = False
+    last_event_at: str = ""
+    n_images: dict[str, int] = field(default_factory=lambda: {"search": 0, "confirm": 0})
+    device_seconds: float = 0.0
+    trials: dict[str, int] = field(default_factory=dict)
+    workers: dict[str, str] = field(default_factory=dict)
+    n_failed_chunks: int = 0
+    last_error: str = ""
+    search_stopped: str = ""
+    front: list[tuple[str, float, float]] = field(default_factory=list)
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last event."""
+        return (datetime.now(UTC) - datetime.fromisoformat(self.last_event_at)).total_seconds()
+
+
+def status_of(path: Path) -> Status:
+    """The state of the run folder at `path`; a run in it is not disturbed. Raises ConfigError when it is none."""
+    ledger = path / "ledger.jsonl"
+    if not ledger.is_file():
+        raise ConfigError(f"{path} holds no ledger.jsonl", hint="give the folder of a run, such as reports/quickstart")
+    status, trials = Status(is_running=_is_being_written(ledger)), dict[str, Event]()
+    for event in read_events(ledger):
+        _take(status, event)
+        if event["event"] == "trial":
+            trials[event["allocation"]] = event
+    status.trials = dict(Counter(e["state"] for e in trials.values()))
+    status.front = _front([e for e in trials.values() if e["state"] == "COMPLETE"])
+    return status
+
+
+def _take(status: Status, event: Event) -> None:
+    status.last_event_at = event["at"]
+    status.stage = STAGE_OF.get(event["event"], status.stage)
+    match event["event"]:
+        case "opened":
+            status.study = event["study"]
+        case "loaded":
+            status.workers[event["worker"]] = event["device"]
+        case "chunk":
+            status.n_images[event["set"]] += event["last"] - event["first"]
+            status.device_seconds += event["seconds"]
+        case "failed":
+            status.n_failed_chunks += 1
+            status.last_error = f"{event['allocation']}: {event['error']}"
+        case "stopped":
+            status.search_stopped = event["reason"]
+
+
+def _front(trials: list[Event]) -> list[tuple[str, float, float]]:
+    """The non-dominated among those measured at the newest number of images."""
+    newest = [e for e in trials if e["n_images"] == trials[-1]["n_images"]] if trials else []
+    points = [
+        (e["latency_s"], e["quality"] * (-1 if metric_named(e["metric"]).higher_is_better else 1)) for e in newest
+    ]
+    return [(newest[i]["allocation"], newest[i]["latency_s"], newest[i]["quality"]) for i in pareto_front(points)]
+
+
+def _is_being_written(ledger: Path) -> bool:
+    """Whether a run holds the ledger, on this machine."""
+    with ledger.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
