@@ -53,6 +53,12 @@ def test_entries_that_are_equally_fast_to_four_digits_can_all_be_reached(record:
     assert {p.allocation for p in places} - {None} == {str(e.allocation) for e in close}
 
 
+def test_times_of_zero_have_no_slider(record: Record) -> None:
+    instant = (replace(record.table.entries[0], latency_s=0.0, latency_by_point={}),)
+    table = replace(record.table, entries=instant, candidates=(), provenance={})
+    assert picker(replace(record, table=table)) == ""
+
+
 def test_a_budget_that_nothing_keeps_is_refused_with_what_is_possible(record: Record) -> None:
     tightest = sliders(record)[0].places[0]
     assert tightest.allocation is None

@@ -38,8 +38,10 @@ class Slider:
 
 
 def picker(record: Record) -> Html:
-    """The slider and the card of what it picks."""
+    """The slider and the card of what it picks; empty when no time is known that is not 0."""
     offered = sliders(record)
+    if not offered:
+        return Html()
     start = _start(record, offered[0])
     place = offered[0].places[start]
     said = join("At most ", tag("output", place.limit, attributes={"id": "limit", "for": "budget"}))
@@ -64,8 +66,10 @@ def sliders(record: Record) -> list[Slider]:
     several = len(table.operating_points) > 1
     for point in table.operating_points:
         try:
-            seconds = [option.latency_s for option in table.options(point.id)]
+            seconds = [option.latency_s for option in table.options(point.id) if option.latency_s > 0]
         except ConfigError:  # no allocation has a time there
+            continue
+        if not seconds:
             continue
         ask = _Question(table, at=None if point == table.operating_points[0] else point.id)
         name = f"seconds at {point.id}" if several else "seconds"
