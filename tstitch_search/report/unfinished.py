@@ -53,7 +53,7 @@ def _page(events: list[Event], run_folder: Path) -> str:
         section("Measured by the search", _trials(trials_in(events))),
         section("Failed attempts at chunks", failure_table(failures_in(events))),
     ]
-    return document(study, list(calibration.step_s) if calibration else [], shown, with_plots=False)
+    return document(study, list(calibration.step_s) if calibration else [], shown, is_live=True)
 
 
 def _steps(calibration: Calibration | None) -> Html:
