@@ -47,6 +47,18 @@ def test_every_entry_can_be_reached_by_either_limit(record: Record) -> None:
     assert {p.allocation for p in by_loss.places} - {None} == entries
 
 
+def test_entries_that_are_equally_fast_to_four_digits_can_all_be_reached(record: Record) -> None:
+    close = tuple(replace(e, latency_s=0.5 + 1e-7 * i) for i, e in enumerate(record.table.entries))
+    places = sliders(replace(record, table=replace(record.table, entries=close)))[0].places
+    assert {p.allocation for p in places} - {None} == {str(e.allocation) for e in close}
+
+
+def test_times_of_zero_have_no_slider(record: Record) -> None:
+    instant = (replace(record.table.entries[0], latency_s=0.0, latency_by_point={}),)
+    table = replace(record.table, entries=instant, candidates=(), provenance={})
+    assert picker(replace(record, table=table)) == ""
+
+
 def test_a_budget_that_nothing_keeps_is_refused_with_what_is_possible(record: Record) -> None:
     tightest = sliders(record)[0].places[0]
     assert tightest.allocation is None

@@ -7,7 +7,7 @@ import pytest
 
 from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import Ledger
-from tstitch_search.report import write_report
+from tstitch_search.report import LiveReport, write_report
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_what_was_measured_so_far_is_told(going_on: Path) -> None:
     assert "This study is not finished" in page
     assert "<dt>stage</dt><dd>search</dd>" in page
     assert '<td data-label="images">1,700</td>' in page
-    assert "S*14-XL*6" in page
+    assert '<code>S*14-XL*6</code></td><td data-label="search">100</td><td data-label="confirmation">' in page
     assert "worker died" in page
     assert "front</h2>" not in page
     assert "<script" not in page
@@ -50,6 +50,16 @@ def test_a_run_that_was_extended_after_its_end_is_not_finished(own_run: Path) ->
     with Ledger(own_run / "ledger.jsonl") as ledger:
         ledger.append("chunk", set="search", allocation="S*20", first=100, last=200, seconds=1.0, worker="worker-0")
     assert "This study is not finished" in write_report(own_run).read_text(encoding="utf-8")
+
+
+def test_a_run_that_goes_on_keeps_its_page_up_to_date_without_ever_failing_for_it(going_on: Path) -> None:
+    page = going_on / "report.html"
+    page.unlink(missing_ok=True)
+    LiveReport(going_on, every_s=3600).event({"event": "chunk"})
+    assert not page.exists()
+    LiveReport(going_on, every_s=0).event({"event": "chunk"})
+    assert "This study is not finished" in page.read_text(encoding="utf-8")
+    LiveReport(going_on / "nowhere", every_s=0).event({"event": "chunk"})
 
 
 def test_a_finished_run_without_its_table_is_an_error(own_run: Path) -> None:

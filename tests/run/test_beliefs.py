@@ -39,7 +39,7 @@ def test_the_same_is_not_written_twice_and_something_new_is(tmp_path: Path) -> N
 def test_without_a_model_nothing_is_written(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.jsonl") as ledger:
         note_beliefs(ledger, believed(SMALL), list(SMALL), LATENCY)
-        assert ledger.events == []
+        assert list(ledger.events) == []
 
 
 def test_of_a_large_space_a_part_is_kept_from_fast_to_slow(tmp_path: Path) -> None:

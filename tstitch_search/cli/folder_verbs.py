@@ -16,7 +16,9 @@ def report(
     folder: RunPath,
     png: Annotated[bool, typer.Option("--png", help="The plots as PNG files too; needs kaleido.")] = False,
 ) -> None:
-    """Write the report of a run folder again. Also while the run goes on.
+    """Write the report of a run folder again.
+
+    While the run goes on, it tells how far that is.
 
     Example: tstitch-search report reports/quickstart
     """

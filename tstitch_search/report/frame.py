@@ -13,18 +13,20 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
 
+_REFRESH = Html('<meta http-equiv="refresh" content="60">')
 
-def document(study: str, denoisers: Sequence[str], main: Sequence[Html], with_plots: bool = True) -> str:
-    """The HTML document about `study` around what `main` holds."""
+
+def document(study: str, denoisers: Sequence[str], main: Sequence[Html], is_live: bool = False) -> str:
+    """The HTML document about `study` around what `main` holds; a live one has no plots and looks for a newer self."""
     head = join(
         Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
         Html('<meta name="color-scheme" content="light dark">'),
         tag("title", f"{study} {chr(0x2013)} tstitch-search"),
         tag("style", Html(_resource("style.css") + _colours(denoisers))),
-        tag("script", Html(get_plotlyjs())) if with_plots else Html(),
+        _REFRESH if is_live else tag("script", Html(get_plotlyjs())),
     )
-    script = tag("script", Html(_resource("script.js"))) if with_plots else Html()
+    script = Html() if is_live else tag("script", Html(_resource("script.js")))
     body = tag("body", tag("main", *main), script)
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
 

@@ -3,7 +3,7 @@
 So the page holds answers, not a second implementation of the question.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 
@@ -38,8 +38,10 @@ class Slider:
 
 
 def picker(record: Record) -> Html:
-    """The slider and the card of what it picks."""
+    """The slider and the card of what it picks; empty when no time is known that is not 0."""
     offered = sliders(record)
+    if not offered:
+        return Html()
     start = _start(record, offered[0])
     place = offered[0].places[start]
     said = join("At most ", tag("output", place.limit, attributes={"id": "limit", "for": "budget"}))
@@ -64,8 +66,10 @@ def sliders(record: Record) -> list[Slider]:
     several = len(table.operating_points) > 1
     for point in table.operating_points:
         try:
-            seconds = [option.latency_s for option in table.options(point.id)]
+            seconds = [option.latency_s for option in table.options(point.id) if option.latency_s > 0]
         except ConfigError:  # no allocation has a time there
+            continue
+        if not seconds:
             continue
         ask = _Question(table, at=None if point == table.operating_points[0] else point.id)
         name = f"seconds at {point.id}" if several else "seconds"
@@ -84,12 +88,12 @@ class _Question:
     def within_budget(self, budget_s: float) -> Place:
         also = f", at={self.at!r}" if self.at else ""
         return _place(
-            lambda: self.table.pick(budget_s=budget_s, at=self.at), f"{budget_s:g} s", f"budget_s={budget_s:g}{also}"
+            lambda: self.table.pick(budget_s=budget_s, at=self.at), f"{budget_s:g} s", f"budget_s={budget_s!r}{also}"
         )
 
     def within_loss(self, share: float) -> Place:
         limit = f"{percent(share)} loss"
-        return _place(lambda: self.table.pick(max_fid_loss=share), limit, f"max_fid_loss={share:g}")
+        return _place(lambda: self.table.pick(max_fid_loss=share), limit, f"max_fid_loss={share!r}")
 
 
 def _loss_slider(record: Record) -> list[Slider]:
@@ -115,15 +119,17 @@ def _place(pick: Callable[[], Candidate], limit: str, call: str) -> Place:
     return Place(limit, f"LookupTable.read(Path('lookup.json')).pick({call})", picked, refusal)
 
 
-def _spread(lowest: float, highest: float, answers: Iterable[float]) -> list[float]:
+def _spread(lowest: float, highest: float, answers: Sequence[float]) -> list[float]:
     """Limits in three digits from `lowest` to `highest`, and one just above each of `answers`."""
     ratio = (highest / lowest) ** (1 / (N_PLACES - 1))
     even = [float(f"{lowest * ratio**i:.3g}") for i in range(N_PLACES)]
-    return sorted({*even, *(_rounded_up(value) for value in answers if value > 0)})
+    return sorted({*even, *(_just_above(value, answers) for value in answers if value > 0)})
 
 
-def _rounded_up(value: float) -> float:
-    return float(Context(prec=4, rounding=ROUND_CEILING).create_decimal(str(value)))
+def _just_above(value: float, answers: Sequence[float]) -> float:
+    """`value` rounded up to four digits, or as it is where that would pass over another answer."""
+    rounded = float(Context(prec=4, rounding=ROUND_CEILING).create_decimal(str(value)))
+    return value if any(value < other <= rounded for other in answers) else rounded
 
 
 def _shown(record: Record) -> list[Candidate]:
@@ -138,4 +144,5 @@ def _start(record: Record, slider: Slider) -> int:
     entries = record.table.entries
     bend = knee([(e.latency_s, record.table.objective.loss(e.quality)) for e in entries])
     wanted = fastest_lossless(record) or entries[-1 if bend is None else bend]
-    return next(i for i, p in enumerate(slider.places) if p.allocation == str(wanted.allocation))
+    found = (i for i, p in enumerate(slider.places) if p.allocation == str(wanted.allocation))
+    return next(found, len(slider.places) - 1)

@@ -160,6 +160,15 @@ def costs_in(events: list[Event]) -> tuple[Cost, ...]:
     return (*chunks, Cost("Timing", seconds, 0, len({get(e, "allocation") for e in timings})))
 
 
+def images_in(events: list[Event], set_name: str) -> Counter[str]:
+    """Images made of each allocation for one set."""
+    made: Counter[str] = Counter()
+    for event in _of(events, "chunk"):
+        if get(event, "set") == set_name:
+            made[str(get(event, "allocation"))] += get(event, "last") - get(event, "first")
+    return made
+
+
 def _chunk_cost(part: str, chunks: list[Event]) -> Cost:
     return Cost(
         part,

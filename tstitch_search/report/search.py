@@ -107,7 +107,7 @@ def ternary_plot(record: Record) -> go.Figure | None:
     figure = laid_out(go.Figure(traces))
     names = zip("abc", record.denoisers, strict=True)
     axes = {f"{axis}axis": {"title": name, "tickformat": ".0%"} for axis, name in names}
-    return figure.update_layout(ternary={**axes, "bgcolor": "rgba(0,0,0,0)"}, margin={"t": 44, "b": 44})
+    return figure.update_layout(ternary={**axes, "bgcolor": "rgba(0,0,0,0)"}, margin={"t": 40, "b": 110, "r": 60})
 
 
 def _corners(record: Record, shown: list[Candidate], values: list[float], size: int) -> go.Scatterternary:
@@ -137,9 +137,11 @@ def _colour(record: Record, shown: list[Candidate], values: list[float], with_ba
         "colorscale": "Viridis",
         "reversescale": not record.table.objective.higher_is_better,
         "colorbar": {
-            "title": record.label,
-            "thickness": 12,
-            "len": 0.8,
+            "title": {"text": record.label, "side": "top"},
+            "orientation": "h",
+            "y": -0.2,
+            "yanchor": "top",
+            "thickness": 10,
             "tickvals": [scale(t) for t in ticks],
             "ticktext": [f"{t:.3g}" for t in ticks],
         },

@@ -9,9 +9,17 @@ from tstitch_search.lookup import Candidate
 from tstitch_search.measurement import Calibration
 from tstitch_search.report.frame import document, header, section
 from tstitch_search.report.markup import Html, table, tag
-from tstitch_search.report.reading import calibration_in, costs_in, failures_in, is_finished, of_ledger, trials_in
+from tstitch_search.report.reading import (
+    calibration_in,
+    costs_in,
+    failures_in,
+    images_in,
+    is_finished,
+    of_ledger,
+    trials_in,
+)
 from tstitch_search.report.sections import cost_table, failure_table
-from tstitch_search.report.wording import duration, fractions_text, milliseconds, predicted_text, quality_text
+from tstitch_search.report.wording import DASH, duration, fractions_text, milliseconds, predicted_text, quality_text
 
 
 def unfinished_page(run_folder: Path) -> str:
@@ -41,10 +49,11 @@ def _page(events: list[Event], run_folder: Path) -> str:
         header(study, lead, tiles),
         section("What was made", cost_table(costs)),
         section("Seconds of one step", _steps(calibration)),
+        section("Images of each allocation so far", _images(events)),
         section("Measured by the search", _trials(trials_in(events))),
         section("Failed attempts at chunks", failure_table(failures_in(events))),
     ]
-    return document(study, list(calibration.step_s) if calibration else [], shown, with_plots=False)
+    return document(study, list(calibration.step_s) if calibration else [], shown, is_live=True)
 
 
 def _steps(calibration: Calibration | None) -> Html:
@@ -52,6 +61,16 @@ def _steps(calibration: Calibration | None) -> Html:
         return Html()
     rows = [[name, milliseconds(s, calibration.step_se[name])] for name, s in calibration.step_s.items()]
     return table(["denoiser", "per step (SE)"], rows, "compact small")
+
+
+def _images(events: list[Event]) -> Html:
+    """Images of each allocation, of the search and of the confirmation, most first."""
+    made = {name: images_in(events, name) for name in ("search", "confirm")}
+    rows = [
+        [tag("code", text), *(f"{of[text]:,}" if of[text] else DASH for of in made.values())]
+        for text, _ in (made["search"] + made["confirm"]).most_common()
+    ]
+    return table(["allocation", "search", "confirmation"], rows, "compact small") if rows else Html()
 
 
 def _stage(events: list[Event]) -> str:

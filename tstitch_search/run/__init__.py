@@ -10,7 +10,7 @@ from tstitch_search.lookup import LookupTable
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.quality.reference import save_reference
-from tstitch_search.report import write_report
+from tstitch_search.report import LiveReport, write_report
 from tstitch_search.run.beliefs import note_beliefs
 from tstitch_search.run.calibrations import remember
 from tstitch_search.run.confirmation import confirm, make_strips
@@ -69,6 +69,7 @@ def run_study(
     facts = resolve_facts(study)
     pool = open_pool(study)
     folder = RunFolder.open(path, study, facts.key)
+    folder.ledger.listen(LiveReport(path).event)
     if reporter:
         folder.ledger.listen(reporter.event)
     store = FeatureStore(folder.features, facts.recipe, config.quality.features_dtype)
