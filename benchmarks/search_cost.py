@@ -1,4 +1,4 @@
-"""How good a table does a search give for what it costs? Writes results/search_cost.{json,md}.
+"""How good a table does a search give for what it costs? Writes results/search_cost.{json,md} and a drawing each.
 
     uv run python benchmarks/search_cost.py benchmarks/landscapes/*.csv [--refine 100] [--seeds 100] [--rival-seeds 20]
 
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from landscapes import Landscape, recorded, refined
 from scipy.stats import t as student
-from search_cost_page import page
+from search_cost_page import curves, page, picture
 from search_methods import Method, Ours, flat, independent, stock
 
 from tstitch_search.run.folder import environment
@@ -126,7 +126,7 @@ def ours() -> Iterator[tuple[str, Ours]]:
     yield "ablation: fixed n = 150, paired differences", Ours(150, 1, N_CONTROL, TOLERANCE, paired=True)
 
 
-def judge(land: Landscape, seeds: int, rival_seeds: int) -> dict:
+def judge(land: Landscape, seeds: int, rival_seeds: int, samplers: list[str], ablations: bool) -> dict:
     """Everything about one landscape."""
     print(f"{land.name}: {len(land.latency_s):,} allocations, {land.n_images:,} images", flush=True)
     entries: list[Entry] = []
@@ -145,13 +145,15 @@ def judge(land: Landscape, seeds: int, rival_seeds: int) -> dict:
     default, *_ = [
         add("ours", setting, method, min(seeds, N_ABLATION) if i else seeds)
         for i, (setting, method) in enumerate(ours())
+        if ablations or i == 0
     ]
     for n in FLAT_N:
         add("flat enumeration of the grid of 0.1, shared seeds", f"n = {n}", flat(n), seeds)
     for n in (300, 3000):
         add("enumeration, independent seeds", f"n = {n}", independent(n), min(seeds, rival_seeds))
     best_of: dict[str, list[Curve]] = {}
-    for sampler, n_trials in STOCK_TRIALS.items():
+    for sampler in samplers:
+        n_trials = STOCK_TRIALS[sampler]
         tried = {n: [run(land, stock(sampler, n_trials, n), s) for s in range(FEW)] for n in STOCK_N[sampler]}
         best_n = min(tried, key=lambda n: rank(tried[n]))
         n_seeds = FEW if sampler == "gp" else rival_seeds
@@ -204,6 +206,7 @@ def main() -> None:
     parser.add_argument("--refine", type=int, default=0, help="the landscape in between, at so many steps")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--rival-seeds", type=int, default=20)
+    parser.add_argument("--samplers", nargs="+", choices=STOCK_TRIALS, default=list(STOCK_TRIALS))
     parser.add_argument("--output", type=Path, default=RESULTS / "search_cost.json")
     arguments = parser.parse_args()
     if Path("/dev/shm").is_dir():  # the rivals' databases are not worth a disk
@@ -214,9 +217,18 @@ def main() -> None:
         land = recorded(arguments.features or built / table.stem / "recorded", table, table.stem)
         if arguments.refine:
             land = refined(land, arguments.refine, built)
-        document[land.name] = judge(land, arguments.seeds, arguments.rival_seeds) | {"environment": environment()}
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
-        arguments.output.with_suffix(".md").write_text(page(document))
+        document[land.name] = judge(
+            land, arguments.seeds, arguments.rival_seeds, arguments.samplers, not arguments.refine
+        ) | {"environment": environment()}
+        write(document, arguments.output)
+
+
+def write(document: dict, output: Path) -> None:
+    """The numbers, the page and a drawing for each landscape."""
+    output.write_text(json.dumps(document, indent=1) + "\n")
+    output.with_suffix(".md").write_text(page(document))
+    for found in document.values():
+        output.with_name(picture(found)).write_text(curves(found, GRID))
 
 
 if __name__ == "__main__":
