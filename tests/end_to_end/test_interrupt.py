@@ -64,7 +64,7 @@ class Run:
         return [(e["allocation"], e["first"]) for e in read_events(self.ledger) if e["event"] == "chunk"]
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", [pytest.param("inline", marks=pytest.mark.slow), "ray"])
 def test_first_press_finishes_what_is_under_way_and_says_how_to_go_on(tiny_family, tmp_path, pool):
     with Run(tiny_family / "study.yaml", tmp_path / "run", *POOLS[pool]) as run:
         run.until_a_chunk_is_made()

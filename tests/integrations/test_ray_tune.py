@@ -30,6 +30,7 @@ def study(tmp_path: Path) -> Path:
     return tmp_path / "study.yaml"
 
 
+@pytest.mark.slow
 def test_tune_measures_the_allocations_that_are_asked_for_and_tells_them(study: Path, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_"))}
     told = subprocess.run(

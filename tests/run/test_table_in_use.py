@@ -148,6 +148,7 @@ def test_reading_a_table_back_gives_the_entries_that_were_exported(table: Path) 
     assert [e["allocation"] for e in found["entries"]] == [str(e.allocation) for e in LookupTable.read(table).entries]
 
 
+@pytest.mark.slow
 def test_both_verbs_work_from_the_shell(table: Path) -> None:
     def command(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
