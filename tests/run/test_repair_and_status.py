@@ -72,6 +72,13 @@ def test_status_tells_what_the_ledger_holds(run, measurer):
     assert found.search_stopped.startswith("space exhausted")
 
 
+def test_the_front_of_a_race_holds_what_was_not_worth_all_images(run, measurer):
+    racing = ("search.sampler=known_latency", "search.racing=true", "quality.n_images=60", "proxy_set.chunk_size=20")
+    found = status_of(run(measurer, *racing, "space.n_steps=10").folder)
+    assert found.trials["PRUNED"] > 3
+    assert len(found.front) > found.trials["COMPLETE"]
+
+
 def _seconds(folder: Path) -> list[float]:
     lines = (folder / "ledger.jsonl").read_text().splitlines()
     return [e["seconds"] for e in map(json.loads, lines) if e["event"] == "chunk"]

@@ -59,7 +59,7 @@ def status_of(path: Path) -> Status:
         if event["event"] == "trial":
             trials[event["allocation"]] = event
     status.trials = dict(Counter(e["state"] for e in trials.values()))
-    status.front = _front([e for e in trials.values() if e["state"] == "COMPLETE"])
+    status.front = _front([e for e in trials.values() if "quality" in e])
     return status
 
 
