@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu_latency.py"
 
 
+@pytest.mark.slow
 def test_the_reduced_benchmark_prints_the_papers_sweep_and_writes_nothing() -> None:
     before = {path: path.stat().st_mtime_ns for path in (ROOT / "benchmarks" / "results").iterdir()}
     said = subprocess.run([sys.executable, str(SCRIPT), "--reduced"], capture_output=True, text=True, timeout=300)

@@ -40,6 +40,8 @@ POINTS = [
     ("lookup.json is renamed", 1),
 ]
 
+BYTES_LEFT = [3_000, 100_000, *(pytest.param(n, marks=pytest.mark.slow) for n in (50_000, 1_000_000))]
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -144,7 +146,7 @@ def test_killed_at_random_moments_twice(study: Path, undisturbed: Path, tmp_path
     require_nothing_lost(folder, survived, undisturbed)
 
 
-@pytest.mark.parametrize("limit", [3_000, 50_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("limit", BYTES_LEFT)
 def test_full_disk_is_said_without_a_traceback_and_the_same_command_goes_on(
     study: Path, undisturbed: Path, tmp_path: Path, limit: int
 ) -> None:

@@ -126,6 +126,7 @@ def test_killed_run_goes_on_with_what_it_had(tiny_family, tmp_path):
     assert not [t for t in study.trials if t.state == optuna.trial.TrialState.RUNNING]
 
 
+@pytest.mark.slow
 def test_interrupted_run_says_how_to_go_on(tiny_family, tmp_path):
     folder = tmp_path / "interrupted"
     arguments = [sys.executable, "-m", "tstitch_search", "run", tiny_family / "study.yaml", *SMALL, "-o", folder]

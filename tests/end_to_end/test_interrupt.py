@@ -64,7 +64,8 @@ class Run:
         return [(e["allocation"], e["first"]) for e in read_events(self.ledger) if e["event"] == "chunk"]
 
 
-@pytest.mark.parametrize("pool", [pytest.param("inline", marks=pytest.mark.slow), "ray"])
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["inline", "ray"])
 def test_first_press_finishes_what_is_under_way_and_says_how_to_go_on(tiny_family, tmp_path, pool):
     with Run(tiny_family / "study.yaml", tmp_path / "run", *POOLS[pool]) as run:
         run.until_a_chunk_is_made()
@@ -76,6 +77,7 @@ def test_first_press_finishes_what_is_under_way_and_says_how_to_go_on(tiny_famil
     assert len(run.chunks()) >= 2  # the next one, or the other worker's, was under way
 
 
+@pytest.mark.slow
 def test_second_press_stops_at_once(tiny_family, tmp_path):
     with Run(tiny_family / "study.yaml", tmp_path / "run") as run:
         run.until_a_chunk_is_made()

@@ -119,6 +119,7 @@ def test_checking_needs_no_torch() -> None:
     assert done.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_the_probe_says_how_alike_predictions_are_at_every_step(tiny_family: Path) -> None:
     found = json.loads(command("check", tiny_family / "study.yaml", "--probe", "2", "--json").stdout)
     pairs = {(pair["first"], pair["second"]): pair["mean"] for pair in found["similarity"]["pairs"]}
