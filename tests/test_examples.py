@@ -18,6 +18,7 @@ def run(example: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_table_entry_is_deployed_on_the_embedded_family(tmp_path: Path) -> None:
     done = run("deploy_zoo.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -93,6 +93,7 @@ def test_optuna_opens_the_study_with_readable_parameters_and_metric_names(finish
     assert all(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials)
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_with_what_it_had(tiny_family, tmp_path):
     """SIGKILL in the middle; the same command finishes, redoes no finished chunk and leaves no trial RUNNING."""
     import optuna
