@@ -28,6 +28,15 @@ def test_wider_space_extends_the_study_and_measures_what_is_new_only(run, measur
     assert sorted(names) == ["tiny at n = 20", "tiny at n = 20, orders any, grid_steps 1"]
 
 
+def test_fewer_steps_and_further_sequences_extend_the_study_too(run, measurer):
+    run(measurer, "confirm.max_entries=30")
+    before = set(measurer.made)
+    wide = run(measurer, "space.n_steps=[4, 3]", "space.orders=any", "space.max_switches=2", "confirm.max_entries=30")
+    assert len(measurer.made) == len(set(measurer.made)) > len(before)
+    of_wide = {str(e.allocation) for e in (*wide.table.entries, *wide.table.candidates)}
+    assert {"S*1-XL*2", "XL*1-S*2-XL*1", "S*2-XL*2"} <= of_wide
+
+
 def test_going_back_to_the_narrow_space_measures_nothing(run, measurer):
     run(measurer, "space.grid=2")
     run(measurer, "space.grid=1")

@@ -66,11 +66,10 @@ def test_fewer_steps_of_the_largest_are_no_anchor(finished):
     assert "XL*2" in table.provenance["headline"]
 
 
-def test_further_step_counts_are_another_study_and_are_in_the_key(run, measurer):
-    run(measurer, *COUNTS, "search.n_trials=3")
+def test_further_step_counts_are_in_the_key(run, measurer):
+    outcome = run(measurer, *COUNTS, "search.n_trials=3")
     assert run(measurer, *COUNTS, "search.n_trials=3").n_new == 0
-    with pytest.raises(ConfigError, match=r"space\.fewer_counts: 2 there, absent now"):
-        run(measurer)
+    assert outcome.table.provenance["key"]["space.fewer_counts"] == "2"
 
 
 def test_calibration_is_that_of_the_longest_trajectory(finished):

@@ -34,7 +34,14 @@ PACKAGES = (
 Key = Mapping[str, str]
 
 # These may change in a run folder: they say which allocations exist, not what an allocation is.
-EXTENDS = ("space.orders", "space.grid_steps")
+EXTENDS = (
+    "space.orders",
+    "space.grid_steps",
+    "space.fewer_counts",
+    "space.max_switches",
+    "space.fewer_steps",
+    "space.baselines",
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,9 @@ class RunFolder:
     def record_name(self, study: str, n_level: int) -> str:
         """What the Optuna study is called: by the level of its values, and by its space where that has changed."""
         first, now = (opened["key"] for opened in (self.ledger.of("opened")[0], self.ledger.of("opened")[-1]))
-        changed = [f", {n.removeprefix('space.')} {now[n]}" for n in EXTENDS if first.get(n, now[n]) != now[n]]
-        return f"{study} at n = {n_level}{''.join(changed)}"
+        changed = [n for n in EXTENDS if first.get(n) != now.get(n)]
+        named = [f", {n.removeprefix('space.')} {now.get(n, 'as by default')}" for n in changed]
+        return f"{study} at n = {n_level}{''.join(named)}"
 
     @property
     def identity(self) -> str:
@@ -138,6 +146,6 @@ def require_same_key(path: Path, recorded: Key, key: Key) -> None:
         lines = [f"  {name}: {recorded.get(name, 'absent')} there, {key.get(name, 'absent')} now" for name in differing]
         raise ConfigError(
             f"{path} holds the measurements of another study; these facts differ:\n" + "\n".join(lines),
-            hint="give this study another name or --output; budgets, numbers of images, space.grid and space.orders "
-            "may change, these may not",
+            hint="give this study another name or --output; budgets, numbers of images, and which allocations the "
+            "space holds, may change, these may not",
         )
