@@ -12,7 +12,8 @@ from tstitch_search.search_space import SearchSpace
 FEATURE_BYTES = 4
 # Warming up and measuring memory take about as long as this many timed rounds.
 EXTRA_ROUNDS = 4
-# What a race takes beside its controls on the embedded family (benchmarks/results/search_cost.md): allocations, chunks.
+# What a race takes beside its controls, rounded up from 15 to 21 allocations and about 1.5 chunks each on the embedded
+# family (benchmarks/results/search_cost.md).
 TYPICAL_RACE = 25
 TYPICAL_CHUNKS = 2
 
