@@ -13,6 +13,7 @@ from tstitch_search.lookup import LookupTable, Objective, changes
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
+GOLDEN = ROOT / "tests" / "golden" / "lookup_v1.json"
 TABLES = [SAMPLE, *sorted((ROOT / "tests" / "golden").glob("lookup_v*.json"))]
 
 
@@ -22,7 +23,7 @@ def command(*arguments: object) -> Result:
 
 @pytest.fixture
 def table() -> LookupTable:
-    return LookupTable.read(SAMPLE)
+    return LookupTable.read(GOLDEN)
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
@@ -38,24 +39,25 @@ def test_a_table_differs_in_nothing_from_itself(table: LookupTable) -> None:
     found = changes(table, table)
     assert (found.added, found.removed, found.settings) == ((), (), {})
     assert [(k.slowdown, k.quality_change) for k in found.kept] == [(0.0, 0.0)] * len(table.entries)
-    assert "settings: none differs" in command("diff", SAMPLE, SAMPLE).output
+    assert "settings: none differs" in command("diff", GOLDEN, GOLDEN).output
 
 
 def test_what_came_went_and_moved_is_told(table: LookupTable, tmp_path: Path) -> None:
     first, second, *others = table.entries
     slower = replace(second, latency_s=second.latency_s * 1.1, quality=second.quality - 0.02)
-    new = replace(first, allocation=Allocation.parse("S*18-B*2"))
-    other = replace(table, entries=(new, slower, *others), provenance={**table.provenance, "dtype": "float16"})
+    new = replace(first, allocation=Allocation.parse("S*18-XL*2"))
+    other = replace(table, entries=(new, slower, *others), provenance={**table.provenance, "dtype": "bfloat16"})
     other.write(tmp_path / "other.json")
-    said = command("diff", SAMPLE, tmp_path / "other.json")
-    assert "front: 8 entries before, 8 after, 7 in both" in said.output
-    assert "new   S*18-B*2" in said.output
+    said = command("diff", GOLDEN, tmp_path / "other.json")
+    assert "front: 3 entries before, 3 after, 2 in both" in said.output
+    assert "new   S*18-XL*2" in said.output
     assert "gone  S*20" in said.output
-    assert "both  B*20  0.1083 s, now +10.0% ± 2.0%  FID 0.6053, now -0.02 ± 0.055" in said.output
-    assert "dtype: float32 -> float16" in said.output
-    told = json.loads(command("diff", SAMPLE, tmp_path / "other.json", "--json").output)
-    assert (told["added"], told["removed"]) == (["S*18-B*2"], ["S*20"])
-    assert told["settings"] == {"dtype": ["float32", "float16"]}
+    assert "both  S*8-XL*12  0.61 s, now +10.0%" in said.output
+    assert "FID 17.3, now -0.02 ± " in said.output
+    assert "dtype: - -> bfloat16" in said.output
+    told = json.loads(command("diff", GOLDEN, tmp_path / "other.json", "--json").output)
+    assert (told["added"], told["removed"]) == (["S*18-XL*2"], ["S*20"])
+    assert told["settings"] == {"dtype": [None, "bfloat16"]}
     assert told["kept"][0]["slowdown"] == pytest.approx(0.1)
 
 
