@@ -30,8 +30,11 @@ def plotly_html() -> Html:
 
 def laid_out(figure: go.Figure) -> go.Figure:
     """The figure in the page's looks; its legend is the page's own, which wraps on a narrow screen."""
+    whole = {"tickformat": "~g"}  # on logarithmic axes plotly would write 0.07 as 7
     return figure.update_layout(
         template="none",
+        xaxis=whole,
+        yaxis=whole,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         margin={"l": 56, "r": 20, "t": 16, "b": 52},

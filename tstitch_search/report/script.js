@@ -8,10 +8,22 @@ document.addEventListener("DOMContentLoaded", () => {
   const press = (button) => all("button", button.parentElement).forEach((other) =>
     other.setAttribute("aria-pressed", String(other === button)));
 
+  contents();
   fillSlots();
   const pin = pinning(), showPicked = byId("budget") ? budgetSlider() : () => {};
   differences();
   drawPlots().then(useThePlot, sayWhy).then(() => dispatchEvent(new Event("drawn")));
+
+  // Links to the sections, below the header.
+  function contents() {
+    const links = document.createElement("nav");
+    links.setAttribute("aria-label", "sections");
+    all("section > h2").forEach((title, i) => {
+      title.id = `section-${i}`;
+      links.append(Object.assign(document.createElement("a"), { href: `#${title.id}`, textContent: title.textContent }));
+    });
+    document.querySelector("header").after(links);
+  }
 
   // After all that can be read without them, one after another; in between the page answers what it is asked.
   async function drawPlots() {
@@ -44,7 +56,10 @@ document.addEventListener("DOMContentLoaded", () => {
     ["xaxis", "yaxis"].forEach((axis) => {
       const now = document.querySelector(`button[data-${axis}="${plot.layout[axis].type}"]`);
       if (now) press(now);
-      onPress(axis, (type) => Plotly.relayout(plot, { [`${axis}.type`]: type, [`${axis}.autorange`]: true }));
+      onPress(axis, (type) => {
+        const nticks = axis === "xaxis" && type === "log" ? 3 : 0; // more would overlap on a narrow screen
+        Plotly.relayout(plot, { [`${axis}.type`]: type, [`${axis}.autorange`]: true, [`${axis}.nticks`]: nticks });
+      });
     });
     ["search", "believed"].forEach((group) => onPress(group, (choice) => {
       const of = plot.data.map((trace, i) => (trace.meta === group ? i : -1)).filter((i) => i >= 0);
