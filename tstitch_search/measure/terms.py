@@ -34,9 +34,7 @@ class Terms:
             ) from error
         if space.family is None:
             raise ConfigError("the table holds recorded numbers: it does not say how its denoisers make images")
-        noise = {
-            d["name"]: NoiseProcess(**d["noise"]) for d in table.provenance.get("denoisers", ()) if d.get("noise")
-        }
+        noise = {d["name"]: NoiseProcess(**d["noise"]) for d in table.provenance.get("denoisers", ()) if d.get("noise")}
         if unknown := [n for n in space.names if n not in noise and f"noise.{n}" in table.provenance.get("key", {})]:
             raise ConfigError(
                 f"the table says that {unknown[0]!r} was converted, but not from what",

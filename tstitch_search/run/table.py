@@ -168,6 +168,7 @@ def provenance_of(
         "denoisers": [denoiser_facts(d, facts) for d in space.denoisers],
         "largest": space.names[-1],
         "pipeline": space.pipeline,
+        "pipeline_revision": space.pipeline_revision,
         "solver": facts.key["space.solver"],
         "n_steps": space.n_steps,
         "step_counts": list(searched.step_counts),
