@@ -48,6 +48,7 @@ def spaces(draw: st.DrawFn) -> SpaceConfig:
         name=draw(file_names),
         family="dit",
         pipeline=draw(text),
+        pipeline_revision=draw(st.none() | text),
         denoisers=tuple(
             DenoiserConfig(
                 name=name, weights=draw(text), subfolder=draw(st.none() | text), revision=draw(st.none() | text)
