@@ -37,10 +37,11 @@ class DenoiserConfig(Model):
         description="Hub id, folder or file (relative to this file), zoo:FAMILY/MEMBER for an embedded one, or "
         "module:function of your own; only a study of recorded measurements does without.",
     )
-    format: Literal["diffusers", "dit", "uvit"] = Field(
+    format: Literal["diffusers", "dit", "uvit", "ldm"] = Field(
         "diffusers",
-        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit: one .pt file in "
-        "the layout of facebookresearch/DiT or baofff/U-ViT, converted when it is loaded.",
+        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit, ldm: one .pt or "
+        ".ckpt file in the layout of facebookresearch/DiT, baofff/U-ViT or CompVis/latent-diffusion (class-conditional), "
+        "converted when it is loaded.",
     )
     accelerator: str | None = Field(
         None,
