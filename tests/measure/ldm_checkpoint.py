@@ -1,7 +1,7 @@
 """Checkpoints of random weights in the layout of CompVis/latent-diffusion, class-conditional, and what they mean.
 
-The forward pass is written from the paper (Rombach et al., arXiv 2112.10752, appendix E.2 and figure 3) on the bare weights,
-so that nothing is shared with the model it is held against.
+The forward pass is written from the paper (Rombach et al., arXiv 2112.10752, appendix E.2 and figure 3) on the bare
+weights, so that nothing is shared with the model it is held against.
 """
 
 import math

@@ -83,7 +83,7 @@ def test_the_file_is_described_without_being_loaded(tmp_path: Path, kind: Any) -
 def test_the_published_sizes_have_the_published_numbers_of_parameters(
     tmp_path: Path, width: int, context: int, millions: int
 ) -> None:
-    """LDM-S and LDM in whole millions, their U-Nets alone: T-Stitch, arXiv 2402.14167, table 4. Only shapes are saved."""
+    """LDM-S's and LDM's U-Nets in whole millions: T-Stitch, arXiv 2402.14167, table 4. Only shapes are saved."""
     with torch.device("meta"):
         weights = ldm_weights(width=width, multiples=(1, 2, 4), attends=(True,) * 3, context=context, layers=2)
     shapes = {key: torch.zeros(1).expand(value.shape) for key, value in weights.items()}

@@ -39,9 +39,9 @@ class DenoiserConfig(Model):
     )
     format: Literal["diffusers", "dit", "uvit", "ldm"] = Field(
         "diffusers",
-        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit, ldm: one .pt or "
-        ".ckpt file in the layout of facebookresearch/DiT, baofff/U-ViT or CompVis/latent-diffusion (class-conditional), "
-        "converted when it is loaded.",
+        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit, ldm: one .pt, .pth "
+        "or .ckpt file in the layout of facebookresearch/DiT, baofff/U-ViT or CompVis/latent-diffusion "
+        "(class-conditional), converted when it is loaded.",
     )
     accelerator: str | None = Field(
         None,

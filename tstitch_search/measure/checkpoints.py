@@ -1,4 +1,4 @@
-"""What single-file checkpoints (.pt, .pth, .ckpt) of denoisers hold, read without torch and without running what they say.
+"""What single-file checkpoints (.pt, .pth, .ckpt) of denoisers hold, read without torch and without running any of it.
 
 DiT-S and DiT-B, every U-ViT and both LDMs of the paper were published in this form only. The models they become are in
 `converting.py`.
@@ -103,7 +103,7 @@ class _ShapeReader(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is not a tensor")
 
 
-# What trainings save beside the weights, by name: DiT's arguments, and the callbacks that Lightning's LDM names by class.
+# What trainings save beside the weights, by name: DiT's arguments; the callback that LDM's Lightning names by class.
 BESIDE_WEIGHTS = ("argparse.Namespace", "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
 
 

@@ -46,7 +46,7 @@ def read_weights(file: Path) -> Weights:
 
 
 def _ldm(config: Mapping[str, Any], weights: Weights) -> nn.Module:
-    """A `ClassConditionalUNet` of the averaged weights, where there are any: LDM's training keeps both beside another."""
+    """A `ClassConditionalUNet` of the averaged weights, where there are any; LDM's training keeps both."""
     averaged = {
         key: weights.get(f"model_ema.{key.removeprefix('model.').replace('.', '')}", value)
         for key, value in weights.items()
