@@ -8,12 +8,31 @@ from typing import Any
 import pytest
 import torch
 from measure.ldm_checkpoint import CLASSES, UNET, as_trained, ldm_answer, ldm_weights
+from measure.vq_checkpoint import vq_decode, vq_weights
 
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import load_space
 from tstitch_search.errors import ConfigError
-from tstitch_search.measure.checkpoints import read_checkpoint
+from tstitch_search.measure import first_stage
+from tstitch_search.measure.checkpoints import NOISE, read_checkpoint
 from tstitch_search.measure.class_conditional import NO_LABEL, ClassConditionalUNet
 from tstitch_search.measure.converting import load_checkpoint
+from tstitch_search.measure.families import ldm
+from tstitch_search.measure.locate import read_json
+from tstitch_search.measure.members import load_members, load_model
+from tstitch_search.measure.noise_process import NoiseProcess
+from tstitch_search.measure.proxy_set import Condition
+from tstitch_search.measure.spaces import check_space
 
+CPU = torch.device("cpu")
+SPACE = """\
+name: tiny
+family: ldm
+pipeline: .
+denoisers: [{name: S, weights: ldm_s.ckpt, format: ldm}, {name: L, weights: ldm.ckpt, format: ldm}]
+n_steps: 2
+solver: DDIMScheduler
+"""
 T = torch.tensor([0.0, 37.5, 999.0])
 LABELS = torch.tensor([3, 0, 999])
 # The two published layouts in small: VQ-f8 (T-Stitch's LDM-S, LDM), heads of 32 channels everywhere and no null class;
@@ -117,3 +136,42 @@ def test_a_checkpoint_that_lacks_a_layer_or_is_another_is_refused(tmp_path: Path
         load_checkpoint(saved(tmp_path / "broken.ckpt", weights), "ldm")
     with pytest.raises(ConfigError, match=r"holds no weights named '.*', expected a checkpoint of format 'ldm'"):
         read_checkpoint(saved(tmp_path / "other.ckpt", {"state_dict": {"a": torch.zeros(1)}}), "ldm")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("whole", [False, True], ids=["the first stage's own", "a whole LDM's"])
+def test_the_first_stage_becomes_a_pipelines_vae_and_decodes_as_the_original(tmp_path: Path, whole: bool) -> None:
+    torch.manual_seed(0)
+    weights = vq_weights()
+    named = {f"first_stage_model.{key}": value for key, value in weights.items()} if whole else weights
+    first_stage.main(saved(tmp_path / "model.ckpt", {"state_dict": named}), tmp_path)
+    vae, z = load_model(tmp_path / "vae", CPU, torch.float32), torch.randn(2, 4, 4, 4)
+    expected = vq_decode(weights, z)
+    assert expected.shape == (2, 3, 8, 8)
+    assert (vae.decode(z).sample - expected).abs().max() < 1e-5 * max(1, float(expected.abs().max()))
+    assert vae.config.scaling_factor == 1
+    assert NoiseProcess.of(read_json(tmp_path / "scheduler" / "scheduler_config.json", "it")) == NOISE["ldm"]
+
+
+def test_what_is_no_first_stage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ldm.ckpt holds no first stage of an LDM: 'quantize.embedding.weight'"):
+        first_stage.load_first_stage(saved(tmp_path / "ldm.ckpt", ldm_weights()))
+
+
+def test_two_checkpoints_and_a_first_stage_are_a_search_space(tmp_path: Path) -> None:
+    """As search_spaces/ldm_s_ldm.yaml has them; a member of VQ-f4's latents is refused beside them."""
+    for name, width in (("ldm_s", 32), ("ldm", 64)):
+        saved(tmp_path / f"{name}.ckpt", as_trained(ldm_weights(width=width, context=width // 4)))
+    first_stage.main(saved(tmp_path / "model.ckpt", {"state_dict": vq_weights()}), tmp_path)
+    (tmp_path / "space.yaml").write_text(SPACE)
+    space = load_space(tmp_path / "space.yaml")
+    members, _ = load_members(check_space(space, tmp_path).members, CPU, torch.float32)
+    denoiser = ldm.stitch(members)
+    denoiser.set_allocation(Allocation.parse("S*1-L*1"))
+    pipeline = ldm.load_pipeline(space, tmp_path, denoiser, load_model(tmp_path / "vae", CPU, torch.float32))
+    noise = [torch.Generator().manual_seed(i) for i in range(2)]
+    images = ldm.sample(pipeline, [Condition(3), Condition(7)], noise, n_steps=2, guidance_scale=3.0)
+    assert images.shape == (2, 3, 64, 64)
+    saved(tmp_path / "ldm_s.ckpt", ldm_weights(in_channels=3, classes=1001))
+    with pytest.raises(ConfigError, match="'S' has in_channels 3, but the VAE has latent_channels 4"):
+        check_space(space, tmp_path)
