@@ -26,9 +26,7 @@ def intervals_of(member: str, allocation: Allocation, timesteps: Sequence[Sequen
     that the allocation gives no step.
     """
     if member not in allocation.steps:
-        raise ConfigError(
-            f"{allocation} gives no step to {member!r}", hint=f"--member {' or '.join(allocation.steps)}"
-        )
+        raise ConfigError(f"{allocation} gives no step to {member!r}", hint=f"--member {' or '.join(allocation.steps)}")
     merged: list[Interval] = []
     for first, last in sorted(_of_segments(member, allocation, timesteps)):
         low, high = max(first, 0), min(last, n - 1)
@@ -45,6 +43,11 @@ def _of_segments(member: str, allocation: Allocation, timesteps: Sequence[Sequen
         begin += segment.n_steps
         if segment.denoiser == member:
             yield round(min(asked)), round(max(asked))
+
+
+def n_timesteps(noise: NoiseProcess) -> int:
+    """Training timesteps 0..n-1: of flow matching also T itself, where there is noise alone."""
+    return noise.num_train_timesteps + (noise.beta_schedule == "flow")
 
 
 def in_terms_of(
