@@ -1,4 +1,4 @@
-"""How long the search thinks about one question on 176,851 allocations (four denoisers, 100 single steps); the goal is 1 s.
+"""How long the search thinks about one question on 176,851 allocations (four denoisers, single steps); the goal is 1 s.
 
 `OMP_NUM_THREADS=1 uv run python benchmarks/decision.py` writes benchmarks/results/decision.json.
 """

@@ -24,7 +24,8 @@ def main(address: str, flag: Path) -> None:
 
     hung = RayPool(partial(HangingOnce, flag), 1, job_timeout_s=2, address=address)
     (again,) = finish_all(hung, jobs[:1])
-    assert again.error is None and again.worker == "worker-1"
+    assert again.error is None
+    assert again.worker == "worker-1"
     print("all told")
 
 
