@@ -1,5 +1,6 @@
 """What a run folder says about its study: the lookup table and the ledger, typed (`reading.py` reads them)."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,6 +74,12 @@ class Record:
     def label(self) -> str:
         """What the objective is called, for example FID."""
         return self.table.objective.label
+
+    @cached_property
+    def comparable_trials(self) -> tuple[Candidate, ...]:
+        """The search's measurements at the number of images that most of them have."""
+        ((n_images, _),) = Counter(t.n_images for t in self.trials).most_common(1) or [(0, 0)]
+        return tuple(t for t in self.trials if t.n_images == n_images)
 
     @cached_property
     def confirmed(self) -> tuple[Candidate, ...]:

@@ -29,15 +29,17 @@ class DenoiserConfig(Model):
         description="Hub id, folder or file (relative to this file), zoo:FAMILY/MEMBER for an embedded one, or "
         "module:function of your own; only a study of recorded measurements does without.",
     )
-    format: Literal["diffusers", "dit", "uvit"] = Field(
+    format: Literal["diffusers", "dit", "uvit", "ldm"] = Field(
         "diffusers",
-        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit: one .pt file in "
-        "the layout of facebookresearch/DiT or baofff/U-ViT, converted when it is loaded.",
+        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit, ldm: one .pt, .pth "
+        "or .ckpt file in the layout of facebookresearch/DiT, baofff/U-ViT or CompVis/latent-diffusion "
+        "(class-conditional), converted when it is loaded.",
     )
     accelerator: str | None = Field(
         None,
         description="Skip part of the work: deepcache3 (U-Nets: inner blocks every 3 steps), taylorseer3 (attention "
-        "and feed-forward layers every 3 steps), tomesd0.5 (half the tokens merged; needs the package tomesd).",
+        "and feed-forward layers every 3 steps), tomesd0.5 (U-Nets with cross attention: half the tokens of the finest "
+        "attention merged; needs the extra tomesd).",
         pattern=r"^(deepcache[1-9]\d*|taylorseer[1-9]\d*|tomesd0\.\d+)$",
     )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
@@ -53,8 +55,11 @@ class SpaceConfig(Model):
     name: FileName = Field(description="What it is, for example fashion_dit_s_b_xl: letters, digits, _ . -")
     family: FamilyName | None = Field(None, description="Which adapter drives the pipeline.")
     pipeline: Text | None = Field(
-        None, description="Where the shared parts are (VAE, scheduler): hub id, folder, or zoo:FAMILY."
+        None,
+        description="Where the shared parts are (VAE, scheduler): hub id (owner/name@commit pins it), folder or "
+        "zoo:FAMILY.",
     )
+    pipeline_revision: Text | None = Field(None, description="Commit, tag or branch of the pipeline's hub repository.")
     controlnet: Text | None = Field(
         None, description="sdxl_controlnet: hub id or folder (relative to this file) of the ControlNet."
     )
