@@ -43,9 +43,10 @@ workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """The whole suite takes two processes, file by file; what is named, debugged or has its own `-n` is left alone."""
+    """The whole suite takes two processes, file by file; what is named, debugged or given its own `-n` is left alone."""
     is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
-    if is_whole and getattr(config.option, "numprocesses", 0) is None:  # 0 without pytest-xdist
+    is_one_of_two = "PYTEST_XDIST_WORKER" in os.environ  # else each would start two more
+    if is_whole and not is_one_of_two and getattr(config.option, "numprocesses", 0) is None:  # 0 without pytest-xdist
         config.option.numprocesses, config.option.dist = min(2, count_cores()), "loadfile"
 
 

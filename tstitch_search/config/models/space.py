@@ -12,7 +12,7 @@ from tstitch_search.config.quantities import FileName, Grid, Steps, Text, Whole
 
 RuleName: TypeAlias = Literal["interleaving", "decreasing_probability", "large_to_small"]
 
-# Shares of the steps at which the largest denoiser alone is measured as a rival, the most telling first.
+# Shares of the steps at which the largest denoiser alone is measured as a baseline, the most telling first.
 FEWER_STEPS = (0.5, 0.75, 0.25)
 
 
