@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.report import write_pictures
+from tstitch_search.report.pictures import write_pictures
 
 
 @pytest.mark.skipif(find_spec("kaleido") is not None, reason="kaleido is installed")
