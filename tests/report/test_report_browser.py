@@ -11,7 +11,7 @@ import pytest
 
 from tstitch_search.errors import QualityGateError
 from tstitch_search.lookup import LookupTable
-from tstitch_search.report import write_report
+from tstitch_search.report.writing import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome on PATH")

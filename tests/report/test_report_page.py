@@ -15,10 +15,10 @@ from plotly.offline import get_plotlyjs
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import LookupTable, MetricValue
-from tstitch_search.report import write_report
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.story import headline
 from tstitch_search.report.wording import latency_text, quality_text, segments_text
+from tstitch_search.report.writing import write_report
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> & \" '"

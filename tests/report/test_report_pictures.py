@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.report import write_pictures
+from tstitch_search.report.pictures import write_pictures
 
 
 def test_without_kaleido_the_message_says_how_to_get_it(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
