@@ -13,6 +13,6 @@ photos, edges = map(Path, sys.argv[1:3])
 side = int(sys.argv[3]) if len(sys.argv) > 3 else 1024
 edges.mkdir(parents=True, exist_ok=True)
 for path in sorted(photos.iterdir()):
-    square = ImageOps.fit(Image.open(path).convert("L"), (side, side))
+    square = ImageOps.fit(Image.open(path).convert("L"), (side + 2, side + 2))
     lines = square.filter(ImageFilter.GaussianBlur(1.5)).filter(ImageFilter.FIND_EDGES)
-    lines.point(lambda level: 255 if level > 12 else 0).save(edges / f"{path.stem}.png")
+    ImageOps.crop(lines, 1).point(lambda level: 255 if level > 12 else 0).save(edges / f"{path.stem}.png")
