@@ -43,10 +43,11 @@ workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """The whole suite takes two processes, file by file; what is named, debugged or given its own `-n` is left alone."""
+    """The whole suite takes two processes, file by file; files that are named, `--pdb` and `-n` stay as they are."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of the two, which must not start two more
+        return
     is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
-    is_one_of_two = "PYTEST_XDIST_WORKER" in os.environ  # else each would start two more
-    if is_whole and not is_one_of_two and getattr(config.option, "numprocesses", 0) is None:  # 0 without pytest-xdist
+    if is_whole and getattr(config.option, "numprocesses", 0) is None:  # 0 without pytest-xdist
         config.option.numprocesses, config.option.dist = min(2, count_cores()), "loadfile"
 
 

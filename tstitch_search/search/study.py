@@ -5,10 +5,9 @@ One process writes it; optuna-dashboard may read it at any time. It is not the t
 so that the answer depends on the seed and on what was told, in that order, and on nothing else. In particular it does
 not depend on whether the process was killed and started again in between.
 
-Over 250 lines, because every sampler and both searches meet here and optuna is to be nowhere else.
+Over 250 lines, because both searches put their questions here.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,19 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.errors import ConfigError
-from tstitch_search.search.encoding import BASELINE, REGULAR, CutPoints, Encoding, StickBreaking
+from tstitch_search.search.encoding import BASELINE, CutPoints, Encoding, StickBreaking
 from tstitch_search.search.given import GivenSampler
 from tstitch_search.search.known_latency import AllocationSampler, history_of
 from tstitch_search.search.outlook import Candidates, QualityScale, outlook
 from tstitch_search.search.rule import Rule
-from tstitch_search.search.storage import open_storage, shown
+from tstitch_search.search.stock_samplers import stock_sampler
+from tstitch_search.search.storage import open_study
 from tstitch_search.search_space import SearchSpace
 
 # After this many proposals in a row that are no news, an unseen allocation is drawn instead.
@@ -64,7 +61,7 @@ class AllocationStudy:
         self._cut_points = CutPoints(space)
         draws_parameters = rule.sampler not in ("enumerate", "known_latency")
         self._encoding: Encoding = StickBreaking(space) if draws_parameters else self._cut_points
-        self._storage, self._study = _open(database, name, rule, owner)
+        self._storage, self._study = open_study(database, name, rule, owner)
         self._study_id = self._storage.get_study_id_from_name(name)
         self._read: list[FrozenTrial] | None = None
 
@@ -249,32 +246,11 @@ class AllocationStudy:
         self._study.tell(number, values, state=state)
 
     def _sampler(self, question: int) -> BaseSampler:
-        """The sampler of one question, made anew.
-
-        Baselines that neither grid nor orders hold are asked first, and are not for a stock sampler to propose again.
-        """
-        sampler = self._own_sampler(question)
-        if not self._space.extras or isinstance(sampler, AllocationSampler):
-            return sampler
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # so is this one
-            return PartialFixedSampler({BASELINE: REGULAR}, sampler)
-
-    def _own_sampler(self, question: int) -> BaseSampler:
-        seed = (self._rule.seed * 1_000_003 + question) % 2**32
-        match self._rule.sampler:
-            case "known_latency":
-                return AllocationSampler(
-                    self._known, self._encoding, self._rule.objective, self._rule.scale, self._rule.per_second
-                )
-            case "enumerate" | "random":
-                return RandomSampler(seed=seed)
-            case "tpe":
-                return TPESampler(seed=seed)
-            case "nsga2":
-                return NSGAIISampler(seed=seed, population_size=12)
-            case "gp":
-                return GPSampler(seed=seed)
+        """The sampler of one question, made anew."""
+        rule = self._rule
+        if self.has_model:
+            return AllocationSampler(self._known, self._encoding, rule.objective, rule.scale, rule.per_second)
+        return stock_sampler(rule.sampler, rule.seed, question, holds_all=not self._space.extras)
 
     @cached_property
     def _known(self) -> Candidates:
@@ -285,23 +261,3 @@ class AllocationStudy:
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
         for key, value in attributes.items():
             self._storage.set_trial_user_attr(trial_id, key, value)
-
-
-def _open(database: Path | str, name: str, rule: Rule, owner: str) -> tuple[RDBStorage, optuna.Study]:
-    """The storage and the study in it. Raises ConfigError when the study belongs to another run."""
-    storage = open_storage(database)
-    study = optuna.create_study(
-        storage=storage, study_name=name, directions=["minimize", rule.direction], load_if_exists=True
-    )
-    other = study.user_attrs.get("ledger", owner)
-    if other != owner:
-        raise ConfigError(
-            f"{shown(database)} holds a study {name!r} of another run folder",
-            hint="give this study another name, or another storage",
-        )
-    if owner and "ledger" not in study.user_attrs:
-        study.set_user_attr("ledger", owner)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # metric names are experimental in Optuna 5
-        study.set_metric_names(["latency_s", rule.objective])
-    return storage, study
