@@ -72,7 +72,7 @@ class StitchedDenoiser(nn.Module):
         """Refuses, with ConfigError: pipelines would load it into one member, and could not take it out again."""
         raise ConfigError(
             "a LoRA changes one member, got the stitched pipeline",
-            hint="load it into the member that it was trained for: members['XL'].load_lora_adapter(weights, prefix='unet')",
+            hint="load it into its member: members['XL'].load_lora_adapter(weights, prefix='unet')",
         )
 
     def set_allocation(self, allocation: Allocation) -> None:
