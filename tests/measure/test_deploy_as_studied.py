@@ -1,7 +1,9 @@
 """With its table, an entry in a stock pipeline makes the images of its study: the same bits, whatever its members."""
 
 import json
+import runpy
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from measure.checkpoint_files import dit_weights, uvit_weights
+from PIL import Image
 from text_to_image import PROMPTS, save_stable_diffusion
 from torch import nn
 from transformers import AutoTokenizer, CLIPTextModel
@@ -38,27 +41,31 @@ from tstitch_search.run.table import denoiser_facts
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CPU = torch.device("cpu")
 STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
-def table_of(study: Study, facts: StudyFacts, allocation: str) -> LookupTable:
-    """A table with this one entry, and the provenance that a run of the study would give it, read from its file."""
-    entry = LookupEntry(
-        allocation=Allocation.parse(allocation),
-        latency_s=1.0,
-        latency_s_se=0.1,
-        latency_s_predicted=1.0,
-        quality=10.0,
-        quality_se=0.1,
-        n_images=20,
-        peak_memory_mb=None,
-        confirmed=True,
-    )
+def table_of(study: Study, facts: StudyFacts, *allocations: str) -> LookupTable:
+    """A table with these entries, and the provenance that a run of the study would give it, read from its file."""
+    entries = [
+        LookupEntry(
+            allocation=Allocation.parse(allocation),
+            latency_s=float(place),
+            latency_s_se=0.1,
+            latency_s_predicted=float(place),
+            quality=10.0 - place,
+            quality_se=0.1,
+            n_images=20,
+            peak_memory_mb=None,
+            confirmed=True,
+        )
+        for place, allocation in enumerate(allocations, start=1)
+    ]
     folder = study.study_path.parent
     denoisers = [denoiser_facts(d, facts) for d in study.space.denoisers]
     provenance = {"study": study_document(study, folder), "denoisers": denoisers, "key": dict(facts.key)}
-    table = build_table("tiny", [OperatingPoint("default", "a cpu", 2)], [entry], [], provenance)
+    table = build_table("tiny", [OperatingPoint("default", "a cpu", 2)], entries, [], provenance)
     table.write(folder / "lookup.json")
     return LookupTable.read(folder / "lookup.json")
 
@@ -234,6 +241,23 @@ def test_v_prediction_beside_epsilon(tiny_family: Path, tmp_path: Path, solver: 
     plain = stitch(text_pipeline(folder, members["L"]), table.entries[0], members)
     plain.scheduler = pipeline.scheduler
     assert not torch.equal(by_prompts(stitch(plain, table.entries[0]), study), studied(study, "S*2-L*2"))
+
+
+def test_the_example_draws_with_two_entries_of_a_table(
+    tiny_family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = v_prediction_beside_epsilon(tmp_path, tiny_family)
+    options = {"family": "stable_diffusion", "convert": "true"}
+    study = study_in(folder, TEXT_STUDY, ["name: S, weights: S", "name: L, weights: L"], **options)
+    table_of(study, resolve_facts(study), "S*4", "S*2-L*2")
+    text_pipeline(folder, UNet2DConditionModel.from_pretrained(folder / "L")).save_pretrained(folder)
+    monkeypatch.setattr(sys, "argv", ["deploy_text_to_image.py", str(folder / "lookup.json"), PROMPTS[0]])
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(EXAMPLES / "deploy_text_to_image.py"), run_name="__main__")
+    assert capsys.readouterr().out.split() == ["S*4", "S*2-L*2"]
+    fast, best = (Image.open(tmp_path / name) for name in ("fast.png", "best.png"))
+    assert fast.size == best.size == (32, 32)
+    assert fast.tobytes() != best.tobytes()
 
 
 @pytest.fixture

@@ -179,9 +179,7 @@ def run_offline(hub: Path, revision: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_hub_files_are_read_from_the_cache_at_their_revision_offline_and_without_torch(
-    tiny_family: Path, tmp_path: Path
-) -> None:
+def test_hub_files_are_read_from_the_cache_at_their_revision_without_torch(tiny_family: Path, tmp_path: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "hub" / "models--someone--tiny"
     shutil.copytree(tiny_family / "S", repository / "snapshots" / commit / "transformer")

@@ -46,7 +46,7 @@ def stitch(
     left out. `table`: where the entry is from. With it the members answer as they did in its study: converted to the
     pipeline's noise process, accelerated, guided, and with the table's solver; members that need none of it may do
     without. A later call without `members` switches to another entry of the same ones; nothing is loaded again. Call
-    the pipeline with as many steps as the entry has. Offload hooks (`enable_model_cpu_offload`) come after. Raises
+    the pipeline with as many steps as the entry has. A pipeline with `enable_model_cpu_offload` keeps it. Raises
     ConfigError for a pipeline without a denoiser, for a member of another family and for names that are not there.
     """
     allocation = _allocation_of(entry)
@@ -65,6 +65,8 @@ def stitch(
     denoiser.set_allocation(allocation)
     denoiser.watch(pipeline.scheduler)  # again, for it may be another one by now
     setattr(pipeline, slot, denoiser)
+    if members is not None and getattr(pipeline, "_all_hooks", None):  # they are those of the denoiser before
+        pipeline.enable_model_cpu_offload(device=pipeline._offload_device)
     return pipeline
 
 
