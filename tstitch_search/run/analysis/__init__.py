@@ -47,14 +47,14 @@ def analyze_study(
     numbers or of one member; once `is_stopping`, KeyboardInterrupt when what is under way is recorded.
     """
     variants = variants_of(study, wanted)
+    rows: Rows = {name: [] for name in COLUMNS if name in wanted.names}
+    if "growing-n" in rows:
+        rows["growing-n"] += growing_n(path, wanted.n_allocations, progress)
     if variants:
         price = price_of(study, variants, wanted.n_images)
         progress.note(str(price))
         stages = {stage_of(v): price.stages_s[v.name] for v in variants}
         progress.expect(stages, partial(seconds_of, price.latency))
-    rows: Rows = {name: [] for name in COLUMNS if name in wanted.names}
-    if "growing-n" in rows:
-        rows["growing-n"] += growing_n(path, wanted.n_allocations, progress)
     n_new = 0
     for variant in variants:
         found = _measured(variant, path, wanted, open_pool, progress, is_stopping)
