@@ -62,7 +62,7 @@ def test_on_the_embedded_family_members_grow_apart_while_detail_comes_in(tmp_pat
     command = [sys.executable, "-m", "tstitch_search", "analyze", QUICKSTART, "-o", tmp_path / "run", *given, *settings]
     said = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900)
     assert said.returncode == 0, said.stderr
-    assert "at most 40 images in 1 runs" in said.stderr
+    assert "at most 40 images in 1 run," in said.stderr
     told = json.loads(said.stdout)
     pair = [r["cosine"] for r in told["tables"]["similarity"] if (r["first"], r["second"]) == ("S", "XL")]
     assert len(pair) == 20

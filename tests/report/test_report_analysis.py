@@ -89,7 +89,7 @@ def test_members_keep_their_colours(record: Record) -> None:
     assert frequency == {"S": "#e6a23c", "XL": "#3f6fd1"}  # B, the second of the study, is not in the table
 
 
-@pytest.mark.parametrize("damage", ["setting,allocation\n", "", "{header}\na,XL*20\n", "\x00"])
+@pytest.mark.parametrize("damage", ["setting,allocation\n", "", "{header}\na,XL*20\n", "{header}\na,XL*20,x,,,,,,,,\n"])
 def test_a_damaged_table_is_told_with_its_file(analyzed: Path, damage: str) -> None:
     path = analyzed / "analysis" / "steps.csv"
     path.write_text(damage.format(header=",".join(COLUMNS["steps"])))

@@ -123,9 +123,11 @@ def test_a_study_of_recorded_numbers_or_of_one_member_is_refused(tiny_family: Pa
 
 def test_the_price_counts_images_and_doubles_with_guidance(study: Study) -> None:
     found = price_analysis(study, Wanted(names=("guidance",), n_images=30, n_allocations=3, guidance=(1.0, 4.0)))
+    assert found is not None
     assert found.n_images == {"as_it_is": 90, "guidance_1": 90, "guidance_4": 90}
     assert found.stages_s["guidance_4"] == found.stages_s["as_it_is"] == pytest.approx(2 * found.stages_s["guidance_1"])
     assert "270 images in 3 runs" in str(found)
+    assert price_analysis(study, Wanted(names=("growing-n",))) is None
 
 
 # With real models
