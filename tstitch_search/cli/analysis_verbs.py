@@ -9,7 +9,11 @@ import typer
 from tstitch_search.cli.app import AsJson, Device, Output, Settings, StudyPath, Workers, app, overrides, run_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tstitch_search.config import Study
     from tstitch_search.run.analysis import Analyzed
+    from tstitch_search.run.analysis.variants import Wanted
 
 
 @app.command()
@@ -39,37 +43,53 @@ def analyze(
 
     Example: tstitch-search analyze studies/quickstart.yaml --only similarity,frequency
     """
-    from tstitch_search.cli.display import show_progress
-    from tstitch_search.cli.running import stop_on_interrupt
     from tstitch_search.config import load_study
     from tstitch_search.report.analysis_tables import COLUMNS
-    from tstitch_search.run.analysis import analyze_study, price_analysis
     from tstitch_search.run.analysis.variants import Wanted
-    from tstitch_search.run.pool import open_pool
 
     loaded = load_study(study, overrides(settings, None, workers, device))
     wanted = Wanted(
         names=tuple(COLUMNS) if only is None else tuple(_listed(only)),
         n_images=n,
         n_allocations=allocations,
-        steps=tuple(int(value) for value in _numbers(steps, "--steps", whole=True)),
+        steps=tuple(map(int, _numbers(steps, "--steps", whole=True))),
         solvers=tuple(_listed(solvers)),
         guidance=tuple(_numbers(guidance, "--guidance")),
     )
     if price:
-        found = price_analysis(loaded, wanted)
-        told = {"n_images": found.n_images, "device_seconds": found.stages_s, "basis": found.basis}
-        print(json.dumps(told, indent=2) if as_json else found)
+        _print_price(loaded, wanted, as_json)
+    else:
+        _analyze_and_print(loaded, wanted, run_folder(output, loaded.config.name), as_json)
+
+
+def _print_price(study: "Study", wanted: "Wanted", as_json: bool) -> None:
+    from tstitch_search.run.analysis import price_analysis
+
+    found = price_analysis(study, wanted)
+    if found is None:
+        print("null" if as_json else "no image has to be made")
         return
-    folder = run_folder(output, loaded.config.name)
+    told = {"n_images": found.n_images, "device_seconds": found.stages_s, "basis": found.basis}
+    print(json.dumps(told, indent=2) if as_json else found)
+
+
+def _analyze_and_print(study: "Study", wanted: "Wanted", folder: "Path", as_json: bool) -> None:
+    """Raises typer.Exit when it was interrupted or allocations failed."""
+    from tstitch_search.cli.display import show_progress
+    from tstitch_search.cli.running import stop_on_interrupt
+    from tstitch_search.run.analysis import analyze_study
+    from tstitch_search.run.pool import open_pool
+
     try:
         with show_progress() as progress, stop_on_interrupt(json_log=False) as is_stopping:
-            analyzed = analyze_study(loaded, folder, wanted, open_pool, progress, is_stopping)
+            found = analyze_study(study, folder, wanted, open_pool, progress, is_stopping)
     except KeyboardInterrupt:
         said = f"interrupted; the same command goes on from here: tstitch-search {' '.join(sys.argv[1:])}"
         print(said, file=sys.stderr)
         raise typer.Exit(130) from None
-    print(json.dumps(_as_json(analyzed), indent=2) if as_json else _as_text(analyzed))
+    print(json.dumps(_as_json(found), indent=2) if as_json else _as_text(found))
+    if found.n_failed:
+        raise typer.Exit(4)
 
 
 def _listed(text: str | None) -> list[str]:
@@ -101,4 +121,5 @@ def _as_json(found: "Analyzed") -> dict[str, object]:
         "files": [str(path) for path in found.paths],
         "report": str(found.report) if found.report else None,
         "n_new": found.n_new,
+        "n_failed": found.n_failed,
     }

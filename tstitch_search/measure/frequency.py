@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tstitch_search.errors import MeasurementError
+from tstitch_search.measure.noise_process import NoiseProcess
 from tstitch_search.measure.noise_schedule import PREDICTION_TYPES, clean_and_noise
 from tstitch_search.measure.probing import Sample, ask_all, ask_along, prediction_in
 from tstitch_search.measure.stitching import StitchedDenoiser
@@ -43,7 +44,7 @@ class NoiseLevels:
     def of(cls, scheduler: Any, steps: Sequence[Step]) -> "NoiseLevels":
         """Those of a diffusers scheduler whose timetable is `steps`. Raises MeasurementError when it has none."""
         sigmas = [step.sigma for step in steps if step.sigma is not None]
-        kind = scheduler.config.get("prediction_type", FLOW)
+        kind = NoiseProcess.of({**scheduler.config, "_class_name": type(scheduler).__name__}).prediction_type
         if len(sigmas) < len(steps) or kind not in (*PREDICTION_TYPES, FLOW):
             raise MeasurementError(
                 f"of {type(scheduler).__name__} with {kind} it is not known which clean latents a prediction stands for"

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.report.analysis_tables import AnalysisTable, Value, read_tables
 from tstitch_search.report.markup import Html, join, tag
+from tstitch_search.report.markup import table as html_table
 from tstitch_search.report.palette import colours
 from tstitch_search.report.plots import laid_out, plot_html, spans_a_decade
 from tstitch_search.report.record import Record
@@ -19,12 +20,16 @@ Row = dict[str, Value]
 
 @dataclass(frozen=True)
 class Shown:
-    """How the table of one analysis is shown: its title, what to look for, and the column of the horizontal axis."""
+    """How the table of one analysis is shown: its title, what to look for, and the column of the horizontal axis.
+
+    `line`: what a setting is called.
+    """
 
     title: str
     note: str
     x: str
     x_title: str
+    line: str = "{}"
 
 
 _SHARE = "small_share", "share of the steps that the largest does not take"
@@ -49,8 +54,8 @@ SHOWN = {
     "members": Shown(
         "Which member takes the early steps",
         "Each smaller member at the noise end, the largest after it (as in the paper's figure 18, which takes a weakly "
-        "trained one).",
-        *_SHARE,
+        "trained one). Lower and further left is better.",
+        *_TIME,
     ),
     "baselines": Shown(
         "Other ways to mix two members",
@@ -62,6 +67,7 @@ SHOWN = {
         "From the largest alone to the smallest alone, for trajectories of several lengths (the paper's figure 9). "
         "Lower and further left is better: a short line below a long one says that fewer steps beat stitching there.",
         *_TIME,
+        "{} steps",
     ),
     "step-reduction": Shown(
         "Stitching against fewer steps",
@@ -70,7 +76,9 @@ SHOWN = {
         *_TIME,
     ),
     "solvers": Shown("Solvers", "The same sweep under other solvers (the paper's figure 8).", *_SHARE),
-    "guidance": Shown("Guidance", "The same sweep under other guidance scales (the paper's figure 12).", *_SHARE),
+    "guidance": Shown(
+        "Guidance", "The same sweep under other guidance scales (the paper's figure 12).", *_SHARE, "scale {}"
+    ),
     "growing-n": Shown(
         "Growing numbers of images",
         "Confirmed allocations judged by the first n of their images (the paper's figure 13). FID falls with n for all "
@@ -87,15 +95,33 @@ def analysis(record: Record, run_folder: Path) -> Html:
 
 
 def _part(record: Record, table: AnalysisTable) -> Html:
-    shown, figure = SHOWN[table.name], plot(record, table)
-    n_images = max(int(row["n_images"]) for row in table.records())
-    note = f"{shown.note} n = {n_images:,} images{_bars_said(table.name)}"
-    drawn = tag("div", plot_html(figure, f"analysis-{table.name}"), kind="plot low")
-    return join(tag("h3", shown.title), _key(figure), drawn, tag("p", note, kind="note"))
+    shown, rows = SHOWN[table.name], table.records()
+    title, about = tag("h3", shown.title), tag("p", f"{shown.note} {_n_said(table.name, rows)}", kind="note")
+    if table.name == "baselines":
+        return join(title, _rules(rows), about)
+    figure = plot(record, table)
+    return join(title, _key(figure), tag("div", plot_html(figure, f"analysis-{table.name}"), kind="plot low"), about)
 
 
-def _bars_said(name: str) -> str:
-    return "." if name in ("similarity", "frequency") else "; bars are 95 % intervals, each for itself."
+def _n_said(name: str, rows: Sequence[Row]) -> str:
+    """On how many images the values are, and what bars are."""
+    n = f"n = {max(int(row['n_images']) for row in rows):,} images"
+    if name in ("similarity", "frequency"):
+        return f"{n}."
+    if name == "baselines":
+        return f"{n}; ± is one standard error."
+    return f"{'Up to ' if name == 'growing-n' else ''}{n}; bars are 95 % intervals, each for itself."
+
+
+def _rules(rows: Sequence[Row]) -> Html:
+    """A row for each way of mixing, after the largest alone."""
+    label = named(metric_named(str(rows[0]["metric"])).label, int(rows[0]["n_images"]))
+    mixed = {str(row["setting"]): row for row in rows[1:] if row["allocation"] != rows[0]["allocation"]}
+    cells = [
+        [name, f"{float(row['latency_s_predicted']):#.3g} s", _quality(row), _difference(row)]
+        for name, row in {"the largest alone": rows[0], **mixed}.items()
+    ]
+    return html_table(["", "predicted time", label, "against the largest"], cells, kind="compact small")
 
 
 def plot(record: Record, table: AnalysisTable) -> go.Figure:
@@ -108,7 +134,8 @@ def plot(record: Record, table: AnalysisTable) -> go.Figure:
     figure.update_xaxes(title=shown.x_title, tickformat=".0%" if shown.x == "small_share" else "~g", zeroline=False)
     values = [float(y) for trace in figure.data for y in trace.y]
     kind = "log" if table.name not in _TITLES and spans_a_decade(values) else "linear"
-    return figure.update_yaxes(title=title, type=kind, zeroline=False)
+    form = ".0%" if table.name == "frequency" else "~g"
+    return figure.update_yaxes(title=title, type=kind, tickformat=form, zeroline=False)
 
 
 def _colours(record: Record, names: Sequence[str]) -> Mapping[str, str]:
@@ -163,23 +190,27 @@ def _measured(table: AnalysisTable) -> dict[str, go.Scatter]:
         name: go.Scatter(
             x=[row[SHOWN[table.name].x] for row in rows],
             y=[row["quality"] for row in rows],
-            mode="markers" if table.name == "baselines" else "lines+markers",
+            mode="lines+markers",
             marker={"size": 7},
             error_y={"type": "data", "array": [Z_95 * float(row["quality_se"]) for row in rows], "thickness": 1.2},
             customdata=[_hover(row) for row in rows],
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra>%{fullData.name}</extra>",
         )
-        for name, rows in _lines_of(table, lambda row: str(row["setting"])).items()
+        for name, rows in _lines_of(table, lambda row: SHOWN[table.name].line.format(row["setting"])).items()
     }
 
 
 def _hover(row: Row) -> list[str]:
     label = named(metric_named(str(row["metric"])).label, int(row["n_images"]))
-    value, se, difference, difference_se = (
-        float(row[name]) for name in ("quality", "quality_se", "difference", "difference_se")
-    )
-    above = f"{plus_minus(difference, difference_se, sign=True)} against the largest alone"
-    return [str(row["allocation"]), f"{label} {plus_minus(value, se)}", above]
+    return [str(row["allocation"]), f"{label} {_quality(row)}", f"{_difference(row)} against the largest alone"]
+
+
+def _quality(row: Row) -> str:
+    return plus_minus(float(row["quality"]), float(row["quality_se"]))
+
+
+def _difference(row: Row) -> str:
+    return plus_minus(float(row["difference"]), float(row["difference_se"]), sign=True)
 
 
 _LINES: Mapping[str, Callable[[AnalysisTable], dict[str, go.Scatter]]] = {

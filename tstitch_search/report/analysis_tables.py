@@ -40,6 +40,8 @@ COLUMNS = {
     "guidance": MEASURED,
     "growing-n": MEASURED,
 }
+# The columns that hold no numbers.
+TEXT = ("first", "second", "denoiser", "of", "setting", "allocation", "metric")
 PROBES = ("similarity", "frequency")
 
 
@@ -79,14 +81,14 @@ def _read(name: str, path: Path) -> AnalysisTable:
         raise ConfigError(f"cannot read {path}: {error}", hint=hint) from error
     if tuple(header) != COLUMNS[name] or any(len(row) != len(header) for row in rows):
         raise ConfigError(f"{path}: expected the columns {', '.join(COLUMNS[name])}", hint=hint)
-    return AnalysisTable(name, tuple(tuple(map(_value, row)) for row in rows))
+    try:
+        return AnalysisTable(name, tuple(tuple(map(_value, header, row)) for row in rows))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}", hint=hint) from error
 
 
-def _value(text: str) -> Value:
-    """The number in a cell, else its text."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _value(column: str, text: str) -> Value:
+    """What is in a cell: a number, unless the column is one of text. Raises ValueError for no number."""
+    if column in TEXT:
+        return text
+    return int(text) if text.isdecimal() else float(text)

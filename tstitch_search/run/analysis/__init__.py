@@ -5,7 +5,7 @@ another solver or guidance scale is another key, so each has a run folder of its
 study's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from tstitch_search.run.analysis.growing import growing_n
 from tstitch_search.run.analysis.measuring import Measured, Rows, measure, stage_of
 from tstitch_search.run.analysis.prices import AnalysisPrice, price_of
 from tstitch_search.run.analysis.variants import Variant, Wanted, variants_of
+from tstitch_search.run.key import StudyFacts, facts_as_asked, resolve_facts
 from tstitch_search.run.prices import seconds_of
 from tstitch_search.run.progress import Progress
 from tstitch_search.workers.protocol import WorkerPool
@@ -31,6 +32,7 @@ class Analyzed:
     paths: tuple[Path, ...]
     report: Path | None
     n_new: int
+    n_failed: int
 
 
 def analyze_study(
@@ -47,35 +49,42 @@ def analyze_study(
     numbers or of one member; once `is_stopping`, KeyboardInterrupt when what is under way is recorded.
     """
     variants = variants_of(study, wanted)
-    if variants:
-        price = price_of(study, variants, wanted.n_images)
-        progress.note(str(price))
-        stages = {stage_of(v): price.stages_s[v.name] for v in variants}
-        progress.expect(stages, partial(seconds_of, price.latency))
     rows: Rows = {name: [] for name in COLUMNS if name in wanted.names}
     if "growing-n" in rows:
         rows["growing-n"] += growing_n(path, wanted.n_allocations, progress)
-    n_new = 0
+    n_new = n_failed = 0
+    if variants:
+        facts = resolve_facts(variants[0].study)
+        _announce(price_of(variants, facts, wanted.n_images), variants, progress)
     for variant in variants:
-        found = _measured(variant, path, wanted, open_pool, progress, is_stopping)
-        n_new += found.n_new
+        asked = facts_as_asked(facts, variant.study)
+        found = _measured(variant, asked, path, wanted.n_images, open_pool, progress, is_stopping)
+        n_new, n_failed = n_new + found.n_new, n_failed + found.n_failed
         for name, values in found.rows.items():
             rows[name] += values
         _written(rows, path)
     tables = _written(rows, path)
     report = write_report(path) if (path / "lookup.json").exists() else None
-    return Analyzed(tables, tuple(table.file_in(path) for table in tables), report, n_new)
+    return Analyzed(tables, tuple(table.file_in(path) for table in tables), report, n_new, n_failed)
 
 
-def price_analysis(study: Study, wanted: Wanted) -> AnalysisPrice:
-    """What `analyze_study` will take, without taking it. Raises what it raises."""
-    return price_of(study, variants_of(study, wanted), wanted.n_images)
+def price_analysis(study: Study, wanted: Wanted) -> AnalysisPrice | None:
+    """What `analyze_study` will take, None for no image. Raises what it raises."""
+    variants = variants_of(study, wanted)
+    return price_of(variants, resolve_facts(variants[0].study), wanted.n_images) if variants else None
+
+
+def _announce(price: AnalysisPrice, variants: Sequence[Variant], progress: Progress) -> None:
+    progress.note(str(price))
+    stages = {stage_of(v): price.stages_s[v.name] for v in variants}
+    progress.expect(stages, partial(seconds_of, price.latency))
 
 
 def _measured(
     variant: Variant,
+    facts: StudyFacts,
     path: Path,
-    wanted: Wanted,
+    n_images: int,
     open_pool: Callable[[Study], WorkerPool],
     progress: Progress,
     is_stopping: Callable[[], bool],
@@ -83,12 +92,12 @@ def _measured(
     """What was found; nothing, and a note, for a setting that the members or the pipeline do not take."""
     folder = path / FOLDER / "runs" / variant.name
     try:
-        return measure(variant, folder, wanted.n_images, open_pool, progress, is_stopping)
+        return measure(variant, facts, folder, n_images, open_pool, progress, is_stopping)
     except (ConfigError, MeasurementError) as error:
         if not variant.is_optional:
             raise
         progress.note(f"{variant.name.replace('_', ' ')} is left out: {error.message}")
-        return Measured({}, 0)
+        return Measured({}, 0, 0)
 
 
 def _written(rows: Rows, path: Path) -> tuple[AnalysisTable, ...]:

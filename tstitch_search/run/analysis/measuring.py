@@ -18,7 +18,7 @@ from tstitch_search.run.analysis.variants import Group, Variant
 from tstitch_search.run.calibrations import recall, remember
 from tstitch_search.run.folder import Key, RunFolder
 from tstitch_search.run.judge import Judge
-from tstitch_search.run.key import resolve_facts
+from tstitch_search.run.key import StudyFacts
 from tstitch_search.run.progress import Progress
 from tstitch_search.run.references import prepare_reference
 from tstitch_search.run.stages import calibrate
@@ -30,26 +30,30 @@ Rows = dict[str, list[tuple[Value, ...]]]
 
 @dataclass(frozen=True)
 class Measured:
-    """Rows by the name of their analysis; `n_new`: chunks, calibrations and probes that were not there before."""
+    """Rows by the name of their analysis.
+
+    `n_new`: chunks, calibrations and probes that were not there before; `n_failed`: allocations that gave none.
+    """
 
     rows: Rows
     n_new: int
+    n_failed: int
 
 
 def measure(
     variant: Variant,
+    facts: StudyFacts,
     path: Path,
     n_images: int,
     open_pool: Callable[[Study], WorkerPool],
     progress: Progress,
     is_stopping: Callable[[], bool],
 ) -> Measured:
-    """Everything that `variant` asks for, in the run folder `path`, or what is missing there.
+    """Everything that `variant`, of these facts, asks for, in the run folder `path`, or what is missing there.
 
     An allocation that cannot be measured is told of and left out, and a group with its anchor.
     """
     study, quality = variant.study, variant.study.config.quality
-    facts = resolve_facts(study)
     folder = RunFolder.open(path, study, facts.key)
     store = FeatureStore(folder.features, facts.recipe, quality.features_dtype)
     arrays, rows = arrays_for(quality.all_metrics), Rows()
@@ -65,7 +69,7 @@ def measure(
             bench.make([(allocation, chunks) for allocation in variant.allocations])
             for group in variant.groups:
                 rows.setdefault(group.analysis, []).extend(_rows(bench, judge, latency, group, chunks))
-        return Measured(rows, bench.n_new)
+        return Measured(rows, bench.n_new, bench.n_failed)
 
 
 def stage_of(variant: Variant) -> str:

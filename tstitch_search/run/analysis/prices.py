@@ -8,7 +8,7 @@ from tstitch_search.config import Study
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.run.analysis.variants import Variant
 from tstitch_search.run.calibrations import given_calibration, recall
-from tstitch_search.run.key import resolve_facts
+from tstitch_search.run.key import StudyFacts
 from tstitch_search.run.plan import rough_calibration
 from tstitch_search.run.prices import seconds_of
 
@@ -24,15 +24,19 @@ class AnalysisPrice:
 
     def __str__(self) -> str:
         n_images, seconds = sum(self.n_images.values()), sum(self.stages_s.values())
+        runs = f"{len(self.n_images)} run{'s' if len(self.n_images) != 1 else ''}"
         return (
-            f"at most {n_images:,} images in {len(self.n_images)} runs, about {seconds:.3g} device seconds "
+            f"at most {n_images:,} images in {runs}, about {seconds:.3g} device seconds "
             f"({self.basis}); probes and calibration come on top, what is measured already does not"
         )
 
 
-def price_of(study: Study, variants: Sequence[Variant], n_images: int) -> AnalysisPrice:
-    """The price of measuring `n_images` of every allocation of the variants; guidance asks a denoiser twice."""
-    facts = resolve_facts(study)
+def price_of(variants: Sequence[Variant], facts: StudyFacts, n_images: int) -> AnalysisPrice:
+    """The price of measuring `n_images` of every allocation of the variants; guidance asks a denoiser twice.
+
+    `facts` are those of the first variant, by whose step times all are priced.
+    """
+    study = variants[0].study
     known = given_calibration(study, facts.key) or recall(study, facts.key)
     latency = LatencyModel(known or rough_calibration(study, facts))
     basis = f"measured before on {known.device}" if known else "rough: from the number of parameters"

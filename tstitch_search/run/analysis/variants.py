@@ -9,6 +9,7 @@ from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.facts import pipeline_folder
 from tstitch_search.measure.locate import read_json
+from tstitch_search.measure.noise_process import NoiseProcess
 from tstitch_search.report.analysis_tables import COLUMNS, PROBES
 
 # Solvers that the paper's figure 8 compares, for denoisers that predict noise or what follows from it.
@@ -138,9 +139,8 @@ def _scales(study: Study, wanted: Wanted) -> list[float]:
 
 def _solvers(study: Study, wanted: Wanted, own: str) -> list[str]:
     """The solvers beside the study's own; none of our choice for flow matching, which needs its own kind."""
-    kind = _scheduler_config(study).get("prediction_type", "flow_prediction")
-    usual = () if kind == "flow_prediction" else SOLVERS
-    return [solver for solver in dict.fromkeys(wanted.solvers or usual) if solver != own]
+    is_flow = NoiseProcess.of(_scheduler_config(study)).prediction_type == "flow_prediction"
+    return [solver for solver in dict.fromkeys(wanted.solvers or (() if is_flow else SOLVERS)) if solver != own]
 
 
 def _own_solver(study: Study) -> str:
