@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / "build" / "finetune_interval"
 ALLOCATION = Allocation.parse("S*10-XL*10")
-WANTED = Wanted("S", "zoo:fashion", n_iterations=3_000, batch_size=64, learning_rate=5e-4, seed=0)
+WANTED = Wanted("S", "zoo:fashion", n_iterations=2_000, batch_size=64, learning_rate=5e-4, seed=0)
 N_TRAINING = 30_000
 PRETRAINED, ALL, INTERVAL = "pretrained", "all timesteps", "its interval"
 PAPER = {PRETRAINED: 16.49, ALL: 16.04, INTERVAL: 13.35}
@@ -125,17 +125,18 @@ def compared(fids: dict[str, Jackknifed]) -> dict:
 
 def page(document: dict) -> str:
     """The results as Markdown."""
-    wanted, fids = document["wanted"], document["fid"]
-    (first, last), n_images = document["timesteps"][INTERVAL][0], document["n_images"]
+    fids, n_images, wanted = document["fid"], document["n_images"], Wanted(**document["wanted"])
+    n_training, (first, last) = document["n_training_images"], document["timesteps"][INTERVAL][0]
+    training = f"{wanted.n_iterations:,} iterations of {wanted.batch_size}, learning rate {wanted.learning_rate:g}"
     lines = [
         "# Fine-tuning at the allocated interval",
         "",
-        f"`uv run python benchmarks/finetune_interval.py --images {n_images}`. The embedded family's S (0.06 M) in",
-        f"{document['allocation']}: trained on for {wanted['n_iterations']:,} iterations of {wanted['batch_size']}, learning rate",
-        f"{wanted['learning_rate']:g}, one seed, on the first {document['n_training_images']:,} of its training images, with",
-        f"all timesteps or with {first} to {last}, those of its steps. FID-{n_images} of the allocation, no guidance,",
-        "20 DDIM steps, the same image seeds; ± is one standard error by the jackknife. The paper's column is S/B/XL",
-        "at 50:30:20 (table 6): other models, another scale.",
+        f"`uv run python benchmarks/finetune_interval.py --images {n_images}`. The embedded family's S (0.06 M),",
+        f"trained on: {training}, one seed,",
+        f"the first {n_training:,} of its training images, with all timesteps or with {first} to {last}, those of",
+        f"its steps in {document['allocation']}. FID-{n_images} of that allocation, no guidance, 20 DDIM steps,",
+        "the same image seeds; ± is one standard error (jackknife). The paper's column is S/B/XL at 50:30:20:",
+        "other models, another scale (table 6).",
         "",
         f"| S | FID-{n_images} | the paper's FID |",
         "|---|---|---|",

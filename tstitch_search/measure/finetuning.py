@@ -69,9 +69,8 @@ def train(
     loss = denoising_loss(data, process_of(training.noise), timesteps, str(device))
     every = max(1, min(REPORT_EVERY, training.recipe.n_steps // 20))
     course = Course(partial(_report, trained), every, save_every)
-    # Batch i is seeded by seed + i: seeds of users are kept apart by more than anybody trains.
-    seed = training.seed << 32
-    trainer = Trainer("checkpoint", training.recipe, net, loss, len(labels), work, str(device), seed, course)
+    seed_of = partial(seed_of_batch, training.seed)
+    trainer = Trainer("checkpoint", training.recipe, net, loss, len(labels), work, str(device), seed_of, course)
     try:
         trainer.run()
     except torch.OutOfMemoryError as error:
@@ -81,6 +80,11 @@ def train(
         ) from error
     _save(trainer.averaged(), training.noise, work / "saved")
     return trainer.record()
+
+
+def seed_of_batch(seed: int, i: int) -> int:
+    """Of batch i: 32 bits, for torch's generator on the CPU takes no more, and batches of other seeds are others."""
+    return int(np.random.SeedSequence(seed, spawn_key=(i,)).generate_state(1)[0])
 
 
 def process_of(noise: NoiseProcess) -> Process:

@@ -108,12 +108,12 @@ def training_of(study: Study, allocation: Allocation, wanted: Wanted) -> "Traini
     from tstitch_search.measure.timetable import timesteps_by_step
     from tstitch_search.zoo.trainer import Recipe
 
-    near, vae = study.space_path.parent, vae_folder(study)
     _require_classes(study)
     if wanted.member not in allocation.steps:
         raise ConfigError(
             f"{allocation} gives no step to {wanted.member!r}", hint=f"--member {' or '.join(allocation.steps)}"
         )
+    near, vae = study.space_path.parent, vae_folder(study)
     shared = check_space(study.space, near, vae).shared
     (denoiser,) = (d for d in study.space.denoisers if d.name == wanted.member)
     member = read_member_facts(denoiser, near, with_hash=True)

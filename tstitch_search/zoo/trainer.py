@@ -52,7 +52,7 @@ def print_course(trainer: "Trainer") -> None:
 class Trainer:
     """One network, one recipe, one loss of (network, image indices, generator); resumable to the bit per step.
 
-    Batch i is drawn from a generator seeded by `seed` + i alone, so that a resumed run sees the same batches.
+    Batch i is drawn from a generator seeded by `seed_of(i)` alone, so that a resumed run sees the same batches.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Trainer:
         n_images: int,
         work: Path,
         device: str,
-        seed: int = SEED,
+        seed_of: Callable[[int], int] = SEED.__add__,
         course: Course = Course(print_course),
     ):
         self.name, self.loss, self.n_images, self.device = name, loss, n_images, device
-        self.recipe, self.seed, self.course = recipe, seed, course
+        self.recipe, self.seed_of, self.course = recipe, seed_of, course
         self.checkpoint = work / f"{name}.pt"
         self.net = net.to(device)
         self.ema = {key: value.detach().clone() for key, value in net.state_dict().items()}
@@ -107,7 +107,7 @@ class Trainer:
         return self.net.eval()
 
     def _one_step(self) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(self.seed + self.step)
+        generator = torch.Generator().manual_seed(self.seed_of(self.step))
         indices = torch.randint(self.n_images, (self.recipe.batch_size,), generator=generator)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
