@@ -207,7 +207,7 @@ def test_members_fit_before_anything_is_damaged(tiny: Tiny, damaged: Callable[[M
 
 @pytest.mark.parametrize("kind", ["VAE scale", "noise schedule", "prediction type", "conditioning width"])
 def test_a_planted_mismatch_is_refused_by_check(tiny: Tiny, damaged: Callable[[Mismatch], Path], kind: str) -> None:
-    """What a formula leads from, schedules and prediction types, passes once the space says `convert`; the rest never."""
+    """What a formula leads from passes once the space says `convert`: schedules and prediction types; the rest never."""
     case = tiny.case
     planted = {"VAE scale": VAE_SCALE, "noise schedule": case.schedule, "prediction type": case.prediction}
     mismatch = planted.get(kind, case.conditioning)
