@@ -136,12 +136,12 @@ class Harmful:
     """What a checkpoint of bad will may hold: something that runs while it is loaded."""
 
     def __reduce__(self) -> Any:
-        return (print, ("harm done",))
+        return (exec, ("print('harm done')",))
 
 
 def test_nothing_in_a_checkpoint_can_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = saved(tmp_path / "bad.pt", dit_weights() | {"extra": Harmful()})
-    with pytest.raises(ConfigError, match=r"bad.pt holds more than tensors: \w+.print is not a tensor"):
+    with pytest.raises(ConfigError, match=r"bad.pt holds more than tensors: \w+.exec is not a tensor"):
         read_checkpoint(file, "dit")
     with pytest.raises(ConfigError, match="holds more than tensors"):
         load_checkpoint(file, "dit")
