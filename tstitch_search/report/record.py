@@ -147,7 +147,7 @@ class Record:
         return paper_rule(cheapest, str(self.largest), self.n_steps)
 
     @property
-    def rivals_measured(self) -> dict[str, Candidate]:
+    def further_rules_measured(self) -> dict[str, Candidate]:
         """What was measured of the further rules that need no search, by name."""
         found = {name: self.best_known(Allocation.parse(text)) for text, name in baseline_names(self.table).items()}
         return {name: c for name, c in found.items() if c is not None and name != PAPER_RULE}

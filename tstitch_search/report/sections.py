@@ -49,7 +49,7 @@ def _key(record: Record) -> Html:
         *[("ring", f"{front}, confirmed, not on the front")][: len(record.beaten)],
         ("diamond", "one denoiser alone"),
         *[("star", "T-Stitch's 40 % rule")][: record.paper_rule_measured is not None],
-        *[("triangle", "other rules, fewer steps among them")][: len(record.rivals_measured)],
+        *[("triangle", "other rules, fewer steps among them")][: len(record.further_rules_measured)],
         *[("cross", "others, as they published it")][: len(record.rivals)],
     ]
     return tag("ul", *(tag("li", tag("i", kind=kind), text) for kind, text in marks), kind="key")
