@@ -32,7 +32,7 @@ class Shown:
     line: str = "{}"
 
 
-_SHARE = "small_share", "share of the steps that the largest does not take"
+_SHARE = "small_share", "share of steps not taken by the largest"
 _TIME = "latency_s_predicted", "predicted seconds for a batch"
 SHOWN = {
     "similarity": Shown(
