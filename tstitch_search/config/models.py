@@ -69,9 +69,7 @@ class SpaceConfig(Model):
     pipeline: Text | None = Field(
         None, description="Where the shared parts are (VAE, scheduler): hub id, folder, or zoo:FAMILY."
     )
-    pipeline_revision: Text | None = Field(
-        None, description="Commit, tag or branch of the pipeline's hub repository."
-    )
+    pipeline_revision: Text | None = Field(None, description="Commit, tag or branch of the pipeline's hub repository.")
     controlnet: Text | None = Field(
         None, description="sdxl_controlnet: hub id or folder (relative to this file) of the ControlNet."
     )
