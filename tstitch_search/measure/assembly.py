@@ -43,7 +43,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
 
     Raises ConfigError for parts that do not fit together, EnvironmentProblem for parts that are missing.
     """
-    _be_quiet()
+    be_quiet()
     space, options, dtype = study.space, study.config.execution, getattr(torch, study.config.workers.dtype)
     require_working(options, device, dtype)
     near, vae_at, family = study.space_path.parent, vae_folder(study), family_of(study.space)
@@ -70,7 +70,7 @@ def stitched(space: SpaceConfig, members: Mapping[str, nn.Module]) -> StitchedDe
     return denoiser
 
 
-def _be_quiet() -> None:
+def be_quiet() -> None:
     """Keep progress bars and notices of diffusers, transformers and the hub out of the workers' output."""
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,6 +57,11 @@ def resolve_facts(study: Study) -> StudyFacts:
     Raises ConfigError for members that do not fit, EnvironmentProblem for files that are missing.
     """
     return _facts_of_models(study) if study.config.measure.recorded is None else _facts_of_record(study)
+
+
+def facts_as_asked(facts: StudyFacts, study: Study) -> StudyFacts:
+    """The facts of the same files for `study`, which asks for another solver or guidance; nothing is read again."""
+    return replace(facts, key={**facts.key, **_asked(study)})
 
 
 def _facts_of_record(study: Study) -> StudyFacts:
