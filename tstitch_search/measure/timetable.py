@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,14 +27,30 @@ def timetable(space: SpaceConfig, near: Path, n_steps: int) -> list[Step]:
 
     Where a solver has more timesteps than steps (PNDM, Heun), a step's is its first.
     """
+    scheduler = _scheduler(space, near, n_steps)
+    timesteps = [float(t) for t in scheduler.timesteps]
+    firsts = [entries[0] for entries in _entries_of_steps(n_steps, len(timesteps))]
+    sigmas = _sigmas(scheduler, timesteps)
+    return [Step(timesteps[entry], sigmas[entry] if sigmas else None) for entry in firsts]
+
+
+def timesteps_by_step(space: SpaceConfig, near: Path, n_steps: int) -> list[tuple[float, ...]]:
+    """Every timestep at which the solver asks within each of the `n_steps` steps: one, of PNDM and Heun up to two."""
+    timesteps = [float(t) for t in _scheduler(space, near, n_steps).timesteps]
+    return [tuple(timesteps[e] for e in entries) for entries in _entries_of_steps(n_steps, len(timesteps))]
+
+
+def _scheduler(space: SpaceConfig, near: Path, n_steps: int) -> Any:
     folder = pipeline_folder(space, near, with_weights=False)
     scheduler = load_scheduler(folder / "scheduler", space.solver)
     scheduler.set_timesteps(n_steps)
-    timesteps = [float(t) for t in scheduler.timesteps]
-    step_of_entry = [entry * n_steps // len(timesteps) for entry in range(len(timesteps))]
-    firsts = [step_of_entry.index(step) for step in range(n_steps)]
-    sigmas = _sigmas(scheduler, timesteps)
-    return [Step(timesteps[entry], sigmas[entry] if sigmas else None) for entry in firsts]
+    return scheduler
+
+
+def _entries_of_steps(n_steps: int, n_entries: int) -> list[list[int]]:
+    """The places in the solver's timesteps that belong to each step, as `StitchedDenoiser` counts them."""
+    step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
+    return [[entry for entry in range(n_entries) if step_of_entry[entry] == step] for step in range(n_steps)]
 
 
 def _sigmas(scheduler: object, timesteps: list[float]) -> list[float] | None:

@@ -20,10 +20,10 @@ from torch.nn import functional
 from tstitch_search.zoo import features
 from tstitch_search.zoo.data import load_fashion_mnist
 from tstitch_search.zoo.models import MEMBERS, NULL_CLASS, new_denoiser, new_scheduler, new_vae
+from tstitch_search.zoo.objective import LabelledLatents, Process, denoising_loss, latent_moments
 from tstitch_search.zoo.trainer import SEED, Recipe, Trainer
 
 OUT = Path(__file__).parent / "fashion"
-LABEL_DROPOUT = 0.1
 KL_WEIGHT = 1e-3
 # The share of its training after which S_early is taken (weakly trained small models: paper, appendix A.17).
 EARLY_SHARE = 0.08
@@ -65,33 +65,23 @@ def train_features(images: torch.Tensor, labels: torch.Tensor, work: Path, devic
     return Trainer("features", RECIPES["features"], features.FashionClassifier(), loss, len(images), work, device)
 
 
-def train_denoiser(name: str, latents: torch.Tensor, labels: torch.Tensor, work: Path, device: str) -> Trainer:
+def train_denoiser(name: str, moments: torch.Tensor, labels: torch.Tensor, work: Path, device: str) -> Trainer:
     """A denoiser on latents (n, 8, 8, 8) = (mean, std): mean squared error of the predicted velocity."""
-    scheduler = new_scheduler()
-
-    def loss(net: Any, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        mean, std = latents[indices].float().chunk(2, dim=1)
-        clean = mean + std * torch.randn(mean.shape, generator=generator)
-        noise = torch.randn(clean.shape, generator=generator)
-        t = torch.randint(scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
-        dropped = torch.rand(len(clean), generator=generator) < LABEL_DROPOUT
-        y = torch.where(dropped, NULL_CLASS, labels[indices])
-        noisy, target = scheduler.add_noise(clean, noise, t), scheduler.get_velocity(clean, noise, t)
-        predicted = net(noisy.to(device), timestep=t.to(device), class_labels=y.to(device)).sample
-        return functional.mse_loss(predicted, target.to(device))
-
+    signal = new_scheduler().alphas_cumprod
+    process = Process(
+        signal.sqrt(), (1 - signal).sqrt(), lambda clean, noise, alpha, sigma: alpha * noise - sigma * clean
+    )
+    data = LabelledLatents(moments, labels, NULL_CLASS)
+    loss = denoising_loss(data, process, torch.arange(len(signal)), device)
     # Evaluation mode: diffusers' DiT would otherwise drop labels again, in each block on its own.
-    return Trainer(name, RECIPES[name], new_denoiser(name).eval(), loss, len(latents), work, device)
+    return Trainer(name, RECIPES[name], new_denoiser(name).eval(), loss, len(moments), work, device)
 
 
-@torch.no_grad()
 def encode_all(vae: AutoencoderKL, images: torch.Tensor, path: Path, device: str) -> torch.Tensor:
     """Latents (n, 8, 8, 8) float16: scaled mean and standard deviation of every image, cached at `path`."""
     if not path.exists():
         vae = vae.to(device)
-        posteriors = [vae.encode(batch.to(device)).latent_dist for batch in images.split(500)]
-        moments = torch.cat([torch.cat([p.mean, p.std], dim=1) for p in posteriors]) * vae.config.scaling_factor
-        torch.save(moments.half().cpu(), path)
+        torch.save(torch.cat([latent_moments(vae, batch.to(device)) for batch in images.split(500)]), path)
     return torch.load(path, weights_only=True)
 
 

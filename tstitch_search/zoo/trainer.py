@@ -1,4 +1,7 @@
-"""Training one network by one recipe: seeded, resumable, with averaged weights and a record of what happened."""
+"""Training one network by one recipe: seeded, resumable, with averaged weights and a record of what happened.
+
+The embedded family was trained with it, and `finetune` trains members with it.
+"""
 
 import time
 from collections.abc import Callable
@@ -9,7 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from tstitch_search.errors import EnvironmentProblem
+
 SEED = 2402_14167
+# Iterations between two reports of the loss.
+REPORT_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -20,50 +27,79 @@ class Recipe:
     batch_size: int
     learning_rate: float
     ema: float = 0.999
+    weight_decay: float = 0.01
 
 
 # Losses take the network as Any: each calls its own methods (encode, decode, forward with labels).
 Loss = Callable[[Any, torch.Tensor, torch.Generator], torch.Tensor]
 
 
+@dataclass(frozen=True)
+class Course:
+    """How a training is seen: `on_report(trainer)` every `report_every` steps; a checkpoint every `save_every`."""
+
+    on_report: Callable[["Trainer"], None]
+    report_every: int = REPORT_EVERY
+    save_every: int = 500
+
+
+def print_course(trainer: "Trainer") -> None:
+    """One line on stdout: how far the training is, its loss, the seconds left."""
+    at = f"step {trainer.step}/{trainer.recipe.n_steps} loss {trainer.losses[-1]}"
+    print(f"{trainer.name}: {at} left {trainer.seconds_left:.0f} s", flush=True)
+
+
 class Trainer:
     """One network, one recipe, one loss of (network, image indices, generator); resumable to the bit per step.
 
-    Batch i is drawn from a generator seeded by (SEED, i) alone, so that a resumed run sees the same batches.
+    Batch i is drawn from a generator seeded by `seed_of(i)` alone, so that a resumed run sees the same batches.
     """
 
-    def __init__(self, name: str, recipe: Recipe, net: nn.Module, loss: Loss, n_images: int, work: Path, device: str):
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        net: nn.Module,
+        loss: Loss,
+        n_images: int,
+        work: Path,
+        device: str,
+        seed_of: Callable[[int], int] = SEED.__add__,
+        course: Course = Course(print_course),
+    ):
         self.name, self.loss, self.n_images, self.device = name, loss, n_images, device
-        self.recipe = recipe
+        self.recipe, self.seed_of, self.course = recipe, seed_of, course
         self.checkpoint = work / f"{name}.pt"
         self.net = net.to(device)
         self.ema = {key: value.detach().clone() for key, value in net.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
-            net.parameters(), lr=self.recipe.learning_rate, weight_decay=0.01, fused=True
+            net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
         self.step, self.seconds = 0, 0.0
         self.losses: list[float] = []
+        self._unreported: list[torch.Tensor] = []
         if self.checkpoint.exists():
             self._restore()
 
     def run(self, until: int | None = None) -> None:
         """Train up to step `until` (default: the whole recipe) and keep a checkpoint."""
-        started, start_seconds, recent = time.perf_counter(), self.seconds, []
+        started, start_seconds = time.perf_counter(), self.seconds
         until = until or self.recipe.n_steps
         while self.step < until:
-            recent.append(self._one_step())
+            self._unreported.append(self._one_step())
             self.step += 1
             self.seconds = start_seconds + time.perf_counter() - started
-            if self.step % 100 == 0:
-                self.losses.append(round(float(torch.stack(recent).mean()), 5))
-                recent = []
-                left = (self.recipe.n_steps - self.step) * self.seconds / self.step
-                print(
-                    f"{self.name}: step {self.step}/{self.recipe.n_steps} loss {self.losses[-1]} left {left:.0f} s",
-                    flush=True,
-                )
-            if self.step % 500 == 0 or self.step == until:
+            if self.step % self.course.report_every == 0:
+                self.losses.append(round(float(torch.stack(self._unreported).mean()), 5))
+                self._unreported = []
+                self.course.on_report(self)
+            if self.step % self.course.save_every == 0 or self.step == until:
                 self._save()
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the rest of the recipe will take, at the pace so far."""
+        return (self.recipe.n_steps - self.step) * self.seconds / self.step
 
     def averaged(self) -> Any:
         """The network with the exponential moving average of its weights, which is what ships."""
@@ -71,7 +107,7 @@ class Trainer:
         return self.net.eval()
 
     def _one_step(self) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(SEED + self.step)
+        generator = torch.Generator().manual_seed(self.seed_of(self.step))
         indices = torch.randint(self.n_images, (self.recipe.batch_size,), generator=generator)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
@@ -102,11 +138,22 @@ class Trainer:
             "net": self.net.state_dict(),
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
-            "progress": {"step": self.step, "seconds": self.seconds, "losses": self.losses},
+            "progress": {
+                "step": self.step,
+                "seconds": self.seconds,
+                "losses": self.losses,
+                "unreported": self._unreported,
+            },
         }
         partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        try:
+            torch.save(state, partial)
+            partial.replace(self.checkpoint)
+        except (OSError, RuntimeError) as error:  # torch.save raises either when the disk is full
+            partial.unlink(missing_ok=True)
+            raise EnvironmentProblem(
+                f"cannot write {self.checkpoint}: {error}", hint="make room, then run again"
+            ) from error
 
     def _restore(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
@@ -115,6 +162,7 @@ class Trainer:
         self.ema = state["ema"]
         progress = state["progress"]
         self.step, self.seconds, self.losses = progress["step"], progress["seconds"], progress["losses"]
+        self._unreported = progress.get("unreported", [])  # the zoo's own checkpoints are older
 
     def record(self) -> dict[str, object]:
         """What the model card says of this training."""
@@ -125,5 +173,5 @@ class Trainer:
             "seconds": round(self.seconds),
             "device": self.device,
             "torch": torch.__version__,
-            "losses_every_100": self.losses,
+            f"losses_every_{self.course.report_every}": self.losses,
         }

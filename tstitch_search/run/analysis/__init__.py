@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
-from tstitch_search.report import write_report
 from tstitch_search.report.analysis_tables import COLUMNS, FOLDER, AnalysisTable
+from tstitch_search.report.writing import write_report
 from tstitch_search.run.analysis.growing import growing_n
 from tstitch_search.run.analysis.measuring import Measured, Rows, measure, stage_of
 from tstitch_search.run.analysis.prices import AnalysisPrice, price_of
