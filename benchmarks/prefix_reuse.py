@@ -10,7 +10,6 @@ allocations on a coarse grid by the real members, with and without reuse.
 """
 
 import argparse
-import csv
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,11 +21,8 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study, load_study
 from tstitch_search.ledger import read_events
-from tstitch_search.lookup import LookupTable
 from tstitch_search.measure.trajectory import calls_of
 from tstitch_search.measurement import Chunk, ChunkFeatures, MakeChunk, chunks_of
-from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.reference import load_reference
 from tstitch_search.run import run_study
 from tstitch_search.run.folder import environment
 from tstitch_search.run.pool import build_measurer, open_pool
@@ -36,6 +32,7 @@ from tstitch_search.workers.affinity import next_job
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+LANDSCAPE = ROOT / "benchmarks" / "landscapes" / "fashion_dit_s_b_xl_66.csv"
 # Seconds per 100 steps, batch of 8, RTX 3090: T-Stitch, arXiv 2402.14167, table 3.
 PAPER_S = {"S": 1.6, "B": 4.0, "XL": 16.5}
 NO_LIMIT = 10**9
@@ -47,7 +44,7 @@ RUNS = {
 RECORDED_STUDY = """\
 name: reuse
 search_space: {{name: zoo, denoisers: [{{name: S}}, {{name: B}}, {{name: XL}}], n_steps: 20, grid: 0.1}}
-measure: {{recorded: table.csv, features: "{features}"}}
+measure: {{recorded: "{table}", features: "{features}"}}
 proxy_set: {{chunk_size: 100}}
 quality: {{n_images: 200}}
 confirm: {{n_images: 800, max_entries: 8}}
@@ -119,19 +116,8 @@ def recorded(features: Path) -> list[dict]:
 
 
 def recorded_study(folder: Path, features: Path, settings: Sequence[str]) -> Study:
-    """The quickstart's question put to recorded features; times add up from those of the committed sample."""
-    sample = LookupTable.read(ROOT / "reports" / "quickstart-sample" / "lookup.json")
-    alone_s = {str(e.allocation): e.latency_s for e in sample.entries if len(e.allocation.segments) == 1}
-    step_s = {name: alone_s[f"{name}*20"] / 20 for name in PAPER_S}
-    distance = FrechetDistance(load_reference("reference.npz", features))
-    space = SearchSpace(tuple(PAPER_S), (tuple(PAPER_S),), n_steps=20, grid_steps=2)
-    with (folder / "table.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["allocation", "latency_s", "fid"])
-        for a in space:
-            fid = distance(np.load(features / f"{a.file_name}.npy"))
-            table.writerow([a, sum(n * step_s[d] for d, n in a.steps.items()), fid])
-    (folder / "study.yaml").write_text(RECORDED_STUDY.format(features=features.resolve()))
+    """The quickstart's question put to the recorded landscape."""
+    (folder / "study.yaml").write_text(RECORDED_STUDY.format(table=LANDSCAPE, features=features.resolve()))
     return load_study(folder / "study.yaml", settings)
 
 

@@ -18,15 +18,12 @@ from math import exp, log
 from pathlib import Path
 
 import numpy as np
+from landscapes import Landscape, recorded
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
-from tstitch_search.lookup import LookupTable
 from tstitch_search.measurement import Similarity
-from tstitch_search.pareto import pareto_front
 from tstitch_search.quality.control_variates import ControlVariates
-from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.reference import load_reference
 from tstitch_search.run.folder import environment
 from tstitch_search.run.pool import open_pool
 from tstitch_search.run.probe import probe_study
@@ -38,9 +35,10 @@ from tstitch_search.search_space import SearchSpace
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+TIMES = ROOT / "benchmarks" / "landscapes" / "fashion_dit_s_b_xl_66.csv"
 SCALE = QualityScale(relative=True, direction="minimize")
 SPACE = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), n_steps=20, grid_steps=2)
-N, CONTROL, LABEL_CYCLE, N_BUDGETS = 50, 600, 10, 400
+N, CONTROL = 50, 600
 QUESTIONS = (4, 8, 12, 16, 24)
 TOLERANCE = 0.001
 AT_STOP = ("regret_when_stopped", "stopped_after")
@@ -74,53 +72,14 @@ class WithProbe:
         return np.concatenate([own, own.max(initial=-1) + 1 + np.arange(n)])
 
 
-class Landscape:
-    """Features of all images, true FIDs and times of every allocation."""
-
-    def __init__(self, folder: Path):
-        self.features = {a: np.load(folder / f"{a.file_name}.npy") for a in SPACE}
-        self.distance = FrechetDistance(load_reference("reference.npz", folder))
-        self.truth = {a: self.distance(x) for a, x in self.features.items()}
-        sample = LookupTable.read(ROOT / "reports" / "quickstart-sample" / "lookup.json")
-        alone_s = {str(e.allocation): e.latency_s for e in sample.entries}
-        step_s = {name: alone_s[str(SPACE.single(name))] / SPACE.n_steps for name in SPACE.denoisers}
-        self.latency_s = {a: sum(n * step_s[d] for d, n in a.steps.items()) for a in SPACE}
-
-    def order(self, seed: int) -> np.ndarray:
-        """The images in an order of this seed; any ten in a row hold every label once."""
-        n_images = len(self.features[SPACE.anchor])
-        cycles = np.random.default_rng(seed).permutation(n_images // LABEL_CYCLE)
-        return (cycles[:, None] * LABEL_CYCLE + np.arange(LABEL_CYCLE)).ravel()
-
-    def regret(self, estimates: dict[Allocation, float]) -> float:
-        """Mean excess of log FID of what the estimates' front deploys, over time budgets spread evenly."""
-        front = [list(estimates)[i] for i in pareto_front([(self.latency_s[a], v) for a, v in estimates.items()])]
-        budgets = np.linspace(min(self.latency_s.values()), self.latency_s[SPACE.anchor], N_BUDGETS)
-        deployed = self._log_fid(sorted(front, key=self.latency_s.__getitem__), budgets)
-        every = sorted(SPACE, key=self.latency_s.__getitem__)
-        best, lowest = [], np.inf
-        for a in every:
-            lowest = min(lowest, log(self.truth[a]))
-            best.append(lowest)
-        at = np.searchsorted([self.latency_s[a] for a in every], budgets, side="right") - 1
-        return float((deployed - np.array(best)[at]).mean())
-
-    def _log_fid(self, front: Sequence[Allocation], budgets: np.ndarray) -> np.ndarray:
-        at = np.searchsorted([self.latency_s[a] for a in front], budgets, side="right") - 1
-        values = np.array([log(self.truth[a]) for a in front])
-        return np.where(at >= 0, values[np.maximum(at, 0)], max(map(log, self.truth.values())))
-
-
 def search(land: Landscape, candidates: Candidates, seed: int) -> dict[str, float]:
     """Regret after each number of questions beyond the baselines, and after how many the default tolerance stops."""
     rows = land.order(seed)
-    singles = [SPACE.single(name) for name in SPACE.denoisers]
-    controls = ControlVariates(
-        land.distance, {str(a): land.features[a][rows[:CONTROL]] for a in singles}, str(SPACE.anchor)
-    )
+    of_controls = {str(a): land.features(a, rows[:CONTROL]) for a in land.singles}
+    controls = ControlVariates(land.distance, of_controls, str(SPACE.anchor))
 
     def ask(a: Allocation) -> Told:
-        found = controls.estimate(land.features[a][rows[: CONTROL if a in singles else N]])
+        found = controls.estimate(land.features(a, rows[: CONTROL if a in land.singles else N]))
         value = exp(found.log_fid)
         return Told(a, land.latency_s[a], value, max(value * found.log_fid_se, 1e-6))
 
@@ -168,7 +127,7 @@ def main() -> None:
     arguments = parser.parse_args()
     study = load_study(ROOT / "studies" / "quickstart.yaml", ["workers.pool=inline"])
     similarity = probe_study(study, arguments.images, open_pool, Silent())
-    strayed, land = strayed_by(similarity), Landscape(arguments.landscape)
+    strayed, land = strayed_by(similarity), recorded(arguments.landscape, TIMES, TIMES.stem)
     rows = []
     for name, one_per_member in (("without", None), ("one coordinate", False), ("one per member", True)):
         candidates = Candidates(tuple(SPACE), SPACE.baselines(), land.latency_s, SPACE.denoisers)

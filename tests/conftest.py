@@ -1,9 +1,14 @@
-"""What several tests share: a whole model family on disk, small enough to sample in milliseconds."""
+"""What several tests share: two processes, one thread each, and a model family that is sampled in milliseconds."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+from tstitch_search.machine import count_cores
+
+# Before numpy and torch are imported, here and in every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SPACE = """\
 name: tiny
@@ -34,6 +39,16 @@ confirm: {n_images: 40, max_entries: 4}
 latency: {batch_size: 2, n_repeats: 3, threads: 1}
 workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
 """
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole suite takes two processes, file by file; files that are named, `--pdb` and `-n` stay as they are."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of the two, which must not start two more
+        return
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
+    if is_whole and getattr(config.option, "numprocesses", 0) is None:  # 0 without pytest-xdist
+        config.option.numprocesses, config.option.dist = min(2, count_cores()), "loadfile"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """What the documentation claims is true: places, commands, sample files."""
 
+import html
 import re
 import shlex
 import subprocess
@@ -82,10 +83,19 @@ def test_the_picks_of_the_documentation_run_on_a_table_of_two_points(tmp_path: P
     exec(block, {})
 
 
+def test_the_sample_page_is_that_of_the_sample_table():
+    sample = ROOT / "reports" / "quickstart-sample"
+    page, table = (sample / "report.html").read_text(encoding="utf-8"), LookupTable.read(sample / "lookup.json")
+    assert html.escape(table.provenance["headline"]) in page
+    assert all(f'data-allocation="{entry.allocation}"' in page for entry in table.entries)
+    assert len(page) < 6e6
+
+
 def test_what_cites_the_software_has_its_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert project["version"] == str(citation["version"]) == tstitch_search.__version__
+    assert str(citation["version"]) == tstitch_search.__version__
+    assert project["dynamic"] == ["version"]  # the wheel takes the same one
     assert project["license"] == citation["license"]
     assert (PACKAGE / "py.typed").exists()
 

@@ -41,6 +41,21 @@ def test_a_server_picks_for_each_budget_and_says_when_none_fits(tmp_path: Path) 
     assert f"{too_little} s: no entry takes at most {too_little:g} s; the fastest is {fastest}" in done.stderr
 
 
+def test_edges_are_white_on_black_where_a_photograph_changes(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    photo = Image.new("RGB", (90, 60), "white")
+    photo.paste((200, 0, 0), (30, 0, 90, 60))
+    photo.save(tmp_path / "photos" / "000042.jpg")
+    command = [sys.executable, str(ROOT / "examples" / "edge_images.py"), "photos", "edges", "64"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+    edges = Image.open(tmp_path / "edges" / "000042.png")
+    row = [edges.getpixel((x, 32)) for x in range(64)]
+    assert edges.size == (64, 64)
+    assert set(row) == {0, 255}
+    assert 2 <= row.count(255) <= 10
+    assert abs(sum(x for x, level in enumerate(row) if level) / row.count(255) - 16) <= 2
+
+
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
 def test_no_example_is_left_untested(example: str) -> None:
     tested = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))

@@ -4,7 +4,6 @@ In production: `from tstitch_search import LookupTable, stitch`.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tstitch_search.allocation import Allocation
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from tstitch_search.measure.deploy import stitch
 
 __all__ = ["Allocation", "LookupTable", "__version__", "stitch"]
-__version__ = version("tstitch-search")
+__version__ = "0.1.0"
 
 # Imported when first asked for, since `stitch` brings torch and diffusers with it.
 _HOMES = {"LookupTable": "tstitch_search.lookup", "stitch": "tstitch_search.measure.deploy"}

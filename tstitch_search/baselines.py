@@ -1,7 +1,8 @@
 """What every study is held against: simple rules that need no search.
 
 T-Stitch (arXiv 2402.14167): its rule of thumb, section 4.1 (no loss up to 40 % small, then the largest), and the other
-ways of mixing two denoisers at one half each, table 7. That plain step reduction is a rival to be taken seriously, its
+ways of mixing two denoisers at one half each, table 7, which names the rules and no more: who starts, and how the
+probability falls, are our reading. That plain step reduction is a baseline to be taken seriously, its
 figure 15 shows: between 10 and 50 steps it beats stitching.
 """
 

@@ -214,11 +214,15 @@ class ExtractReference:
 
 @dataclass(frozen=True)
 class Probe:
-    """Ask every one of `denoisers` at each step of the trajectories that `along` makes; answers `Similarity`."""
+    """Ask every one of `denoisers` at each step of the trajectories that `along` makes.
+
+    Answers how alike their predictions are (`Similarity`), or what those are made of (`Frequencies`).
+    """
 
     along: Allocation
     denoisers: tuple[str, ...]
     images: Chunk
+    wants: Literal["similarity", "frequencies"] = "similarity"
 
 
 @dataclass(frozen=True)
@@ -243,10 +247,35 @@ class Similarity:
         return next(pair for pair in self.pairs if {pair.first, pair.second} == {a, b})
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """Energy of what a denoiser predicts, by spatial frequency: `mean[step][band]` and `sd`, over images.
+
+    `of`: the clean latents or the noise that its prediction stands for. Energy is the mean square of a latent value; a
+    step's bands add up to all of it. Bands are equally wide and end at the highest frequency of a row; the last one
+    holds the corners beyond.
+    """
+
+    denoiser: str
+    of: Literal["clean", "noise"]
+    mean: tuple[tuple[float, ...], ...]
+    sd: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """The spectra of a probe's denoisers along the trajectories of `n_images` images."""
+
+    spectra: tuple[Spectrum, ...]
+    n_images: int
+
+
 Job: TypeAlias = (
     MakeChunk | Calibrate | TimeAllocations | MakeImages | Publish | DescribeFeatures | ExtractReference | Probe
 )
-Answer: TypeAlias = ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float | FeatureFacts | Similarity
+Answer: TypeAlias = (
+    ChunkFeatures | Calibration | AllocationTimes | np.ndarray | float | FeatureFacts | Similarity | Frequencies
+)
 
 
 def allocations_of(job: Job) -> tuple[Allocation, ...]:

@@ -147,8 +147,8 @@ class SearchSpace:
         return list(dict.fromkeys([*map(self.single, self.denoisers), *(a for a in halves if self._is_regular(a))]))
 
     @property
-    def rivals(self) -> list[Allocation]:
-        """The baselines that a front must stand comparison with: the largest with fewer steps, and further rules."""
+    def further_baselines(self) -> list[Allocation]:
+        """All but the denoisers alone and the paper's rule: the largest with fewer steps, and other rules."""
         alone = [self.single(name) for name in self.denoisers]
         return [a for a, name in self.baseline_names.items() if a not in alone and name != PAPER_RULE]
 

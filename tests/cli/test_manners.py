@@ -28,36 +28,39 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
-def test_help_imports_nothing_but_the_parser(arguments: list[str]) -> None:
-    heavy = ("torch", "diffusers", "ray", "optuna", "plotly", "numpy", "scipy", "yaml", "rich")
+def loaded_by(*lines: list[str]) -> tuple[list[str], set[str]]:
+    """What each command line printed, one process for all, and the modules that were loaded in the end."""
     program = (
-        "import sys\n"
-        f"sys.argv = ['tstitch-search', *{arguments!r}]\n"
+        "import contextlib, io, json, sys\n"
         "from tstitch_search.cli import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit:\n"
-        f"    print([m for m in {heavy} if m in sys.modules], file=sys.stderr)\n"
+        "said = []\n"
+        f"for line in {lines!r}:\n"
+        "    sys.argv = ['tstitch-search', *line]\n"
+        "    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):\n"
+        "        main()\n"
+        "    said.append(out.getvalue())\n"
+        "print(json.dumps([said, sorted(sys.modules)]))\n"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert said.stdout
-    assert said.stderr.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    said, modules = json.loads(done.stdout)
+    return said, set(modules)
 
 
-def test_a_pick_imports_nothing_heavy() -> None:
-    program = (
-        "import sys\n"
-        f"sys.argv = ['tstitch-search', 'pick', r'{TABLE}', '--budget', '1s']\n"
-        "from tstitch_search.cli import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit:\n"
-        "    print([m for m in ('torch', 'ray', 'optuna', 'plotly', 'numpy') if m in sys.modules], file=sys.stderr)\n"
-    )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert said.stdout.startswith("XL*20")
-    assert said.stderr.strip() == "[]"
+def test_help_of_every_verb_loads_nothing_but_the_parser() -> None:
+    said, modules = loaded_by(["--help"], ["--version"], *([verb, "--help"] for verb in VERBS))
+    assert all(f"tstitch-search {verb}" in text for verb, text in zip(VERBS, said[2:], strict=True))
+    heavy = {"torch", "diffusers", "ray", "optuna", "plotly", "numpy", "scipy", "yaml", "rich", "PIL"}
+    assert not heavy & modules
+
+
+def test_looking_at_tables_loads_nothing_heavy() -> None:
+    heavy = {"torch", "diffusers", "ray", "optuna", "plotly", "scipy", "sqlalchemy"}
+    (picked, _), modules = loaded_by(["pick", str(TABLE), "--budget", "1s"], ["diff", str(TABLE), str(TABLE)])
+    assert picked.startswith("XL*20")
+    assert not {"numpy", *heavy} & modules
+    (shown,), modules = loaded_by(["show", str(TABLE)])
+    assert "XL*20" in shown
+    assert not heavy & modules
 
 
 def test_the_list_of_verbs_says_of_each_a_whole_sentence() -> None:

@@ -48,6 +48,7 @@ def spaces(draw: st.DrawFn) -> SpaceConfig:
         name=draw(file_names),
         family="dit",
         pipeline=draw(text),
+        pipeline_revision=draw(st.none() | text),
         denoisers=tuple(
             DenoiserConfig(
                 name=name, weights=draw(text), subfolder=draw(st.none() | text), revision=draw(st.none() | text)
@@ -154,13 +155,14 @@ def test_the_resolved_quickstart_has_every_default_and_the_overrides_written_out
 
 
 def test_paths_of_the_resolved_study_lead_to_the_same_files(tiny_family: Path, tmp_path: Path) -> None:
-    study = load_study(tiny_family / "study.yaml")
+    study = load_study(tiny_family / "study.yaml", ["execution.vae=vae"])
     path = tmp_path / "deep" / "study.resolved.yaml"
     path.parent.mkdir()
     path.write_text(study_as_yaml(study, path.parent))
     again = load_study(path)
     weights = str(again.config.quality.extractor_weights)
     assert (path.parent / weights).samefile(tiny_family / "features.safetensors")
+    assert (path.parent / str(again.config.execution.vae)).samefile(tiny_family / "vae")
     for denoiser in again.space.denoisers:
         assert (path.parent / denoiser.weights).samefile(tiny_family / denoiser.name)
 

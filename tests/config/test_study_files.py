@@ -1,11 +1,14 @@
 """What the files that ship mean, and what comes back from `load_study` and `json_schema`."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from PIL import Image
 
 from tstitch_search.config.load import json_schema, load_space, load_study
 from tstitch_search.config.models import Study
@@ -27,8 +30,35 @@ def write_study(folder: Path, text: str = "") -> Path:
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_shipped_study_loads_and_is_named_like_its_file(path: Path) -> None:
-    assert load_study(path).config.name == path.stem
+def test_every_shipped_study_loads_and_is_named_like_its_file(path: Path, tmp_path: Path) -> None:
+    """One under a ControlNet once its captions and edges, which it says how to get, are there."""
+    overrides = []
+    if "control_images: ../" in path.read_text():
+        (tmp_path / "captions.txt").write_text("a cat\n" * 800)
+        Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+        for i in range(1, 800):
+            os.link(tmp_path / "0.png", tmp_path / f"{i}.png")
+        overrides = [f"proxy_set.prompts={tmp_path / 'captions.txt'}", f"proxy_set.control_images={tmp_path}"]
+    assert load_study(path, overrides).config.name == path.stem
+
+
+def test_every_shipped_search_space_has_a_study() -> None:
+    spaces = [(path, yaml.safe_load(path.read_text())["search_space"]) for path in STUDIES]
+    used = {(path.parent / space).resolve() for path, space in spaces if isinstance(space, str)}
+    assert [path.name for path in SPACES if path.resolve() not in used] == []
+
+
+@pytest.mark.parametrize("path", [path for path in SPACES if not path.name.startswith("fashion")], ids=lambda p: p.stem)
+def test_a_space_of_hub_models_names_licence_and_traps_and_pins_commits_or_says_how(path: Path) -> None:
+    text = path.read_text()
+    comment = "".join(line for line in text.splitlines() if line.startswith("#")).lower()
+    assert "licence" in comment or "cc by" in comment
+    assert "trap" in comment
+    space = yaml.safe_load(text)
+    hub = [d for d in space["denoisers"] if d.get("format", "diffusers") == "diffusers"]
+    places = [d["weights"] + (f"@{d['revision']}" if "revision" in d else "") for d in hub] + [space["pipeline"]]
+    unpinned = [p for p in places if not p.startswith("..") and not re.search("@[0-9a-f]{40}$", p)]
+    assert not unpinned or "none was found" in comment.replace("# ", "")
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)

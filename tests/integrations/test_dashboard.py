@@ -14,7 +14,7 @@ import optuna
 import pytest
 from crash.recorded_study import write_study
 
-DASHBOARD = shutil.which("optuna-dashboard")
+DASHBOARD = shutil.which("optuna-dashboard", path=Path(sys.executable).parent)
 
 
 def get(port: int, path: str) -> dict[str, object] | None:

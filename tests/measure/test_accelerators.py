@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch import nn
 
 from tstitch_search.allocation import Allocation
@@ -139,6 +140,54 @@ def test_an_accelerator_for_another_architecture_is_refused(assembly: Assembly) 
         accelerate(member(assembly, "XL"), "deepcache3", "XL")
     with pytest.raises(ConfigError, match="finds no attention layer of diffusers in Conv2d"):
         accelerate(nn.Conv2d(1, 1, 1), "taylorseer3", "S")
+
+
+def attending_unet(*attends: bool) -> UNet2DConditionModel:
+    """A text-conditional U-Net for 4x8x8 latents with attention at 8x8 tokens, or not, at 4x4, ..."""
+    torch.manual_seed(1)
+    n = len(attends)
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8,) * n,
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
+        mid_block_type=None,
+        layers_per_block=1,
+        attention_head_dim=2,
+        norm_num_groups=4,
+        cross_attention_dim=8,
+    ).eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("attends", "seen"),
+    [((True, True), {32, 16}), ((False, True), {8})],
+    ids=["at all resolutions", "not at the finest"],
+)
+def test_tomesd_merges_half_the_tokens_at_the_finest_attention(attends: tuple[bool, ...], seen: set[int]) -> None:
+    """Of 64 tokens at 8x8 and 16 at 4x4; an answer depends on its own image only, and on no earlier answer."""
+    pytest.importorskip("tomesd")
+    plain, merged = attending_unet(*attends), attending_unet(*attends)
+    accelerate(merged, "tomesd0.5", "U")
+    n_tokens = set()
+    for name, layer in merged.named_modules():
+        if name.endswith("attn1"):
+            layer.register_forward_pre_hook(lambda _, inputs: n_tokens.add(inputs[0].shape[1]))
+    x, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 8)
+    answer = merged(x, torch.tensor(500), text).sample
+    assert n_tokens == seen
+    assert (answer - plain(x, torch.tensor(500), text).sample).abs().max() > 1e-3
+    assert torch.equal(merged(x, torch.tensor(500), text).sample, answer)
+    torch.testing.assert_close(merged(x[:1], torch.tensor(500), text[:1]).sample, answer[:1], rtol=1e-4, atol=1e-5)
+    assert not hasattr(merged, "is_stateful")
+
+
+def test_tomesd_is_for_unets_with_cross_attention(assembly: Assembly) -> None:
+    pytest.importorskip("tomesd")
+    for name in ("XL", "U"):
+        with pytest.raises(ConfigError, match=f"{name}: tomesd merges tokens of U-Nets with cross attention, got "):
+            accelerate(member(assembly, name), "tomesd0.5", name)
 
 
 @pytest.mark.skipif(find_spec("tomesd") is not None, reason="the package is there")

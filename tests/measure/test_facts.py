@@ -155,15 +155,19 @@ def test_an_embedded_member_that_is_not_there_is_named_with_its_place(tiny_famil
 HUB_PROGRAM = """
 import sys
 from pathlib import Path
-from tstitch_search.config.models import DenoiserConfig
+from tstitch_search.config.models import DenoiserConfig, SpaceConfig
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.measure.facts import read_member_facts
+from tstitch_search.measure.facts import pipeline_folder, read_member_facts
 
 member = DenoiserConfig(name="S", weights="someone/tiny", subfolder="transformer", revision=sys.argv[1])
-try:
-    print(read_member_facts(member, Path(".")))
-except EnvironmentProblem as error:
-    print(error)
+space = SpaceConfig(
+    name="tiny", family="dit", pipeline="someone/tiny", pipeline_revision=sys.argv[1], denoisers=[member], n_steps=4
+)
+for read in (lambda: read_member_facts(member, Path(".")), lambda: pipeline_folder(space, Path("."))):
+    try:
+        print(read())
+    except EnvironmentProblem as error:
+        print(error)
 print("torch" in sys.modules)
 """
 
@@ -175,14 +179,17 @@ def run_offline(hub: Path, revision: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_a_hub_member_is_read_from_the_cache_offline_and_without_torch(tiny_family: Path, tmp_path: Path) -> None:
+def test_hub_files_are_read_from_the_cache_at_their_revision_without_torch(tiny_family: Path, tmp_path: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "hub" / "models--someone--tiny"
     shutil.copytree(tiny_family / "S", repository / "snapshots" / commit / "transformer")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
+    (repository / "refs" / "v1").write_text(commit)
     expected = read_member_facts(DenoiserConfig(name="S", weights="S"), tiny_family)
-    printed = run_offline(tmp_path, "main")
+    printed = run_offline(tmp_path, "v1")
     assert f"n_parameters={expected.n_parameters}" in printed
-    assert printed.endswith("False\n")
-    assert "denoiser 'S': 'someone/tiny' is neither the folder" in run_offline(tmp_path, "other-branch")
+    assert printed.endswith(f"snapshots/{commit}\nFalse\n")
+    absent = run_offline(tmp_path, "other-branch")
+    assert "denoiser 'S': 'someone/tiny' is neither the folder" in absent
+    assert "the pipeline of tiny: 'someone/tiny' is neither the folder" in absent

@@ -4,12 +4,12 @@ import itertools
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, VQModel
+from measure.tiny_families import new_ldm_unet, save_ldm
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_space
@@ -27,43 +27,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 CPU = torch.device("cpu")
 N_STEPS, SCALE, LABELS = 4, 2.5, [3, 7, 1]
 SOLVERS = [None, "DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "DDPMScheduler"]
-SPACE = """\
-name: tiny
-family: ldm
-pipeline: .
-n_classes: 10
-denoisers: [{name: S, weights: S}, {name: M, weights: M}, {name: L, weights: L}]
-n_steps: 4
-"""
-
-
-def new_unet(width: int, context: int, null_seed: int | None) -> ClassConditionalUNet:
-    torch.manual_seed(width)
-    unet = {
-        "block_out_channels": (width, width),
-        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        "layers_per_block": 1,
-        "attention_head_dim": 4,
-        "norm_num_groups": 4,
-        "cross_attention_dim": context,
-    }
-    n_embeds = 10 if null_seed is not None else 11
-    return ClassConditionalUNet(unet, n_embeds, sample_size=8, null_seed=null_seed).eval()
 
 
 @pytest.fixture(scope="module")
 def folder(tiny_family: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Members of other widths: S and L as LDM is, without a null class; M with one. The tiny family's VAE."""
-    folder = tmp_path_factory.mktemp("ldm")
-    for name, width, context, null_seed in (("S", 4, 6, 0), ("M", 8, 8, None), ("L", 12, 10, 1)):
-        new_unet(width, context, null_seed).save_pretrained(folder / name)
-    shutil.copytree(tiny_family / "vae", folder / "vae")
-    DDIMScheduler(beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False).save_pretrained(
-        folder / "scheduler"
-    )
-    (folder / "space.yaml").write_text(SPACE)
-    return folder
+    return save_ldm(tmp_path_factory.mktemp("ldm"), tiny_family / "vae")
 
 
 def load(folder: Path, allocation: str, solver: str | None = None) -> ClassConditionalPipeline:
@@ -119,14 +87,7 @@ def test_the_pipeline_is_guided_sampling_as_written(folder: Path) -> None:
         assert (sample(load(folder, f"{name}*4")) - expected).abs().max() < 2e-6
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_two_and_three_members_generate(folder: Path, solver: str | None) -> None:
-    images = [sample(load(folder, text, solver)) for text in ("S*4", "L*4", "S*2-L*2", "S*1-M*2-L*1", "L*2-S*2")]
-    assert all(i.shape == (3, 1, 32, 32) and torch.isfinite(i).all() for i in images)
-    assert all(not torch.equal(a, b) for a, b in itertools.combinations(images, 2))
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS[1:])
 def test_an_image_is_the_same_in_whatever_batch_it_is_made(folder: Path, solver: str | None) -> None:
     pipeline = load(folder, "S*2-L*2", solver)
     whole = (sample(pipeline) * 255).round()
@@ -135,9 +96,9 @@ def test_an_image_is_the_same_in_whatever_batch_it_is_made(folder: Path, solver:
 
 
 def test_the_null_input_is_the_same_in_every_process_and_comes_with_the_weights(folder: Path) -> None:
-    first, again = new_unet(4, 6, null_seed=5), new_unet(4, 6, null_seed=5)
+    first, again = new_ldm_unet(4, 6, null_seed=5), new_ldm_unet(4, 6, null_seed=5)
     assert torch.equal(first.null, again.null)
-    assert not torch.equal(first.null, new_unet(4, 6, null_seed=6).null)
+    assert not torch.equal(first.null, new_ldm_unet(4, 6, null_seed=6).null)
     assert "null" in first.state_dict()
     x, t = torch.randn(2, 4, 8, 8), torch.tensor(500)
     answers = first(x, t, torch.tensor([NO_LABEL, 3])).sample
@@ -151,25 +112,6 @@ def test_members_of_other_conditioning_width_fit_and_of_other_classes_do_not(fol
     config = json.loads((other / "M" / "config.json").read_text())
     (other / "M" / "config.json").write_text(json.dumps({**config, "num_class_embeds": 10}))
     with pytest.raises(ConfigError, match="'M' has classes 9, but the search space has n_classes 10"):
-        check_space(load_space(other / "space.yaml"), other)
-
-
-@pytest.mark.parametrize(
-    ("place", "values", "message"),
-    [
-        ("scheduler", {"beta_end": 0.012}, "'M' has noise process"),
-        ("scheduler", {"prediction_type": "v_prediction"}, "'M' has noise process"),
-        ("vae", {"scaling_factor": 0.5}, "'M' has a VAE with scaling_factor 0.5"),
-    ],
-)
-def test_planted_mismatches_are_refused(folder: Path, tmp_path: Path, place: str, values: Any, message: str) -> None:
-    other = Path(shutil.copytree(folder, tmp_path / "other"))
-    shutil.copytree(folder / place, other / "M" / place)
-    check_space(load_space(other / "space.yaml"), other)
-    name = "config.json" if place == "vae" else "scheduler_config.json"
-    path = other / "M" / place / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-    with pytest.raises(ConfigError, match=message):
         check_space(load_space(other / "space.yaml"), other)
 
 

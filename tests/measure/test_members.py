@@ -1,6 +1,9 @@
 """Loading members: as given, in the wanted number format, or an error that says what is wrong."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,27 @@ from tstitch_search.measure.members import load_members, load_scheduler
 from tstitch_search.measure.spaces import check_space
 
 CPU = torch.device("cpu")
+
+
+def test_a_hub_id_is_pinned_by_a_commit_after_it(tmp_path: Path) -> None:
+    """From a cache as the hub's client leaves it, offline; without the commit, main is not there."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / commit
+    (snapshot / "unet").mkdir(parents=True)
+    (snapshot / "unet" / "config.json").write_text("{}")
+    program = (
+        "import sys; from pathlib import Path; from tstitch_search.measure.locate import locate\n"
+        "print(locate(sys.argv[1], Path('.'), 'it', ['unet/config.json'], sys.argv[2] or None))"
+    )
+
+    def located(text: str, revision: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+        environment.pop("HF_HUB_CACHE", None)
+        command = [sys.executable, "-c", program, text, revision]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    assert located(f"owner/name@{commit}", "").stdout == located("owner/name", commit).stdout == f"{snapshot}\n"
+    assert "neither the folder owner/name nor to be had from the hub" in located("owner/name", "").stderr
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

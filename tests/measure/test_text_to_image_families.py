@@ -113,12 +113,6 @@ class TestEveryFamily:
         for names in itertools.product("SBL", repeat=2):
             assert torch.equal(sample(loaded, str(Allocation.of((name, 2) for name in names))), plain)
 
-    def test_two_and_three_members_make_images_of_their_own(self, folder) -> None:
-        loaded = load(folder)
-        images = [sample(loaded, text) for text in ("S*4", "L*4", "S*2-L*2", "S*1-B*2-L*1", "L*2-S*2")]
-        assert all(not torch.equal(a, b) for a, b in itertools.combinations(images, 2))
-        assert all(torch.isfinite(i).all() for i in images)
-
     def test_each_member_is_called_for_its_own_steps_and_one_without_steps_never(self, folder) -> None:
         loaded = load(folder, "DDIMScheduler")
         denoiser, calls = loaded[0].unet, dict.fromkeys("SBL", 0)
@@ -183,25 +177,13 @@ def test_a_member_with_a_repository_of_its_own_fits(family: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "values", "message"),
     [
-        (
-            "vae/config.json",
-            {"scaling_factor": 0.5},
-            r"'B' has a VAE with scaling_factor 0.5, but the pipeline's VAE has",
-        ),
         ("vae/config.json", {"shift_factor": 0.1}, r"'B' has a VAE with shift_factor 0.1, but the pipeline's VAE has"),
-        ("scheduler/scheduler_config.json", {"beta_end": 0.02}, "'B' has noise process .* other amounts of noise"),
-        (
-            "scheduler/scheduler_config.json",
-            {"prediction_type": "v_prediction"},
-            "'B' has noise process .*v_prediction becomes epsilon with `convert: true`",
-        ),
-        ("unet/config.json", {"cross_attention_dim": 1024}, "'B' has conditioning width 1024, but the pipeline's text"),
         ("unet/config.json", {"addition_embed_type": "text"}, "'B' has added conditioning text"),
         ("unet/config.json", {"out_channels": 5}, "'B' has out_channels 5, but denoiser 'S' has 4"),
         ("unet/config.json", {"time_cond_proj_dim": 8}, "'B' has a guidance embedding of 8, but the largest, 'L', has"),
     ],
 )
-def test_planted_mismatches_are_refused(family: Path, file: str, values: Any, message: str) -> None:
+def test_further_mismatches_are_refused(family: Path, file: str, values: Any, message: str) -> None:
     change(family / "b" / file, **values)
     with pytest.raises(ConfigError, match=message):
         check_space(load_space(family / "space.yaml"), family)

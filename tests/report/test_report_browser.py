@@ -11,7 +11,7 @@ import pytest
 
 from tstitch_search.errors import QualityGateError
 from tstitch_search.lookup import LookupTable
-from tstitch_search.report import write_report
+from tstitch_search.report.writing import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome on PATH")
@@ -25,7 +25,7 @@ FLAGS = [
 
 # Runs inside the page: presses both switches and tells what became of the plot, and how wide the page is.
 PROBE = """
-<script>addEventListener("load", () => {
+<script>addEventListener("drawn", () => {
   const plot = document.getElementById("pareto");
   document.querySelector("[data-yaxis=log]").click();
   document.querySelector("[data-search=hidden]").click();
@@ -41,7 +41,7 @@ PROBE = """
 # Runs inside the page: moves every slider to every place with the keyboard's event, pins two points and one of them
 # away again, asks for differences, and writes down what is to be seen.
 USE = """
-<script>addEventListener("load", () => {
+<script>addEventListener("drawn", () => {
   const seen = { picks: {}, pinned: [], black: {} }, slider = document.getElementById("budget");
   const shown = () => [...document.querySelectorAll("#picked .card")].filter((card) => card.checkVisibility());
   document.querySelectorAll("button[data-slider]").forEach((button) => {
@@ -96,6 +96,17 @@ def test_plotly_draws_and_the_console_stays_silent(run_folder, tmp_path: Path) -
     document, console = visit(write_report(run_folder.path), tmp_path)
     assert '<svg class="main-svg"' in document
     assert len(re.findall(r'<path class="point\b', document)) >= 16 + len(run_folder.entries)
+    assert console == []
+
+
+def test_a_browser_that_cannot_draw_says_so_and_the_rest_of_the_page_works(run_folder, tmp_path: Path) -> None:
+    old = "<script>delete window.DecompressionStream</script></main>"
+    html = write_report(run_folder.path).read_text(encoding="utf-8").replace("</main>", old)
+    page = tmp_path / "report.html"
+    page.write_text(html, encoding="utf-8")
+    document, console = visit(page, tmp_path / "profile")
+    assert "This browser cannot draw the plots: DecompressionStream is not defined" in document
+    assert 'aria-valuetext="' in document  # the slider has answered
     assert console == []
 
 

@@ -2,20 +2,23 @@
 
 import re
 import shutil
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
+from gzip import decompress as gunzip
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from plotly.offline import get_plotlyjs
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import LookupTable, MetricValue
-from tstitch_search.report import write_report
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.story import headline
 from tstitch_search.report.wording import latency_text, quality_text, segments_text
+from tstitch_search.report.writing import write_report
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> & \" '"
@@ -92,9 +95,13 @@ def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
     assert str(policies[0]).startswith("default-src 'none';")
 
 
-def test_plotly_is_embedded_once(run_folder) -> None:
+def test_plotly_is_in_the_page_once_packed_and_behind_all_that_can_be_read_without_it(run_folder) -> None:
     html = write_report(run_folder.path).read_text(encoding="utf-8")
-    assert html.count("* plotly.js v") == 1
+    ((start, packed),) = [(m.start(), m[1]) for m in re.finditer(r'id="plotly">([^<]*)<', html)]
+    assert gunzip(b64decode(packed)).decode() == get_plotlyjs()
+    assert "plotly.js v" not in html
+    assert start > html.index("</main>")
+    assert len(html) < 2.5e6
 
 
 def test_strips_that_exist_are_shown_and_a_missing_one_costs_only_its_row(page: Page, run_folder) -> None:

@@ -13,9 +13,10 @@ from tstitch_search.ledger import Ledger
 from tstitch_search.measurement import Calls
 from tstitch_search.report.economy import enumeration, reuse
 from tstitch_search.report.figures import pareto
+from tstitch_search.report.hypervolume import hypervolume_band, hypervolume_plot, hypervolume_steps
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
-from tstitch_search.report.search import hypervolume_steps, search_section, ternary_plot
+from tstitch_search.report.search import search_section, ternary_plot
 from tstitch_search.report.wording import duration
 from tstitch_search.search_space import SearchSpace
 
@@ -51,6 +52,18 @@ def test_the_hypervolume_only_grows_with_the_seconds_of_the_search_alone(record:
 def test_values_at_another_n_do_not_enter_the_hypervolume(record: Record) -> None:
     other = replace(record.trials[0], n_images=5000, quality=0.001)
     assert len(hypervolume_steps(replace(record, trials=(other, *record.trials[1:])))) == len(record.trials) - 1
+
+
+def test_the_band_of_the_hypervolume_is_as_wide_as_the_values_are_uncertain(record: Record) -> None:
+    shares = [share for _, share in hypervolume_steps(record)]
+    sure = replace(record, trials=tuple(replace(t, quality_se=0.0) for t in record.trials))
+    assert hypervolume_band(sure) == [(share, share) for share in shares]
+    doubtful = replace(record, trials=tuple(replace(t, quality_se=0.3) for t in record.trials))
+    band = hypervolume_band(doubtful)
+    assert [low < share < high for share, (low, high) in zip(shares, band, strict=True)][:3] == [True] * 3
+    assert band[-1] == (1.0, 1.0)
+    assert band == hypervolume_band(doubtful)  # the page of a run is the same each time it is written
+    assert [tuple(trace.y) for trace in hypervolume_plot(doubtful).data[:2]] == list(zip(*band, strict=True))
 
 
 def test_each_mix_of_fractions_is_one_point_of_the_map_the_best_of_its_orders(record: Record) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import Ledger
-from tstitch_search.report import LiveReport, write_report
+from tstitch_search.report.live import LiveReport
+from tstitch_search.report.writing import write_report
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from tstitch_search.run.requality import requality
 from tstitch_search.run.stored import StoredRun
 
 
-def test_difference_to_the_largest_is_that_of_the_table(run, measurer):
-    outcome = run(measurer)
+def test_difference_to_the_largest_is_that_of_the_table(plain):
+    outcome = plain.outcome
     entry = outcome.table.entries[0]
     found = compare(outcome.folder, str(entry.allocation), "XL*4")
     assert found.set_name == "confirm"
@@ -28,8 +28,8 @@ def test_difference_to_the_largest_is_that_of_the_table(run, measurer):
     assert found.verdict == "XL*4 is better"
 
 
-def test_swapping_the_two_turns_the_sign_and_keeps_the_verdict(run, measurer):
-    folder = run(measurer).folder
+def test_swapping_the_two_turns_the_sign_and_keeps_the_verdict(plain):
+    folder = plain.outcome.folder
     one, other = compare(folder, "S*4", "B*4"), compare(folder, "B*4", "S*4")
     assert one.quality.difference == pytest.approx(-other.quality.difference)
     assert one.verdict == other.verdict == "B*4 is better"
@@ -37,12 +37,12 @@ def test_swapping_the_two_turns_the_sign_and_keeps_the_verdict(run, measurer):
     assert high - low == pytest.approx(2 * Z_95 * one.quality.difference_se)
 
 
-def test_an_allocation_cannot_be_told_from_itself(run, measurer):
-    assert compare(run(measurer).folder, "S*4", "S*4").verdict == "cannot tell apart"
+def test_an_allocation_cannot_be_told_from_itself(plain):
+    assert compare(plain.outcome.folder, "S*4", "S*4").verdict == "cannot tell apart"
 
 
-def test_allocations_that_were_only_searched_are_compared_on_the_search_images(run, measurer):
-    outcome = run(measurer)
+def test_allocations_that_were_only_searched_are_compared_on_the_search_images(plain):
+    outcome = plain.outcome
     a, b, *_ = (str(c.allocation) for c in outcome.table.candidates if not c.confirmed)
     found = compare(outcome.folder, a, b)
     assert (found.set_name, found.quality.n_images) == ("search", 20)
@@ -60,8 +60,8 @@ def test_what_cannot_be_compared_is_said(run, measurer, tmp_path):
         compare(folder, "S*4", "B*4", metric="fad")
 
 
-def test_another_metric_is_computed_from_what_was_kept(run, measurer, tmp_path):
-    folder = run(measurer).folder
+def test_another_metric_is_computed_from_what_was_kept(plain, measurer, tmp_path):
+    folder = plain.outcome.folder
     real = np.random.default_rng(0).normal(measurer.reference.mu, 1.0, size=(200, len(measurer.reference.mu)))
     np.savez(tmp_path / "real.npz", features=real.astype(np.float32))
     found = requality(folder, "kid", str(tmp_path / "real.npz"))
@@ -74,18 +74,18 @@ def test_another_metric_is_computed_from_what_was_kept(run, measurer, tmp_path):
     assert by_place["confirm", "XL*4"].difference == 0.0
 
 
-def test_a_metric_whose_array_was_not_kept_says_how_to_get_it(run, measurer):
+def test_a_metric_whose_array_was_not_kept_says_how_to_get_it(plain):
     with pytest.raises(EnvironmentProblem, match=r"holds features, no logits"):
-        requality(run(measurer).folder, "inception_score")
+        requality(plain.outcome.folder, "inception_score")
 
 
-def test_a_metric_that_needs_real_features_says_so(run, measurer):
+def test_a_metric_that_needs_real_features_says_so(plain):
     with pytest.raises(ConfigError, match="KID needs features of real images"):
-        requality(run(measurer).folder, "kid")
+        requality(plain.outcome.folder, "kid")
 
 
-def test_the_commands_print_tables_and_json(run, measurer):
-    folder, runner = str(run(measurer).folder), CliRunner()
+def test_the_commands_print_tables_and_json(plain):
+    folder, runner = str(plain.outcome.folder), CliRunner()
     said = runner.invoke(app, ["compare", folder, "S*4", "XL*4"])
     assert said.exit_code == 0, said.output
     assert "FID-40 on confirm images" in said.output
@@ -97,7 +97,7 @@ def test_the_commands_print_tables_and_json(run, measurer):
     assert "S*4" in runner.invoke(app, ["requality", folder, "--metric", "fid"]).output
 
 
-def test_a_reference_of_another_length_is_refused_with_both(run, measurer, tmp_path):
+def test_a_reference_of_another_length_is_refused_with_both(plain, tmp_path):
     np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
     with pytest.raises(ConfigError, match=r"stored features are 64 long, those of the reference .*other\.npz 3"):
-        requality(run(measurer).folder, "fid", str(tmp_path / "other.npz"))
+        requality(plain.outcome.folder, "fid", str(tmp_path / "other.npz"))

@@ -29,9 +29,10 @@ def test_wider_space_extends_the_study_and_measures_what_is_new_only(run, measur
 
 
 def test_fewer_steps_and_further_sequences_extend_the_study_too(run, measurer):
-    run(measurer, "confirm.max_entries=30")
+    two = ("space.denoisers=[{name: S, weights: S}, {name: XL, weights: XL}]", "confirm.max_entries=30")
+    run(measurer, *two)
     before = set(measurer.made)
-    wide = run(measurer, "space.n_steps=[4, 3]", "space.orders=any", "space.max_switches=2", "confirm.max_entries=30")
+    wide = run(measurer, *two, "space.n_steps=[4, 3]", "space.orders=any", "space.max_switches=2")
     assert len(measurer.made) == len(set(measurer.made)) > len(before)
     of_wide = {str(e.allocation) for e in (*wide.table.entries, *wide.table.candidates)}
     assert {"S*1-XL*2", "XL*1-S*2-XL*1", "S*2-XL*2"} <= of_wide
@@ -43,6 +44,12 @@ def test_going_back_to_the_narrow_space_measures_nothing(run, measurer):
     assert run(measurer, "space.grid=2").n_new == 0
 
 
+@pytest.fixture(scope="module")
+def begun(finish):
+    """A run folder that no other study may go on with."""
+    return finish("search.n_trials=4").outcome.folder
+
+
 @pytest.mark.parametrize(
     ("override", "fact"),
     [
@@ -52,10 +59,9 @@ def test_going_back_to_the_narrow_space_measures_nothing(run, measurer):
         ("space.denoisers=[{name: S, weights: B}, {name: XL, weights: XL}]", r"weights\.S: \w{64} there, \w{64} now"),
     ],
 )
-def test_what_makes_numbers_incomparable_is_refused_by_name(run, measurer, override, fact):
-    run(measurer, "search.n_trials=4")
+def test_what_makes_numbers_incomparable_is_refused_by_name(run, measurer, begun, override, fact):
     with pytest.raises(ConfigError, match=fact):
-        run(measurer, "search.n_trials=4", override)
+        run(measurer, "search.n_trials=4", override, folder=begun)
 
 
 def test_images_that_are_not_finite_poison_their_allocation_only(run, measurer):

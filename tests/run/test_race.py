@@ -1,5 +1,6 @@
 """Racing: images go where they tell most, the budget counts what was told, and a crash changes nothing."""
 
+import shutil
 from collections import Counter
 
 import pytest
@@ -19,6 +20,12 @@ RACING = (
 )
 
 
+@pytest.fixture(scope="module")
+def raced(finish):
+    """A race that was run, shared by tests that only read it."""
+    return finish(*RACING)
+
+
 def trials(outcome) -> list[dict]:
     return [e for e in read_events(outcome.folder / "ledger.jsonl") if e["event"] == "trial"]
 
@@ -36,30 +43,29 @@ def test_images_per_allocation_vary_and_only_full_ones_are_complete(run, measure
     assert {t["n_images"] for t in told} == {200}
 
 
-def test_it_needs_fewer_images_than_giving_all_to_each(run, measurer):
-    raced = run(measurer, *RACING, folder="raced")
-    n_raced = sum(t["n_made"] for t in trials(raced))
-    whole = run(measurer, *RACING, "search.racing=false", folder="whole")
+def test_it_needs_fewer_images_than_giving_all_to_each(run, measurer, raced):
+    n_raced = sum(t["n_made"] for t in trials(raced.outcome))
+    whole = run(measurer, *RACING, "search.racing=false")
     assert n_raced < sum(t["n_made"] for t in trials(whole))
-    assert raced.table.provenance["search_stopped"].startswith("expected remaining gain")
+    assert raced.outcome.table.provenance["search_stopped"].startswith("expected remaining gain")
 
 
-def test_after_an_interruption_the_same_decisions_are_taken_and_no_chunk_is_made_twice(run, measurer):
-    undisturbed = run(measurer, *RACING, folder="undisturbed")
+def test_after_an_interruption_the_same_decisions_are_taken_and_no_chunk_is_made_twice(run, measurer, raced):
     interrupted = SyntheticMeasurer(measurer.reference, interrupt_after=37)
     with pytest.raises(KeyboardInterrupt):
         run(interrupted, *RACING)
     interrupted.interrupt_after = None
     resumed = run(interrupted, *RACING)
-    assert len(interrupted.made) == len(set(interrupted.made)) == len(measurer.made)
-    assert resumed.table.entries == undisturbed.table.entries
-    assert resumed.table.candidates == undisturbed.table.candidates
+    assert len(interrupted.made) == len(set(interrupted.made)) == len(raced.made)
+    assert resumed.table.entries == raced.outcome.table.entries
+    assert resumed.table.candidates == raced.outcome.table.candidates
 
 
-def test_no_trial_is_left_running_and_a_second_run_measures_nothing(run, measurer, tmp_path):
-    first = run(measurer, *RACING)
-    assert run(measurer, *RACING).n_new == 0
-    in_optuna = AllocationStudyStates(first.folder / "study.db")
+def test_no_trial_is_left_running_and_a_second_run_measures_nothing(run, measurer, raced, tmp_path):
+    shutil.copytree(raced.outcome.folder, tmp_path / "run")
+    again = run(measurer, *RACING)
+    assert again.n_new == 0
+    in_optuna = AllocationStudyStates(again.folder / "study.db")
     assert in_optuna.running == 0
     assert in_optuna.pruned > 0
 

@@ -167,7 +167,7 @@ def test_baselines_that_were_not_recorded_are_left_out(run: Callable[..., Outcom
     assert {str(c.allocation) for c in (*table.entries, *table.candidates)} == set(ROWS) - {"S*4-XL*6"}
 
 
-def test_recorded_rows_of_fewer_steps_are_rivals_known_by_name(run: Callable[..., Outcome], folder: Path) -> None:
+def test_recorded_rows_of_fewer_steps_are_baselines_known_by_name(run: Callable[..., Outcome], folder: Path) -> None:
     write_table(folder, ROWS | {"XL*5": (5.2, 9.1)})
     outcome = run()
     front = {str(e.allocation): e for e in outcome.table.entries}

@@ -24,8 +24,8 @@ def test_table_is_the_true_front_of_what_was_confirmed(run, measurer):
     assert str(table.entries[-1].allocation) == "XL*4"
 
 
-def test_every_allocation_is_an_entry_or_a_candidate_once(run, measurer):
-    table = run(measurer).table
+def test_every_allocation_is_an_entry_or_a_candidate_once(plain):
+    table = plain.outcome.table
     allocations = [str(e.allocation) for e in (*table.entries, *table.candidates)]
     assert len(allocations) == len(set(allocations)) == 15  # C(4 + 2, 2)
 
@@ -74,9 +74,8 @@ def test_values_at_another_number_of_images_are_another_optuna_study(run, measur
     assert sorted(names) == ["tiny at n = 20", "tiny at n = 30"]
 
 
-def test_search_and_confirmation_images_are_disjoint_sets(run, measurer):
-    run(measurer)
-    by_set = {name: [j for j in measurer.made if j.chunk.set_name == name] for name in ("search", "confirm")}
+def test_search_and_confirmation_images_are_disjoint_sets(plain):
+    by_set = {name: [j for j in plain.made if j.chunk.set_name == name] for name in ("search", "confirm")}
     assert all(by_set.values())
 
 
@@ -128,15 +127,15 @@ def test_every_sampler_finds_the_whole_small_space(run, measurer, sampler):
     assert len(table.entries) + len(table.candidates) == 15
 
 
-def test_ledger_names_worker_file_and_hash_of_every_chunk(run, measurer):
-    outcome = run(measurer)
+def test_ledger_names_worker_file_and_hash_of_every_chunk(plain):
+    outcome = plain.outcome
     chunks = [e for e in read_events(outcome.folder / "ledger.jsonl") if e["event"] == "chunk"]
-    assert len(chunks) == len(measurer.made)
+    assert len(chunks) == len(plain.made)
     assert all((outcome.folder / "features" / e["file"]).exists() and e["worker"] for e in chunks)
 
 
-def test_run_folder_holds_what_the_design_promises(run, measurer):
-    folder = run(measurer).folder
+def test_run_folder_holds_what_the_design_promises(plain):
+    folder = plain.outcome.folder
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "study.resolved.yaml", "environment.json", "ledger.jsonl", "features", "study.db", "lookup.json", "report.html",

@@ -19,6 +19,7 @@ from tstitch_search.lookup import LookupEntry, LookupTable, OperatingPoint, buil
 from tstitch_search.measure.facts import read_member_facts
 from tstitch_search.run.draw import Wanted, draw_from_table, entry_for
 from tstitch_search.run.export import export
+from tstitch_search.run.key import pipeline_sha256
 from tstitch_search.run.progress import Silent
 
 # diffusers' solvers hand torch tensors to numpy the old way.
@@ -63,7 +64,12 @@ def table(tiny_family: Path, tmp_path: Path) -> Path:
         operating_points=[OperatingPoint("default", "a cpu", 2)],
         confirmed=[entry("S*4", 0.1, 30.0), entry("S*2-XL*2", 0.2, 20.0), entry("XL*4", 0.3, 10.0)],
         others=[],
-        provenance={"study": study_document(study, folder), "denoisers": denoisers, "solver": "the pipeline's own"},
+        provenance={
+            "study": study_document(study, folder),
+            "denoisers": denoisers,
+            "solver": "the pipeline's own",
+            "key": {"weights.pipeline": pipeline_sha256(study)},
+        },
     )
     made.write(folder / "lookup.json")
     return folder / "lookup.json"
@@ -96,6 +102,14 @@ def test_other_weights_than_the_tables_are_named_or_refused(table: Path) -> None
     shutil.copytree(table.parent / "B", table.parent / "S")
     assert "denoiser 'S': its weights have the sha256" in draw(table, Wanted(labels=(3,)))[1].notes[0]
     with pytest.raises(ConfigError, match=r"denoiser 'S': its weights have the sha256 .*, the table was made with"):
+        draw(table, Wanted(labels=(3,)), strict=True)
+
+
+def test_another_vae_or_scheduler_than_the_tables_is_named_or_refused(table: Path) -> None:
+    DDIMScheduler(clip_sample=False).save_pretrained(table.parent / "scheduler")
+    (note,) = draw(table, Wanted(labels=(3,)))[1].notes
+    assert "the pipeline (vae, scheduler): its files have the sha256" in note
+    with pytest.raises(ConfigError, match=r"the pipeline \(vae, scheduler\): .*, the table was made with"):
         draw(table, Wanted(labels=(3,)), strict=True)
 
 

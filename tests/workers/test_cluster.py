@@ -1,8 +1,12 @@
 """Several machines, played by several Ray nodes on this one: one dies at work, another joins."""
 
 import os
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.workers.timing import TimingDevice
 
 STORY = Path(__file__).with_name("cluster_story.py")
+CLIENT_STORY = Path(__file__).with_name("client_story.py")
 
 
 @pytest.mark.slow
@@ -23,6 +28,55 @@ def test_a_node_dies_with_a_chunk_in_flight_and_one_that_joins_makes_chunks() ->
     )
     assert told.returncode == 0, told.stderr[-3000:]
     assert told.stdout.splitlines()[-1] == "all told"
+
+
+@pytest.mark.slow
+def test_a_driver_elsewhere_works_through_the_client_server_of_a_cluster(tmp_path: Path) -> None:
+    """The head is a process of its own; chunks come back whole, and a worker that hangs is replaced."""
+    pytest.importorskip("grpc", reason="ray[client] is not installed")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    port, client_port = free_ports(2)
+    head = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
+    head += [f"--port={port}", f"--ray-client-server-port={client_port}", "--include-dashboard=false"]
+    head += [f"--object-store-memory={80 * 2**20}", "--min-worker-port=0", "--max-worker-port=0"]
+    with tempfile.TemporaryDirectory(prefix="ray") as folder, (tmp_path / "head.log").open("w") as log:
+        cluster = subprocess.Popen([*head, f"--temp-dir={folder}"], env=environment, stdout=log, stderr=log)
+        try:
+            until_it_listens(client_port)
+            told = subprocess.run(
+                [sys.executable, CLIENT_STORY, f"ray://127.0.0.1:{client_port}", tmp_path / "hung"],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+        finally:
+            cluster.terminate()
+            cluster.wait(60)
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert told.stdout.splitlines()[-1] == "all told"
+
+
+def free_ports(n: int) -> list[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def until_it_listens(port: int) -> None:
+    """Wait for a server on this machine."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"nobody listens on port {port}")
 
 
 class TestTimingDevice:

@@ -22,6 +22,7 @@ from tstitch_search.cli import table_verbs as table_verbs
 from tstitch_search.cli import show_verbs as show_verbs
 from tstitch_search.cli import finetune_verbs as finetune_verbs
 from tstitch_search.cli import folder_verbs as folder_verbs
+from tstitch_search.cli import analysis_verbs as analysis_verbs
 from tstitch_search.cli import ops_verbs as ops_verbs
 
 

@@ -22,7 +22,8 @@ def report(
 
     Example: tstitch-search report reports/quickstart
     """
-    from tstitch_search.report import write_pictures, write_report
+    from tstitch_search.report.pictures import write_pictures
+    from tstitch_search.report.writing import write_report
 
     print(write_report(folder))
     for path in write_pictures(folder) if png else []:

@@ -4,21 +4,23 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from tstitch_search.lookup import LookupEntry, LookupTable
-from tstitch_search.measurement import Calibration
-from tstitch_search.report.notes import alike, baseline_name, front_notes, further_metrics
+from tstitch_search.report.notes import alike, baseline_name, front_notes, further_metrics, speed_up
 from tstitch_search.report.wording import metric_text, milliseconds, named, plus_minus
-from tstitch_search.run import Outcome
-from tstitch_search.run.compare import Comparison
-from tstitch_search.run.headline import speed_up
-from tstitch_search.run.plan import Plan
-from tstitch_search.run.requality import Requality
-from tstitch_search.run.verify import Verification
+
+if TYPE_CHECKING:
+    from tstitch_search.measurement import Calibration
+    from tstitch_search.run import Outcome
+    from tstitch_search.run.compare import Comparison
+    from tstitch_search.run.plan import Plan
+    from tstitch_search.run.requality import Requality
+    from tstitch_search.run.verify import Verification
 
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
@@ -26,7 +28,7 @@ PIPE_WIDTH = 120
 NOTABLE_SLOWDOWN = 0.1
 
 
-def print_outcome(outcome: Outcome, as_json: bool) -> None:
+def print_outcome(outcome: "Outcome", as_json: bool) -> None:
     """The front and one sentence to act on."""
     if as_json:
         print(json.dumps({**outcome.table.to_json(), "folder": str(outcome.folder), "n_new": outcome.n_new}, indent=2))
@@ -63,7 +65,7 @@ def _print_front(console: Console, table: LookupTable) -> None:
             console.print(note, markup=False)
 
 
-def print_verification(found: Verification, as_json: bool) -> None:
+def print_verification(found: "Verification", as_json: bool) -> None:
     """Each entry as the table has it and as it is now, and whether the table holds."""
     rows = [
         {
@@ -97,7 +99,7 @@ def print_verification(found: Verification, as_json: bool) -> None:
         console.print("Its times are others here; `tstitch-search recalibrate` measures them anew.", markup=False)
 
 
-def verification_table(found: Verification) -> Table:
+def verification_table(found: "Verification") -> Table:
     """One row per entry that was measured again."""
     quality = named(found.table.objective.label, found.table.entries[0].n_images)
     shown = Table(title=f"{found.table.study}, measured again", title_justify="left", box=box.SIMPLE_HEAD)
@@ -165,7 +167,7 @@ def metrics_table(table: LookupTable) -> Table:
     return shown
 
 
-def print_calibration(calibration: Calibration, path: Path, as_json: bool) -> None:
+def print_calibration(calibration: "Calibration", path: Path, as_json: bool) -> None:
     """The parts of a batch's time, per denoiser, and where they were written."""
     if as_json:
         print(json.dumps(asdict(calibration), indent=2))
@@ -179,7 +181,7 @@ def print_calibration(calibration: Calibration, path: Path, as_json: bool) -> No
     console.print(str(path), markup=False, soft_wrap=True)
 
 
-def calibration_table(calibration: Calibration) -> Table:
+def calibration_table(calibration: "Calibration") -> Table:
     """One row per denoiser; the segment's start is what its first step takes beyond a step."""
     c = calibration
     title = f"Steps of a batch of {c.batch_size} on {c.device}: medians of {c.n_repeats} repeats"
@@ -199,7 +201,7 @@ def calibration_table(calibration: Calibration) -> Table:
     return shown
 
 
-def print_plan(plan: Plan, as_json: bool) -> None:
+def print_plan(plan: "Plan", as_json: bool) -> None:
     """What a study would do and take."""
     if as_json:
         print(json.dumps(asdict(plan), indent=2))
@@ -211,7 +213,7 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     console.print(shown)
 
 
-def print_comparison(found: Comparison, as_json: bool) -> None:
+def print_comparison(found: "Comparison", as_json: bool) -> None:
     """The difference with its interval, and what it says."""
     low, high = found.interval_90
     if as_json:
@@ -225,7 +227,7 @@ def print_comparison(found: Comparison, as_json: bool) -> None:
     print(f"90 % interval {low:+.4g} to {high:+.4g}: {found.verdict}")
 
 
-def print_requality(found: Requality, as_json: bool) -> None:
+def print_requality(found: "Requality", as_json: bool) -> None:
     """One row per set and allocation."""
     if as_json:
         rows = [{"set": name, "allocation": str(a), **asdict(quality)} for name, a, quality in found.rows]

@@ -15,7 +15,6 @@ from diffusers import CacheMixin, UNet2DConditionModel, UNet2DModel
 from diffusers.hooks import HookRegistry, TaylorSeerCacheConfig, apply_taylorseer_cache
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
-from torch import nn
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 
@@ -32,9 +31,7 @@ def accelerate(member: Any, accelerator: str, owner: str) -> Forget:
     found = re.fullmatch(r"([a-z]+)([0-9.]+)", accelerator)
     if found is None or found[1] not in KINDS:
         raise ConfigError(f"{owner}: accelerator {accelerator!r}, expected {', '.join(KINDS)} and a number")
-    forget = KINDS[found[1]](member, float(found[2]), owner)
-    member.is_stateful = True  # its answers depend on its earlier ones, so none of them is replayed
-    return forget
+    return KINDS[found[1]](member, float(found[2]), owner)
 
 
 def _deepcache(member: Any, interval: float, owner: str) -> Forget:
@@ -51,6 +48,7 @@ def _deepcache(member: Any, interval: float, owner: str) -> Forget:
     for block in (*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1]):
         block.forward = memory.remembering(block.forward)
     member.register_forward_pre_hook(lambda *_: memory.next_step())
+    member.is_stateful = True  # its answers depend on its earlier ones, so none of them is replayed
     return memory.forget
 
 
@@ -107,18 +105,30 @@ def _taylorseer(member: Any, interval: float, owner: str) -> Forget:
             return plain(*inputs, **named_inputs)
 
     member.forward = in_context
+    member.is_stateful = True
     return lambda: HookRegistry.check_if_exists_or_initialize(member).reset_stateful_hooks()
 
 
-def _tomesd(member: nn.Module, ratio: float, owner: str) -> Forget:
-    """Attention sees this share of tokens less, similar ones being merged (Bolya & Hoffman, arXiv 2303.17604)."""
+def _tomesd(member: Any, ratio: float, owner: str) -> Forget:
+    """Attention at a U-Net's finest resolution sees this share of tokens less (Bolya & Hoffman, arXiv 2303.17604).
+
+    Similar tokens are merged before and copied apart after it. That resolution is the latents' in Stable Diffusion 1.x,
+    half of it in SDXL. Nothing is remembered from step to step.
+    """
     if find_spec("tomesd") is None:
         raise EnvironmentProblem(
-            f"{owner}: accelerator tomesd needs the package tomesd, which is not installed", hint="pip install tomesd"
+            f"{owner}: accelerator tomesd needs the package tomesd, which is not installed",
+            hint="pip install 'tstitch-search[tomesd]'",
         )
     import tomesd
 
-    tomesd.apply_patch(member, ratio=ratio, use_rand=False)  # random tokens would differ from batch to batch
+    unet = getattr(member, "unet", member)
+    blocks = unet.config.down_block_types if isinstance(unet, UNet2DConditionModel) else ()
+    finest = next((i for i, block in enumerate(blocks) if "CrossAttn" in block), None)
+    if finest is None:
+        raise ConfigError(f"{owner}: tomesd merges tokens of U-Nets with cross attention, got {type(member).__name__}")
+    # chosen at random, tokens would differ from batch to batch
+    tomesd.apply_patch(unet, ratio=ratio, max_downsample=2**finest, use_rand=False)
     return lambda: None
 
 

@@ -10,7 +10,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from tstitch_search.config.models import Study
+from tstitch_search.config.models import SpaceConfig, Study
 from tstitch_search.measure.accelerators import accelerate
 from tstitch_search.measure.execution import Offload, home_of_members, prepare, require_working
 from tstitch_search.measure.facts import vae_folder
@@ -49,11 +49,9 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     near, vae_at, family = study.space_path.parent, vae_folder(study), family_of(study.space)
     facts = check_space(space, near, vae_at)
     members, load_s = load_members(facts.members, home_of_members(options, device), dtype)
-    forgets = {d.name: accelerate(members[d.name], d.accelerator, d.name) for d in space.denoisers if d.accelerator}
+    denoiser = stitched(space, members)
     vae = load_model(vae_at, device, dtype)
     prepare(members.values(), vae, options)
-    denoiser = family.stitch(members)
-    denoiser.at_turn.update(forgets)
     if options.offload == "model":
         denoiser.offload = Offload(members.values(), device)
     pipeline = family.load_pipeline(space, near, denoiser, vae)
@@ -61,6 +59,15 @@ def assemble(study: Study, device: torch.device) -> Assembly:
         denoiser.translate(name, translation)
     sizes = {name: weights_mb(member.path) for name, member in facts.members.items()}
     return Assembly(family, pipeline, denoiser, load_s, sizes)
+
+
+def stitched(space: SpaceConfig, members: Mapping[str, nn.Module]) -> StitchedDenoiser:
+    """Members of `space`, all or some, as one denoiser for its family's pipelines, accelerated in place as it says."""
+    accelerators = {d.name: d.accelerator for d in space.denoisers if d.accelerator and d.name in members}
+    forgets = {name: accelerate(members[name], accelerator, name) for name, accelerator in accelerators.items()}
+    denoiser = family_of(space).stitch(members)
+    denoiser.at_turn.update(forgets)
+    return denoiser
 
 
 def be_quiet() -> None:

@@ -1,6 +1,7 @@
-"""What single-file checkpoints (.pt, .pth) of denoisers hold, read without torch and without running what they say.
+"""What single-file checkpoints (.pt, .pth, .ckpt) of denoisers hold, read without torch and without running any of it.
 
-DiT-S and DiT-B, and every U-ViT, were published in this form only. The models they become are in `converting.py`.
+DiT-S and DiT-B, every U-ViT and both LDMs of the paper were published in this form only. The models they become are in
+`converting.py`.
 """
 
 import pickle
@@ -16,14 +17,18 @@ from typing import Any, Literal, TypeAlias
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.noise_process import NoiseProcess
 
-CheckpointFormat: TypeAlias = Literal["dit", "uvit"]
+CheckpointFormat: TypeAlias = Literal["dit", "uvit", "ldm"]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
-# What each was trained to undo: Peebles & Xie, arXiv 2212.09748, section 4; Bao et al., arXiv 2209.12152, appendix A.
+# What each was trained to undo: Peebles & Xie, arXiv 2212.09748, section 4; Bao et al., arXiv 2209.12152, appendix A;
+# LDM's configurations of ImageNet (linear_start, linear_end).
 NOISE: dict[CheckpointFormat, NoiseProcess] = {
     "dit": NoiseProcess(),
     "uvit": NoiseProcess(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
+    "ldm": NoiseProcess(beta_schedule="scaled_linear", beta_start=0.0015, beta_end=0.0195),
 }
+# Of an LDM's training checkpoint, what is the denoiser: first stage, averages and optimizer stand beside it.
+LDM_UNET, LDM_CLASSES = "model.diffusion_model.", "cond_stage_model.embedding.weight"
 # A training checkpoint holds several copies of the weights; the one that is sampled from comes first.
 COPIES = ("ema", "model", "state_dict")
 
@@ -40,6 +45,8 @@ class Checkpoint:
 def read_checkpoint(file: Path, form: CheckpointFormat) -> Checkpoint:
     """What the file's weights are, by their names and shapes. Raises ConfigError when they are not of this format."""
     shapes = read_shapes(file)
+    if form == "ldm":
+        shapes = {key: shape for key, shape in shapes.items() if key.startswith(LDM_UNET) or key == LDM_CLASSES}
     try:
         class_name, config = _LAYOUTS[form](shapes)
     except KeyError as error:
@@ -87,8 +94,8 @@ class _ShapeReader(pickle.Unpickler):
         """A stand-in for what weights are made of."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        if (module, name) == ("argparse", "Namespace"):
-            return _Namespace
+        if f"{module}.{name}" in BESIDE_WEIGHTS:
+            return StandIn
         if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
             return _shape_of_tensor if name == "_rebuild_tensor_v2" else _shape_of_parameter
         if module == "torch" and (name.endswith("Storage") or name in ("float32", "float16", "bfloat16")):
@@ -96,8 +103,12 @@ class _ShapeReader(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is not a tensor")
 
 
-class _Namespace:
-    """Stands for the arguments that DiT's training saves beside the weights."""
+# What trainings save beside the weights, by name: DiT's arguments; the callback that LDM's Lightning names by class.
+BESIDE_WEIGHTS = ("argparse.Namespace", "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
+
+
+class StandIn:
+    """Stands for one of BESIDE_WEIGHTS, and does nothing."""
 
 
 def _shape_of_tensor(_storage: None, _offset: int, size: tuple[int, ...], *_rest: Any) -> tuple[int, ...]:
@@ -144,7 +155,45 @@ def _uvit(shapes: Shapes) -> tuple[str, dict[str, Any]]:
     }
 
 
-_LAYOUTS: dict[CheckpointFormat, Callable[[Shapes], tuple[str, dict[str, Any]]]] = {"dit": _dit, "uvit": _uvit}
+def _ldm(shapes: Shapes) -> tuple[str, dict[str, Any]]:
+    """Layout of CompVis/latent-diffusion, class-conditional, of images of 256 pixels.
+
+    1000 classes are all classes (T-Stitch's LDM-S and LDM), of any other number the last says "no label" (cin256-v2).
+    """
+    unet = {key.removeprefix(LDM_UNET): shape for key, shape in shapes.items()}
+    n_classes, context = unet[LDM_CLASSES]
+    in_channels = unet["input_blocks.0.0.weight"][1]
+    n_layers = min(_all(unet, r"input_blocks\.(\d+)\.0\.op\."), default=_count(unet, r"input_blocks\.(\d+)\.")) - 1
+    firsts = range(1, _count(unet, r"input_blocks\.(\d+)\."), n_layers + 1)  # of each resolution
+    widths = [unet[f"input_blocks.{i}.0.out_layers.3.weight"][0] for i in firsts]
+    attends = [f"input_blocks.{i}.1.proj_in.weight" in unet for i in firsts]
+    return "ClassConditionalUNet", {
+        "unet_config": {
+            "block_out_channels": widths,
+            "layers_per_block": n_layers,
+            "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
+            "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
+            "cross_attention_dim": context,
+            "attention_head_dim": [_n_ldm_heads(width, in_channels) for width in widths],  # diffusers: their number
+        },
+        "num_class_embeds": n_classes,
+        "sample_size": 64 if in_channels == 3 else 32,
+        "in_channels": in_channels,
+        "out_channels": unet["out.2.weight"][0],
+        "null_seed": 0 if n_classes == 1000 else None,
+    }
+
+
+def _n_ldm_heads(width: int, in_channels: int) -> int:
+    """Attention heads, which no shape tells: one over VQ-f4's 3 channels (cin256-v2), of 32 channels over VQ-f8's 4."""
+    return 1 if in_channels == 3 else max(1, width // 32)
+
+
+_LAYOUTS: dict[CheckpointFormat, Callable[[Shapes], tuple[str, dict[str, Any]]]] = {
+    "dit": _dit,
+    "uvit": _uvit,
+    "ldm": _ldm,
+}
 
 
 def n_heads(width: int) -> int:
@@ -153,4 +202,9 @@ def n_heads(width: int) -> int:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    return 1 + max((int(found[1]) for key in shapes if (found := re.match(pattern, key))), default=-1)
+    return 1 + max(_all(shapes, pattern), default=-1)
+
+
+def _all(shapes: Shapes, pattern: str) -> list[int]:
+    """The number in every key that begins like the pattern."""
+    return [int(found[1]) for key in shapes if (found := re.match(pattern, key))]

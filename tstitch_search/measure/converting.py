@@ -1,15 +1,25 @@
-"""Single-file checkpoints (.pt, .pth) as models: what `checkpoints.py` reads, with its weights."""
+"""Single-file checkpoints (.pt, .pth, .ckpt) as models: what `checkpoints.py` reads, with its weights."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiTTransformer2DModel
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from torch import nn
 
 from tstitch_search.errors import ConfigError
-from tstitch_search.measure.checkpoints import CheckpointFormat, read_checkpoint, sampled_copy
+from tstitch_search.measure.checkpoints import (
+    BESIDE_WEIGHTS,
+    LDM_CLASSES,
+    LDM_UNET,
+    CheckpointFormat,
+    StandIn,
+    read_checkpoint,
+    sampled_copy,
+)
+from tstitch_search.measure.class_conditional import ClassConditionalUNet
 from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.uvit import UViT2DModel
 
@@ -19,15 +29,33 @@ Weights = Mapping[str, torch.Tensor]
 def load_checkpoint(file: Path, form: CheckpointFormat) -> nn.Module:
     """The model in the file, in float32 on the CPU. Raises ConfigError when the weights do not fit the format.
 
-    Read with `weights_only=True`; of other types only the arguments that DiT's training saves are let through.
+    Read with `weights_only=True`; what trainings save beside the weights is replaced by an empty stand-in.
     """
     config = read_checkpoint(file, form).config
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        weights = sampled_copy(torch.load(file, map_location="cpu", weights_only=True))
+    weights = read_weights(file)
     try:
-        return (_dit if form == "dit" else _uvit)(config, weights).eval()
+        return {"dit": _dit, "uvit": _uvit, "ldm": _ldm}[form](config, weights).eval()
     except (RuntimeError, KeyError) as error:
         raise ConfigError(f"{file} does not fit the format {form!r}: {first_line(error)}") from error
+
+
+def read_weights(file: Path) -> Weights:
+    """The tensors of the checkpoint by name, of the copy that is sampled from."""
+    with torch.serialization.safe_globals([(StandIn, name) for name in BESIDE_WEIGHTS]):
+        return sampled_copy(torch.load(file, map_location="cpu", weights_only=True))
+
+
+def _ldm(config: Mapping[str, Any], weights: Weights) -> nn.Module:
+    """A `ClassConditionalUNet` of the averaged weights, where there are any; LDM's training keeps both."""
+    averaged = {
+        key: weights.get(f"model_ema.{key.removeprefix('model.').replace('.', '')}", value)
+        for key, value in weights.items()
+        if key.startswith(LDM_UNET)
+    }
+    model = ClassConditionalUNet.from_config(dict(config))
+    model.unet.load_state_dict(convert_ldm_unet_checkpoint(averaged, config["unet_config"]))
+    model.embedder.weight.data.copy_(weights[LDM_CLASSES])
+    return model
 
 
 def _uvit(config: Mapping[str, object], weights: Weights) -> nn.Module:

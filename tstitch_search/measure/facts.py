@@ -165,7 +165,7 @@ def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True
         kinds += [f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")]
     shared = TRAITS[space.family].shared
     files = ["model_index.json", *(f"{part}/{kind}" for part in shared for kind in kinds)]
-    return locate(space.pipeline, near, f"the pipeline of {space.name}", files)
+    return locate(space.pipeline, near, f"the pipeline of {space.name}", files, space.pipeline_revision)
 
 
 def shared_folders(space: SpaceConfig, near: Path) -> list[Path]:

@@ -18,15 +18,17 @@ WEIGHTS = "diffusion_pytorch_model"
 def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: str | None = None) -> Path:
     """The local folder that `text` means: `zoo:FAMILY/...`, a folder relative to `near`, or a hub id.
 
-    Of a hub repository only `files` (patterns) are fetched, and nothing at all when HF_HUB_OFFLINE is set. Raises
-    EnvironmentProblem saying whose files are missing and where they were looked for.
+    A commit, tag or branch of a hub repository may follow its id, as in `owner/name@commit`, or be its `revision`. Only
+    its `files` (patterns) are fetched, and nothing at all when HF_HUB_OFFLINE is set. Raises EnvironmentProblem saying
+    whose files are missing and where they were looked for.
     """
     if text.startswith(PREFIX):
         return _embedded(text, owner)
     if (near / text).is_dir():
         return near / text
     try:
-        return Path(snapshot_download(text, revision=revision, allow_patterns=list(files)))
+        repository, _, pinned = text.partition("@")
+        return Path(snapshot_download(repository, revision=revision or pinned or None, allow_patterns=list(files)))
     except (OSError, ValueError) as error:  # huggingface_hub: not found, gated, no network; ValueError: no valid id
         raise EnvironmentProblem(
             f"{owner}: {text!r} is neither the folder {near / text} nor to be had from the hub: {first_line(error)}",

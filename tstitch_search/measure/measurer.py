@@ -25,12 +25,14 @@ from tstitch_search.measure.execution import (
     attention,
 )
 from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
+from tstitch_search.measure.frequency import NoiseLevels, frequencies
 from tstitch_search.measure.latency import Stand, calibrate, time_allocations
 from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measure.published import publish
 from tstitch_search.measure.similarity import similarity
+from tstitch_search.measure.timetable import timetable
 from tstitch_search.measure.trajectory import Answerer, Start, TrajectoryMemo
 from tstitch_search.measurement import (
     AllocationTimes,
@@ -43,11 +45,13 @@ from tstitch_search.measurement import (
     DescribeFeatures,
     ExtractReference,
     FeatureFacts,
+    Frequencies,
     Job,
     MakeChunk,
     MakeImages,
     Probe,
     Publish,
+    Similarity,
     TimeAllocations,
     allocations_of,
 )
@@ -130,9 +134,17 @@ class StudyMeasurer:
             case ExtractReference(images, _):
                 return self._extract_reference(images)
             case Probe():
-                return similarity(job, self._denoiser, self._sample, self._config.workers.device_batch_size)
+                return self._probe(job)
             case Calibrate() | TimeAllocations():
                 return self._time(job)
+
+    def _probe(self, job: Probe) -> Similarity | Frequencies:
+        batch_size = self._config.workers.device_batch_size
+        if job.wants == "similarity":
+            return similarity(job, self._denoiser, self._sample, batch_size)
+        steps = timetable(self._space, self._study.space_path.parent, job.along.n_steps)
+        levels = NoiseLevels.of(self._assembly.pipeline.scheduler, steps)
+        return frequencies(job, self._denoiser, self._sample, batch_size, levels)
 
     def _out_of_memory(self, job: Job, problem: str) -> MeasurementError:
         """What to say when the job needed more memory than there is: with the batch size that would have done."""

@@ -68,11 +68,15 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Mod
 
 
 def load_scheduler(folder: Path, solver: str | None) -> Any:
-    """The scheduler configured in `folder`, as class `solver` when given. Raises ConfigError for an unknown class.
+    """The scheduler configured in `folder`, as class `solver` when given. Raises ConfigError for an unknown class."""
+    return scheduler_of(read_json(folder / "scheduler_config.json", owner="the pipeline's scheduler"), solver)
+
+
+def scheduler_of(config: Mapping[str, Any], solver: str | None) -> Any:
+    """The scheduler of this scheduler_config.json, as class `solver` when given. Raises ConfigError for an unknown one.
 
     Another class does not clip what it predicts unless the configuration says so: latents have no fixed range.
     """
-    config = read_json(folder / "scheduler_config.json", owner="the pipeline's scheduler")
     name = solver or config["_class_name"]
     known = [n for n in dir(diffusers) if n.endswith("Scheduler")]
     if name not in known:

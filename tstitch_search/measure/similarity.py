@@ -12,14 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tstitch_search.allocation import Allocation
-from tstitch_search.errors import MeasurementError
+from tstitch_search.measure.probing import Sample, ask_all, ask_along, prediction_in
 from tstitch_search.measure.stitching import StitchedDenoiser
-from tstitch_search.measure.trajectory import Answerer, Path
-from tstitch_search.measurement import Chunk, PairSimilarity, Probe, Similarity
-
-# Samples these images with the allocation, letting the answerer answer.
-Sample = Callable[[Allocation, Chunk, Answerer], object]
+from tstitch_search.measure.trajectory import Path
+from tstitch_search.measurement import PairSimilarity, Probe, Similarity
 
 
 def similarity(job: Probe, denoiser: StitchedDenoiser, sample: Sample, batch_size: int) -> Similarity:
@@ -27,28 +23,19 @@ def similarity(job: Probe, denoiser: StitchedDenoiser, sample: Sample, batch_siz
 
     Raises MeasurementError when a member goes by its own earlier calls, which questions in between would disturb.
     """
-    if not denoiser.can_replay(Allocation.of((name, 1) for name in job.denoisers)):
-        raise MeasurementError("a denoiser that goes by its own earlier calls cannot be asked out of turn")
-    found = []
-    for part in job.images.parts(batch_size):
-        questions = _Questions(denoiser, job, part.n_images)
-        denoiser.on_step = questions.on_step
-        try:
-            sample(job.along, part, questions.answer)
-        finally:
-            denoiser.on_step = None
-        found.append(questions.cosines)
-    cosines = np.concatenate(found, axis=2)
+    n_channels = denoiser.config.in_channels
+    asked = ask_along(job, denoiser, sample, batch_size, lambda n_images: _Cosines(job, n_channels, n_images))
+    cosines = np.concatenate([asker.cosines for asker in asked], axis=2)
     pairs = combinations(job.denoisers, 2)
     return Similarity(tuple(_pair(a, b, cosines[:, i]) for i, (a, b) in enumerate(pairs)), n_images=job.images.n_images)
 
 
-class _Questions:
-    """Asks every denoiser whenever one is asked. `cosines` (n_steps, n_pairs, n_images): means over a step's calls."""
+class _Cosines:
+    """Compares all denoisers at every call. `cosines` (n_steps, n_pairs, n_images): means over a step's calls."""
 
-    def __init__(self, denoiser: StitchedDenoiser, job: Probe, n_images: int):
+    def __init__(self, job: Probe, n_channels: int, n_images: int):
         n_pairs = len(list(combinations(job.denoisers, 2)))
-        self._names, self._in_channels = job.denoisers, denoiser.config.in_channels
+        self._names, self._n_channels = job.denoisers, n_channels
         self._sums = np.zeros((job.along.n_steps, n_pairs, n_images))
         self._n_calls = np.zeros((job.along.n_steps, 1, 1))
         self._step = 0
@@ -62,20 +49,13 @@ class _Questions:
         self._step = n_done
 
     def answer(self, path: Path, ask: Callable[[str], Any]) -> Any:
-        outputs = {name: ask(name) for name in dict.fromkeys([*self._names, path[-1]])}
-        directions = [self._direction(outputs[name]) for name in self._names]
+        outputs = ask_all(self._names, path, ask)
+        directions = [prediction_in(outputs[n], self._n_channels).flatten(1).double() for n in self._names]
         for i, (a, b) in enumerate(combinations(directions, 2)):
             cosines = torch.nn.functional.cosine_similarity(a, b).cpu().numpy()
             self._sums[self._step, i] += cosines.reshape(-1, self._sums.shape[2]).mean(axis=0)  # guidance has two rows
         self._n_calls[self._step] += 1
         return outputs[path[-1]]
-
-    def _direction(self, output: Any) -> torch.Tensor:
-        """The prediction (n, d) in an output, without the variance that some members predict beside it."""
-        prediction: torch.Tensor = output[0]
-        if prediction.shape[1] == 2 * self._in_channels:
-            prediction = prediction[:, : self._in_channels]
-        return prediction.flatten(1).double()
 
 
 def _pair(first: str, second: str, cosines: np.ndarray) -> PairSimilarity:

@@ -50,11 +50,11 @@ class StitchedDenoiser(nn.Module):
         self._entry: int | None = None
 
     def __getattr__(self, name: str) -> Any:
-        """What a module does not have itself, the anchor answers."""
+        """What a module does not have itself, the anchor answers; but what it hides, as hooks of its own, it keeps."""
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name in ("members", "_anchor"):  # under construction: nobody to ask yet
+            if name == "members" or name.startswith("_"):  # `members`: under construction, nobody to ask yet
                 raise
             return getattr(self.members[self._anchor], name)
 
@@ -67,6 +67,13 @@ class StitchedDenoiser(nn.Module):
         """Compile every member. Compiled as a whole, each sampling step would be compiled anew."""
         for member in self.members:
             member.compile(*args, **kwargs)
+
+    def load_lora_adapter(self, *_args: Any, **_kwargs: Any) -> None:
+        """Refuses, with ConfigError: pipelines would load it into one member, and could not take it out again."""
+        raise ConfigError(
+            "a LoRA changes one member, got the stitched pipeline",
+            hint="load it into its member: members['XL'].load_lora_adapter(weights, prefix='unet')",
+        )
 
     def set_allocation(self, allocation: Allocation) -> None:
         """Who answers from the next trajectory on. Raises ConfigError when it names an unknown denoiser."""

@@ -1,5 +1,5 @@
-"""One self-contained HTML page about one study, from its lookup table, ledger and sample images alone."""
+"""One self-contained HTML page about one study, from its lookup table, ledger and sample images alone.
 
-from tstitch_search.report.live import LiveReport as LiveReport
-from tstitch_search.report.pictures import write_pictures as write_pictures
-from tstitch_search.report.writing import write_report as write_report
+`writing.write_report` writes it, `live.LiveReport` keeps it up to date, `pictures.write_pictures` draws its plots as
+files. None is imported here, so that the terminal's tables can share its wording without loading plotly.
+"""

@@ -116,7 +116,8 @@ def _paper_rule(record: Record) -> list[go.Scatter]:
 def _further_rules(record: Record) -> list[go.Scatter]:
     """One named triangle for each other rule that needs no search, such as the largest denoiser with fewer steps."""
     return [
-        _landmark(record, measured, name, RULE, "triangle-up", 11) for name, measured in record.rivals_measured.items()
+        _landmark(record, measured, name, RULE, "triangle-up", 11)
+        for name, measured in record.further_rules_measured.items()
     ]
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from importlib.resources import files
 
-from plotly.offline import get_plotlyjs
-
 from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.palette import FRONT, RULE, SEARCH, STAR, colours, ink_on
+from tstitch_search.report.plots import plotly_html
 
 # The browser itself refuses to load anything from elsewhere.
 _POLICY = (
@@ -24,9 +23,9 @@ def document(study: str, denoisers: Sequence[str], main: Sequence[Html], is_live
         Html('<meta name="color-scheme" content="light dark">'),
         tag("title", f"{study} {chr(0x2013)} tstitch-search"),
         tag("style", Html(_resource("style.css") + _colours(denoisers))),
-        _REFRESH if is_live else tag("script", Html(get_plotlyjs())),
+        _REFRESH if is_live else Html(),
     )
-    script = Html() if is_live else tag("script", Html(_resource("script.js")))
+    script = Html() if is_live else join(plotly_html(), tag("script", Html(_resource("script.js"))))
     body = tag("body", tag("main", *main), script)
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
 

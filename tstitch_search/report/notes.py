@@ -79,6 +79,11 @@ def front_notes(table: LookupTable) -> list[str]:
     return notes
 
 
+def speed_up(table: LookupTable, entry: LookupEntry) -> float:
+    """How many times as fast as the largest denoiser alone, of a table that says how fast that is."""
+    return float(table.provenance["largest_latency_s"]) / entry.latency_s
+
+
 def _advice(table: LookupTable, group: list[LookupEntry]) -> str:
     """Which of the group to deploy; nothing when all lose the guard metric."""
     kept = [entry for entry in group if not entry.guard_lost]

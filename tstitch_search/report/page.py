@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tstitch_search.report import sections
 from tstitch_search.report.alignment import alignment
+from tstitch_search.report.analysis import analysis
 from tstitch_search.report.figures import pareto_html
 from tstitch_search.report.frame import document, header, section
 from tstitch_search.report.front import front
@@ -28,6 +29,7 @@ def page(record: Record, images: Path) -> str:
         section("Samples", sample_grid(record, images)),
         section("Prompt alignment", alignment(record)),
         section("How the search went", search_section(record)),
+        section("Analysis", analysis(record, images.parent)),
         section("Time: predicted and measured", times(record)),
         section("What the study took", sections.costs(record)),
         section("What these numbers mean", tag("ul", *(tag("li", text) for text in limits(record)), kind="prose")),

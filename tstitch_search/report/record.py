@@ -1,5 +1,6 @@
 """What a run folder says about its study: the lookup table and the ledger, typed (`reading.py` reads them)."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -75,6 +76,12 @@ class Record:
         return self.table.objective.label
 
     @cached_property
+    def comparable_trials(self) -> tuple[Candidate, ...]:
+        """The search's measurements at the number of images that most of them have."""
+        ((n_images, _),) = Counter(t.n_images for t in self.trials).most_common(1) or [(0, 0)]
+        return tuple(t for t in self.trials if t.n_images == n_images)
+
+    @cached_property
     def confirmed(self) -> tuple[Candidate, ...]:
         """All that was confirmed and timed at the front's number of images: the entries, then what they beat."""
         return (*self.table.entries, *self.beaten)
@@ -140,7 +147,7 @@ class Record:
         return paper_rule(cheapest, str(self.largest), self.n_steps)
 
     @property
-    def rivals_measured(self) -> dict[str, Candidate]:
+    def further_rules_measured(self) -> dict[str, Candidate]:
         """What was measured of the further rules that need no search, by name."""
         found = {name: self.best_known(Allocation.parse(text)) for text, name in baseline_names(self.table).items()}
         return {name: c for name, c in found.items() if c is not None and name != PAPER_RULE}

@@ -1,4 +1,5 @@
-// What works on the page: switches, budget slider, pinned points, image differences. Nothing is loaded from elsewhere.
+// What works on the page: plots, switches, budget slider, pinned points, image differences. Nothing is loaded from
+// elsewhere.
 document.addEventListener("DOMContentLoaded", () => {
   const byId = (id) => document.getElementById(id);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -7,17 +8,58 @@ document.addEventListener("DOMContentLoaded", () => {
   const press = (button) => all("button", button.parentElement).forEach((other) =>
     other.setAttribute("aria-pressed", String(other === button)));
 
-  switchesOfThePlot();
-  if (byId("budget")) { fillSlots(document); budgetSlider(); pinning(); }
+  contents();
+  fillSlots();
+  const pin = pinning(), showPicked = byId("budget") ? budgetSlider() : () => {};
   differences();
+  drawPlots().then(useThePlot, sayWhy).then(() => dispatchEvent(new Event("drawn")));
 
-  function switchesOfThePlot() {
+  // Links to the sections, below the header.
+  function contents() {
+    const links = document.createElement("nav");
+    links.setAttribute("aria-label", "sections");
+    all("section > h2").forEach((title, i) => {
+      title.id = `section-${i}`;
+      links.append(Object.assign(document.createElement("a"), { href: `#${title.id}`, textContent: title.textContent }));
+    });
+    document.querySelector("header").after(links);
+  }
+
+  // After all that can be read without them, one after another; in between the page answers what it is asked.
+  async function drawPlots() {
+    const free = () => new Promise((go) => setTimeout(go));
+    await free();
+    const program = document.createElement("script");
+    program.textContent = await unpacked(byId("plotly").textContent);
+    document.head.append(program);
+    for (const place of all("[data-plot]")) {
+      await free();
+      const { data, layout, config } = JSON.parse(byId(place.dataset.plot).textContent);
+      await Plotly.newPlot(place, data, layout, config);
+    }
+  }
+
+  function unpacked(text) {
+    const letters = atob(text), bytes = new Uint8Array(letters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  function sayWhy(error) {
+    all(".plot").forEach((plot) => plot.replaceChildren(`This browser cannot draw the plots: ${error.message}`));
+  }
+
+  function useThePlot() {
     const plot = byId("pareto");
-    if (!plot) return;
+    plot.on("plotly_click", (event) => pin(event.points[0].customdata));
+    showPicked();
     ["xaxis", "yaxis"].forEach((axis) => {
       const now = document.querySelector(`button[data-${axis}="${plot.layout[axis].type}"]`);
       if (now) press(now);
-      onPress(axis, (type) => Plotly.relayout(plot, { [`${axis}.type`]: type, [`${axis}.autorange`]: true }));
+      onPress(axis, (type) => {
+        const nticks = axis === "xaxis" && type === "log" ? 3 : 0; // more would overlap on a narrow screen
+        Plotly.relayout(plot, { [`${axis}.type`]: type, [`${axis}.autorange`]: true, [`${axis}.nticks`]: nticks });
+      });
     });
     ["search", "believed"].forEach((group) => onPress(group, (choice) => {
       const of = plot.data.map((trace, i) => (trace.meta === group ? i : -1)).filter((i) => i >= 0);
@@ -27,8 +69,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   // A card shows the strip that the sample grid has.
-  function fillSlots(within) {
-    all(".slot", within).forEach((slot) => {
+  function fillSlots() {
+    all(".slot").forEach((slot) => {
       const strip = all("#samples img").find((img) => img.dataset.of === slot.dataset.strip);
       if (strip) slot.replaceChildren(strip.cloneNode());
     });
@@ -56,12 +98,15 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     slider.addEventListener("input", show);
     show();
+    byId("pin").addEventListener("click", () => all("#picked .card").filter((card) => !card.hidden)
+      .forEach((card) => pin([card.dataset.allocation])));
+    return show;
   }
 
   // A ring around what the slider picks.
   function markInPlot(allocation) {
     const plot = byId("pareto");
-    if (!plot || !plot.data) return;
+    if (!plot.data) return; // not drawn yet
     const ring = plot.data.findIndex((trace) => trace.meta === "picked");
     const front = plot.data.find((trace) => trace.meta === "front");
     const at = front.customdata.findIndex((row) => row[0] === allocation);
@@ -70,11 +115,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   function pinning() {
-    const plot = byId("pareto"), pinned = byId("pinned");
-    plot.on("plotly_click", (event) => pin(event.points[0].customdata));
-    byId("pin").addEventListener("click", () => all("#picked .card").filter((card) => !card.hidden)
-      .forEach((card) => pin([card.dataset.allocation])));
-    function pin(told) {
+    const pinned = byId("pinned");
+    return (told) => {
       const before = all(".pin", pinned).find((one) => one.dataset.allocation === told[0]);
       if (before) { before.remove(); return; }
       const one = document.createElement("div"), close = document.createElement("button");
@@ -87,7 +129,7 @@ document.addEventListener("DOMContentLoaded", () => {
       one.append(known ? known.cloneNode(true) : lines(told), close);
       all(".card", one).forEach((card) => { card.hidden = false; });
       pinned.append(one);
-    }
+    };
     function lines(told) {
       const card = document.createElement("article");
       card.className = "card";

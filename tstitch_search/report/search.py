@@ -1,22 +1,16 @@
 """How the search went: the hypervolume against device time, and quality over fractions for three denoisers."""
 
-from collections import Counter
 from collections.abc import Sequence
 from math import log
 
 import plotly.graph_objects as go
 
-from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate
-from tstitch_search.pareto import Point, hypervolume, pareto_front
+from tstitch_search.report.hypervolume import hypervolume_plot
 from tstitch_search.report.markup import Html, join, tag
-from tstitch_search.report.palette import FRONT
 from tstitch_search.report.plots import laid_out, plot_html, spans_a_decade
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import fractions_text, named, quality_text
-
-# The worst corner of the hypervolume: so much above the slowest, and above the worst denoiser alone on their front.
-MARGIN = 0.1
 
 
 def search_section(record: Record) -> Html:
@@ -25,14 +19,15 @@ def search_section(record: Record) -> Html:
     if area := hypervolume_plot(record):
         note = (
             f"Area that the allocations looked at so far dominate in seconds and {record.label}, as a share of the "
-            "area in the end; each counts from its first images on, with the value it has in the end. Device seconds "
-            "are summed over workers."
+            "area in the end; each counts from its first images on, with the value it has in the end. The band is the "
+            "95 % interval when each value is drawn anew within its standard error, independently of the others; it "
+            "closes at the end, since each draw is held against its own. Device seconds are summed over workers."
         )
         parts += _plot("Hypervolume against device time", plot_html(area, "hypervolume"), note)
     if fractions := ternary_plot(record):
         note = (
-            f"{named(record.label, comparable(record)[0].n_images)} as the search sees it, over the shares of the "
-            "steps. Of allocations with equal shares in another order the best is shown."
+            f"{named(record.label, record.comparable_trials[0].n_images)} as the search sees it, over the shares of "
+            "the steps. Of allocations with equal shares in another order the best is shown."
         )
         if record.believed:
             note += " Small points were not measured: they are what the search's model expects."
@@ -44,60 +39,9 @@ def _plot(title: str, plot: Html, note: str) -> list[Html]:
     return [tag("h3", title), tag("div", plot, kind="plot low"), tag("p", note, kind="note")]
 
 
-def comparable(record: Record) -> list[Candidate]:
-    """The search's measurements at the number of images that most of them have."""
-    if not record.trials:
-        return []
-    ((n_images, _),) = Counter(t.n_images for t in record.trials).most_common(1)
-    return [t for t in record.trials if t.n_images == n_images]
-
-
-def hypervolume_steps(record: Record) -> list[tuple[float, float]]:
-    """(device seconds of the search, share of the final hypervolume) after each allocation; empty without any."""
-    loss = record.table.objective.loss
-    measured = {t.allocation: (t.latency_s_predicted, loss(t.quality)) for t in comparable(record)}
-    looked = [moment for moment in record.looked if moment.allocation in measured]
-    if not looked:
-        return []
-    corner = _corner(record, measured)
-    points: list[Point] = []
-    steps = []
-    for moment in looked:
-        points = _front([*points, measured[moment.allocation]])
-        steps.append((moment.device_seconds, hypervolume(points, corner)))
-    final = steps[-1][1]
-    return [(seconds, area / final) for seconds, area in steps] if final > 0 else []
-
-
-def _front(points: list[Point]) -> list[Point]:
-    return [points[i] for i in pareto_front(points)]
-
-
-def _corner(record: Record, measured: dict[Allocation, Point]) -> Point:
-    """The worst corner that counts, from the denoisers alone, or from everything where those were not measured."""
-    alone = [Allocation.of([(name, record.n_steps)]) for name in record.denoisers]
-    first = [y for _, y in _front([measured[a] for a in alone if a in measured] or list(measured.values()))]
-    slowest = max(x for x, _ in measured.values())
-    return (1 + MARGIN) * slowest, max(first) + MARGIN * (max(first) - min(first))
-
-
-def hypervolume_plot(record: Record) -> go.Figure | None:
-    """The share of the final hypervolume against device seconds; None with less than two allocations."""
-    steps = hypervolume_steps(record)
-    if len(steps) < 2:
-        return None
-    x, y = zip(*steps, strict=True)
-    line = {"color": FRONT, "width": 2, "shape": "hv"}
-    hover = "%{x:.1f} s: %{y:.1%}<extra></extra>"
-    trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker={"size": 6}, hovertemplate=hover)
-    figure = laid_out(go.Figure([trace]))
-    figure.update_xaxes(title="device seconds of the search", rangemode="tozero", zeroline=False)
-    return figure.update_yaxes(title="share of the final area", tickformat=".0%", zeroline=False)
-
-
 def ternary_plot(record: Record) -> go.Figure | None:
     """Quality over the shares of three denoisers: measured large, expected by the model small; None for other K."""
-    measured = best_by_fractions(record, comparable(record))
+    measured = best_by_fractions(record, record.comparable_trials)
     if len(record.denoisers) != 3 or not measured:
         return None
     known = {_fractions(c) for c in measured}

@@ -49,7 +49,7 @@ def _key(record: Record) -> Html:
         *[("ring", f"{front}, confirmed, not on the front")][: len(record.beaten)],
         ("diamond", "one denoiser alone"),
         *[("star", "T-Stitch's 40 % rule")][: record.paper_rule_measured is not None],
-        *[("triangle", "other rules, fewer steps among them")][: len(record.rivals_measured)],
+        *[("triangle", "other rules, fewer steps among them")][: len(record.further_rules_measured)],
         *[("cross", "others, as they published it")][: len(record.rivals)],
     ]
     return tag("ul", *(tag("li", tag("i", kind=kind), text) for kind, text in marks), kind="key")
@@ -58,7 +58,7 @@ def _key(record: Record) -> Html:
 def costs(record: Record) -> Html:
     """Device seconds and images of each part, what was saved, what all would have cost, the workers, what failed."""
     workers = [
-        [w.worker, w.device, ", ".join(f"{name} {seconds:.1f} s" for name, seconds in w.load_s.items())]
+        [w.worker, w.device, ", ".join(f"{name} {duration(seconds)}" for name, seconds in w.load_s.items())]
         for w in record.workers
     ]
     loads = table(["worker", "device", "time to load"], workers, kind="cards") if workers else Html()
@@ -98,7 +98,7 @@ def provenance(record: Record) -> Html:
     facts = record.table.provenance
     point = record.table.operating_points[0]
     listed: dict[str, Any] = {"device": point.device, "batch size": point.batch_size}
-    listed |= {key: value for key, value in facts.items() if key not in _SHOWN_ELSEWHERE}
+    listed |= {k: v for k, v in facts.items() if k not in _SHOWN_ELSEWHERE and v not in (None, [], {})}
     return join(_members(record), _facts(listed))
 
 
@@ -131,9 +131,11 @@ def _members(record: Record) -> Html:
 
 
 def _said(value: Any) -> str:
-    """A JSON value as text."""
+    """A JSON value as text, fractions in four digits."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
     if isinstance(value, list):
         return ", ".join(map(_said, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return DASH if value is None else str(value)

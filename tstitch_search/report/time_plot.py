@@ -38,5 +38,5 @@ def time_plot(record: Record) -> go.Figure | None:
         hovertemplate=_HOVER,
     )
     figure = laid_out(go.Figure([agree, points]))
-    figure.update_xaxes(title="predicted seconds", type="log")
+    figure.update_xaxes(title="predicted seconds", type="log", nticks=3)  # more would overlap on a narrow screen
     return figure.update_yaxes(title="measured seconds", type="log")

@@ -34,7 +34,9 @@ def milliseconds(value_s: float, se_s: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`8.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    """`31 ms`, `8.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    if 0 < seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -13,7 +13,8 @@ from tstitch_search.lookup import LookupTable
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.quality.reference import save_reference
-from tstitch_search.report import LiveReport, write_report
+from tstitch_search.report.live import LiveReport
+from tstitch_search.report.writing import write_report
 from tstitch_search.run.beliefs import note_beliefs
 from tstitch_search.run.calibrations import remember
 from tstitch_search.run.confirmation import confirm, make_strips

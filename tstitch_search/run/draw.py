@@ -14,6 +14,7 @@ from tstitch_search.measure.proxy_set import Condition, ProxySet
 from tstitch_search.measurement import Chunk
 from tstitch_search.run.from_table import study_from_table
 from tstitch_search.run.images import save_strip
+from tstitch_search.run.key import pipeline_sha256
 from tstitch_search.run.progress import Progress
 
 
@@ -76,15 +77,15 @@ def draw_from_table(
 ) -> None:
     """Write the images of `entry`, one of the table at `path`, side by side to `output`.
 
-    Weights that are not those of the table are named; with `strict` they are refused. Raises ConfigError or
+    Files that are not those of the table are named; with `strict` they are refused. Raises ConfigError or
     EnvironmentProblem for what cannot be had.
     """
     table = LookupTable.read(path)
     study = study_from_table(path, table, other_study, settings)
     conditions = wanted.conditions(study)
-    for problem in changed_weights(table, study, entry):
+    for problem in changed_files(table, study, entry):
         if strict:
-            raise ConfigError(problem, hint="fetch the weights of the table, or leave --strict out")
+            raise ConfigError(problem, hint="fetch the files of the table, or leave --strict out")
         progress.note(problem)
     from tstitch_search.measure.drawing import draw  # torch, which reading a table does without
 
@@ -103,8 +104,8 @@ def _steps_shown(allocation: Allocation, progress: Progress) -> Callable[[int], 
     return on_step
 
 
-def changed_weights(table: LookupTable, study: Study, entry: Candidate) -> list[str]:
-    """A sentence for every denoiser of the entry whose weights here are not those that the table was made with."""
+def changed_files(table: LookupTable, study: Study, entry: Candidate) -> list[str]:
+    """A sentence for each denoiser of the entry, and for what all share, that the table was not made with."""
     recorded = {d.get("name"): d.get("sha256") for d in table.provenance.get("denoisers", ())}
     problems = []
     for denoiser in study.space.denoisers:
@@ -115,4 +116,11 @@ def changed_weights(table: LookupTable, study: Study, entry: Candidate) -> list[
             problems.append(
                 f"denoiser {denoiser.name!r}: its weights have the sha256 {here}, the table was made with {expected}"
             )
+    shared, expected = pipeline_sha256(study), table.provenance.get("key", {}).get("weights.pipeline")
+    if shared != expected:
+        assert study.space.family is not None  # of a study that makes images
+        parts = ", ".join(TRAITS[study.space.family].shared)
+        problems.append(
+            f"the pipeline ({parts}): its files have the sha256 {shared}, the table was made with {expected}"
+        )
     return problems

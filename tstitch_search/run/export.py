@@ -45,6 +45,7 @@ def _for_diffusers(table: LookupTable, study: Study) -> dict[str, Any]:
     return {
         "study": table.study,
         "pipeline": study.space.pipeline,
+        "pipeline_revision": study.space.pipeline_revision,
         "solver": table.provenance.get("solver"),
         "guidance_scale": study.config.guidance_scale,
         "denoisers": [

@@ -2,6 +2,7 @@
 
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.pareto import knee
+from tstitch_search.report.notes import speed_up
 
 
 def headline(table: LookupTable) -> str:
@@ -56,8 +57,3 @@ def _trade(table: LookupTable, entry: LookupEntry) -> str:
         f"{speed_up(table, entry):.2f} times as fast as {table.provenance['largest']} alone with a difference in "
         f"{table.objective.label} of {entry.quality_difference or 0:+.2g} ± {entry.quality_difference_se or 0:.2g}"
     )
-
-
-def speed_up(table: LookupTable, entry: LookupEntry) -> float:
-    """How many times as fast as the largest denoiser alone."""
-    return float(table.provenance["largest_latency_s"]) / entry.latency_s

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -59,6 +59,11 @@ def resolve_facts(study: Study) -> StudyFacts:
     return _facts_of_models(study) if study.config.measure.recorded is None else _facts_of_record(study)
 
 
+def facts_as_asked(facts: StudyFacts, study: Study) -> StudyFacts:
+    """The facts of the same files for `study`, which asks for another solver or guidance; nothing is read again."""
+    return replace(facts, key={**facts.key, **_asked(study)})
+
+
 def _facts_of_record(study: Study) -> StudyFacts:
     record = open_record(study)
     reference = ReferenceSource("the record", "recorded", record.images.reference, images=None)
@@ -79,7 +84,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
         **{f"accelerator.{d.name}": d.accelerator for d in space.denoisers if d.accelerator},
         **{f"noise.{name}": str(members[name].own.noise) for name in converted},
-        "weights.pipeline": _hash_folders(vae, *shared_folders(space, near)),
+        "weights.pipeline": pipeline_sha256(study),
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
@@ -156,6 +161,11 @@ def _extractor_hash(study: Study) -> str:
             f"cannot read the weights of the extractor {quality.extractor!r} at {path}: {error.strerror}",
             hint="correct quality.extractor_weights",
         ) from error
+
+
+def pipeline_sha256(study: Study) -> str:
+    """The hash of all that the study's members share: VAE, scheduler, text encoders, ControlNet."""
+    return _hash_folders(vae_folder(study), *shared_folders(study.space, study.space_path.parent))
 
 
 def _hash_folders(*folders: Path) -> str:

@@ -165,9 +165,10 @@ def provenance_of(
         "created_at": max(measured),
         "space": space.name,
         "space_size": len(searched),
-        "denoisers": [_denoiser(d, facts) for d in space.denoisers],
+        "denoisers": [denoiser_facts(d, facts) for d in space.denoisers],
         "largest": space.names[-1],
         "pipeline": space.pipeline,
+        "pipeline_revision": space.pipeline_revision,
         "solver": facts.key["space.solver"],
         "n_steps": space.n_steps,
         "step_counts": list(searched.step_counts),
@@ -193,13 +194,14 @@ def provenance_of(
     }
 
 
-def _denoiser(denoiser: DenoiserConfig, facts: StudyFacts) -> dict[str, Any]:
+def denoiser_facts(denoiser: DenoiserConfig, facts: StudyFacts) -> dict[str, Any]:
     """What the study says of a denoiser, and what its files turned out to be if there are any."""
     member = facts.members.get(denoiser.name)
     return {
         **denoiser.model_dump(),
         "sha256": member.weights_sha256 if member else None,
         "n_parameters": member.n_parameters if member else None,
+        "noise": asdict(member.own.noise) if member and member.own.noise else None,
     }
 
 

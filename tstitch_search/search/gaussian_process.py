@@ -18,7 +18,7 @@ MEAN_SD = 3.0
 # Added to the diagonal, as a share of the kernel's amplitude, so that equal inputs leave the matrix invertible.
 JITTER = 1e-8
 # Rows of a large set that are worked on at once: they stay in the processor's cache.
-BLOCK = 1024
+BLOCK = 128
 
 
 @dataclass(frozen=True)

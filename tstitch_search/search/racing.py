@@ -10,8 +10,8 @@ What the chunk is worth is the expected growth of the front of what was measured
 not on the front yet, so all it brings counts. For one that was measured, only changes of mind count: that is next to
 nothing for what is clearly on the front or clearly off it, so images go where the front is in doubt.
 
-Allocations are compared on the same images, so v is the noise of a difference: between the allocation and the rival
-that it would have to beat or to yield to, taken to keep pace. Effects on the neighbours are left out.
+Allocations are compared on the same images, so v is the noise of a difference: between the allocation and the one of
+the front that it would have to beat or to yield to, taken to keep pace. Effects on the neighbours are left out.
 
 Qualities must be comparable whatever their number of images (docs/decisions/0007-control-variates.md).
 """
@@ -149,14 +149,14 @@ def _after_one_chunk(
 
 
 def _chunk_variance_of_differences(measured: Sequence[Measured], variance: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """Variance (m,) that one chunk's noise gives to the difference between each allocation and its rival.
+    """Variance (m,) that one chunk's noise gives to each allocation's difference to the one it competes with.
 
-    The rival is the other point of the front that is nearest in time. Both have the same images, so most of the noise
-    is common and goes; that of a rival without `effects`, which has many more images, does not count.
+    That is the other point of the front that is nearest in time. Both have the same images, so most of the noise is
+    common and goes; that of one without `effects`, which has many more images, does not count.
     """
     chunk = variance * [m.n_chunks for m in measured]
     of_difference = chunk.copy()
-    for i, r in enumerate(_rivals(front)):
+    for i, r in enumerate(_nearest_in_time(front)):
         a, b = measured[i].effects, measured[r].effects
         if a and b:
             shared = float(np.corrcoef(a, b)[0, 1]) if np.std(a) and np.std(b) else 0.0
@@ -164,7 +164,7 @@ def _chunk_variance_of_differences(measured: Sequence[Measured], variance: np.nd
     return of_difference
 
 
-def _rivals(front: np.ndarray) -> list[int]:
+def _nearest_in_time(front: np.ndarray) -> list[int]:
     """For each point the other point of the front that is nearest in time; itself when there is no other."""
     times, best = np.log(front[:, 0]), pareto_front(_points(front))
     others = [[j for j in best if j != i] or [i] for i in range(len(front))]

@@ -1,16 +1,20 @@
 """Where the decision record lies: a SQLite file by default, or any database that SQLAlchemy knows."""
 
 import sqlite3
+import warnings
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import DBAPIError
 
-from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.search.rule import Rule
 
 # How long a locked SQLite file is waited for, and tried again, before that is a problem.
 PATIENCE_S = 60.0
@@ -42,6 +46,26 @@ def open_storage(database: Path | str, patience_s: float = PATIENCE_S) -> RDBSto
             ) from error
 
     return storage
+
+
+def open_study(database: Path | str, name: str, rule: Rule, owner: str) -> tuple[RDBStorage, optuna.Study]:
+    """The storage and the study in it. Raises ConfigError when the study belongs to another run."""
+    storage = open_storage(database)
+    study = optuna.create_study(
+        storage=storage, study_name=name, directions=["minimize", rule.direction], load_if_exists=True
+    )
+    other = study.user_attrs.get("ledger", owner)
+    if other != owner:
+        raise ConfigError(
+            f"{shown(database)} holds a study {name!r} of another run folder",
+            hint="give this study another name, or another storage",
+        )
+    if owner and "ledger" not in study.user_attrs:
+        study.set_user_attr("ledger", owner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # metric names are experimental in Optuna 5
+        study.set_metric_names(["latency_s", rule.objective])
+    return storage, study
 
 
 def set_aside(database: Path | str, name: str) -> None:

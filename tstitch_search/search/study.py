@@ -5,10 +5,9 @@ One process writes it; optuna-dashboard may read it at any time. It is not the t
 so that the answer depends on the seed and on what was told, in that order, and on nothing else. In particular it does
 not depend on whether the process was killed and started again in between.
 
-Over 250 lines, because every sampler and both searches meet here and optuna is to be nowhere else.
+Over 250 lines, because both searches put their questions here.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,19 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.errors import ConfigError
-from tstitch_search.search.encoding import BASELINE, REGULAR, CutPoints, Encoding, StickBreaking
+from tstitch_search.search.encoding import BASELINE, CutPoints, Encoding, StickBreaking
 from tstitch_search.search.given import GivenSampler
 from tstitch_search.search.known_latency import AllocationSampler, history_of
 from tstitch_search.search.outlook import Candidates, QualityScale, outlook
 from tstitch_search.search.rule import Rule
-from tstitch_search.search.storage import open_storage, shown
+from tstitch_search.search.stock_samplers import stock_sampler
+from tstitch_search.search.storage import open_study
 from tstitch_search.search_space import SearchSpace
 
 # After this many proposals in a row that are no news, an unseen allocation is drawn instead.
@@ -64,8 +61,9 @@ class AllocationStudy:
         self._cut_points = CutPoints(space)
         draws_parameters = rule.sampler not in ("enumerate", "known_latency")
         self._encoding: Encoding = StickBreaking(space) if draws_parameters else self._cut_points
-        self._storage, self._study = _open(database, name, rule, owner)
+        self._storage, self._study = open_study(database, name, rule, owner)
         self._study_id = self._storage.get_study_id_from_name(name)
+        self._read: list[FrozenTrial] | None = None
 
     def reopen(self) -> list[Trial]:
         """The trials a crash left unanswered, oldest first, to be gone on with.
@@ -75,7 +73,7 @@ class AllocationStudy:
         """
         self._fail_lost()
         asked = self._asked()
-        unanswered = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        unanswered = [t for t in self._trials() if t.state == TrialState.RUNNING]
         trials = [Trial(t.number, self._encoding.decode(t.params)) for t in unanswered]
         return [trial for trial in trials if self._accept(trial, asked)]
 
@@ -114,8 +112,7 @@ class AllocationStudy:
         earlier = self._asked().get(allocation)
         if earlier is not None:
             return None if earlier.state.is_finished() else Trial(earlier.number, allocation)
-        self._study.sampler = GivenSampler(self._encoding.encode(allocation), RandomSampler(seed=0))
-        trial = Trial(self._study.ask(self._encoding.distributions).number, allocation)
+        trial = self._answer_of(GivenSampler(self._encoding.encode(allocation), RandomSampler(seed=0)))
         self._accept(trial, {})
         return trial
 
@@ -123,7 +120,7 @@ class AllocationStudy:
         """Answer a trial that was not worth its full number of images: PRUNED, with what is known of it."""
         objective = self._rule.objective
         self._describe(trial, **{objective: quality, f"{objective}_se": quality_se, "n_images": n_images})
-        self._study.tell(trial.number, state=TrialState.PRUNED)
+        self._finish(trial.number, TrialState.PRUNED)
 
     @property
     def anchor(self) -> Allocation:
@@ -162,12 +159,12 @@ class AllocationStudy:
     def tell(self, trial: Trial, latency_s: float, quality: float, quality_se: float, n_images: int) -> None:
         """Answer a trial: COMPLETE with seconds and quality; the quality's standard error and its n stand beside."""
         self._describe(trial, **{f"{self._rule.objective}_se": quality_se, "n_images": n_images})
-        self._study.tell(trial.number, [float(latency_s), float(quality)], state=TrialState.COMPLETE)
+        self._finish(trial.number, TrialState.COMPLETE, [float(latency_s), float(quality)])
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Answer a trial that could not be measured: FAIL, with the reason."""
         self._describe(trial, reason=reason)
-        self._study.tell(trial.number, state=TrialState.FAIL)
+        self._finish(trial.number, TrialState.FAIL)
 
     def _propose(self, unseen: Allocation) -> Trial:
         """What the sampler says next, or `unseen` when it is not for the sampler to say."""
@@ -177,13 +174,11 @@ class AllocationStudy:
         sampler = self._sampler(question=len(before))
         if not own_choice or len(list(repeats)) >= MAX_REPEATS:
             sampler = GivenSampler(self._encoding.encode(unseen), sampler)
-        self._study.sampler = sampler
         try:
-            proposed = self._study.ask(self._encoding.distributions)
+            trial = self._answer_of(sampler)
         except BaseException:
             self._fail_lost()
             raise
-        trial = Trial(proposed.number, self._encoding.decode(proposed.params))
         if isinstance(sampler, AllocationSampler) and sampler.decision:
             self._describe(trial, **sampler.decision.attributes(self._rule.objective))
         return trial
@@ -191,9 +186,9 @@ class AllocationStudy:
     def _fail_lost(self) -> None:
         """Answer the trials that died inside a sampler, which have no allocation: FAIL."""
         names = self._encoding.distributions.keys()
-        for t in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if t.params.keys() != names:
-                self._study.tell(t.number, state=TrialState.FAIL)
+        for t in self._trials():
+            if t.state == TrialState.RUNNING and t.params.keys() != names:
+                self._finish(t.number, TrialState.FAIL)
 
     def _accept(self, trial: Trial, asked: Mapping[Allocation, FrozenTrial]) -> bool:
         """Whether the trial is the first to ask for a candidate; it then gets attributes for people to read.
@@ -219,7 +214,7 @@ class AllocationStudy:
     def _dismiss(self, trial: Trial, why: str, values: list[float] | None = None) -> None:
         """Answer a proposal that is not asked: with what is known already, otherwise FAIL."""
         self._describe(trial, dismissed=why)
-        self._study.tell(trial.number, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
+        self._finish(trial.number, TrialState.COMPLETE if values else TrialState.FAIL, values)
 
     def _asked(self) -> dict[Allocation, FrozenTrial]:
         """Every allocation that was asked for, with the first trial that did, oldest first."""
@@ -232,61 +227,37 @@ class AllocationStudy:
     def _proposed(self) -> list[FrozenTrial]:
         """Every trial whose allocation is known, oldest first."""
         names = self._encoding.distributions.keys()
-        return [t for t in self._study.get_trials(deepcopy=False) if t.params.keys() == names]
+        return [t for t in self._trials() if t.params.keys() == names]
+
+    def _trials(self) -> list[FrozenTrial]:
+        """Every trial, oldest first, read anew once something was written: a read takes as long as ten writes."""
+        if self._read is None:
+            self._read = self._study.get_trials(deepcopy=False)
+        return self._read
+
+    def _answer_of(self, sampler: BaseSampler) -> Trial:
+        """A new trial with what the sampler says."""
+        self._read, self._study.sampler = None, sampler
+        proposed = self._study.ask(self._encoding.distributions)
+        return Trial(proposed.number, self._encoding.decode(proposed.params))
+
+    def _finish(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
+        self._read = None
+        self._study.tell(number, values, state=state)
 
     def _sampler(self, question: int) -> BaseSampler:
-        """The sampler of one question, made anew.
-
-        Baselines that neither grid nor orders hold are asked first, and are not for a stock sampler to propose again.
-        """
-        sampler = self._own_sampler(question)
-        if not self._space.extras or isinstance(sampler, AllocationSampler):
-            return sampler
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # so is this one
-            return PartialFixedSampler({BASELINE: REGULAR}, sampler)
-
-    def _own_sampler(self, question: int) -> BaseSampler:
-        seed = (self._rule.seed * 1_000_003 + question) % 2**32
-        match self._rule.sampler:
-            case "known_latency":
-                return AllocationSampler(
-                    self._known, self._encoding, self._rule.objective, self._rule.scale, self._rule.per_second
-                )
-            case "enumerate" | "random":
-                return RandomSampler(seed=seed)
-            case "tpe":
-                return TPESampler(seed=seed)
-            case "nsga2":
-                return NSGAIISampler(seed=seed, population_size=12)
-            case "gp":
-                return GPSampler(seed=seed)
+        """The sampler of one question, made anew."""
+        rule = self._rule
+        if self.has_model:
+            return AllocationSampler(self._known, self._encoding, rule.objective, rule.scale, rule.per_second)
+        return stock_sampler(rule.sampler, rule.seed, question, holds_all=not self._space.extras)
 
     @cached_property
     def _known(self) -> Candidates:
         return Candidates(self._rule.candidates, self._baselines, self._rule.latency_s, self._space.denoisers)
 
     def _describe(self, trial: Trial, **attributes: str | int | float) -> None:
+        self._read = None
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
         for key, value in attributes.items():
             self._storage.set_trial_user_attr(trial_id, key, value)
-
-
-def _open(database: Path | str, name: str, rule: Rule, owner: str) -> tuple[RDBStorage, optuna.Study]:
-    """The storage and the study in it. Raises ConfigError when the study belongs to another run."""
-    storage = open_storage(database)
-    study = optuna.create_study(
-        storage=storage, study_name=name, directions=["minimize", rule.direction], load_if_exists=True
-    )
-    other = study.user_attrs.get("ledger", owner)
-    if other != owner:
-        raise ConfigError(
-            f"{shown(database)} holds a study {name!r} of another run folder",
-            hint="give this study another name, or another storage",
-        )
-    if owner and "ledger" not in study.user_attrs:
-        study.set_user_attr("ledger", owner)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # metric names are experimental in Optuna 5
-        study.set_metric_names(["latency_s", rule.objective])
-    return storage, study

@@ -3,7 +3,7 @@
 The ControlNet is asked at every step, whoever's turn it is; what it adds fits members of its own block widths only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,12 @@ from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.measure.facts import controlnet_folder, pipeline_folder
 from tstitch_search.measure.families.sdxl import TEXT_PARTS
+from tstitch_search.measure.families.stable_diffusion import stitch as stitch
 from tstitch_search.measure.locate import read_json
 from tstitch_search.measure.members import load_model, load_scheduler
 from tstitch_search.measure.proxy_set import Condition, prompts_of
 from tstitch_search.measure.stitching import StitchedDenoiser
 from tstitch_search.measure.text_parts import load_text_parts
-
-
-def stitch(members: Mapping[str, nn.Module]) -> StitchedDenoiser:
-    """The members as one denoiser that stands for the pipeline's `unet`."""
-    return StitchedDenoiser(members)
 
 
 def load_pipeline(

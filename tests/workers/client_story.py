@@ -1,0 +1,45 @@
+"""A program: a pool on a Ray that is reached through its client server, as `ray://HOST:PORT` in its one argument."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import measurers
+import numpy as np
+from measurers import ArithmeticMeasurer, HangingOnce, features_of, make_chunk
+
+from tstitch_search.workers.ray_pool import RayPool
+from tstitch_search.workers.ray_session import ray
+
+
+def main(address: str, flag: Path) -> None:
+    ray.cloudpickle.register_pickle_by_value(measurers)
+    jobs = [make_chunk(name, first) for name in ("Slow*1", "S*3") for first in range(0, 12, 4)]
+    done = finish_all(RayPool(ArithmeticMeasurer, 2, address=address), jobs)
+    assert sorted(map(str, (one.job for one in done))) == sorted(map(str, jobs))
+    assert all(np.array_equal(one.answer.arrays["features"], features_of(one.job)) for one in done)
+    assert {one.worker for one in done} == {"worker-0", "worker-1"}
+
+    hung = RayPool(partial(HangingOnce, flag), 1, job_timeout_s=2, address=address)
+    (again,) = finish_all(hung, jobs[:1])
+    assert again.error is None
+    assert again.worker == "worker-1"
+    print("all told")
+
+
+def finish_all(pool: RayPool, jobs: list) -> list:
+    """What became of the jobs."""
+    pool.start()
+    for job in jobs:
+        pool.submit(job)
+    done = []
+    while pool.n_in_flight:
+        done += pool.wait(5)
+    pool.close()
+    return done
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,43 @@
+"""The images of a study, and what was read from the files they are made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tstitch_search.config.models.base import Model
+from tstitch_search.config.quantities import Text, Whole
+
+
+class ProxySetConfig(Model):
+    """The images used while searching."""
+
+    labels: Literal["balanced", "random"] | Text = Field(
+        "balanced",
+        description="balanced: every class equally often in each chunk; random: drawn per image; or a file, label i "
+        "for image i in line i, those of the confirmation set after those of the search.",
+    )
+    prompts: Text | None = Field(
+        None,
+        description="Prompt i is for image i, first the search's, then the confirmation's: a .txt with one per line, "
+        "a .csv with a column prompt or caption, or COCO captions (.json).",
+    )
+    negative_prompt: str | None = Field(None, description="What no image shall show.")
+    control_images: Text | None = Field(None, description="Folder of images; image i by name is for image i.")
+    seed: Whole = Field(0, description="Image i of a set has its own seed, derived from this and i alone.", ge=0)
+    chunk_size: Whole = Field(100, description="Images per unit of work.", ge=2)
+
+
+@dataclass(frozen=True)
+class ProxyFiles:
+    """Entries of the `n_search` images of the proxy set, then of the confirmation set; None where there is no file.
+
+    `sha256` holds (key, hash of the file) of the text files.
+    """
+
+    n_search: int = 0
+    labels: tuple[int, ...] | None = None
+    prompts: tuple[str, ...] | None = None
+    control_images: tuple[Path, ...] | None = None
+    sha256: tuple[tuple[str, str], ...] = ()

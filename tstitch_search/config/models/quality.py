@@ -1,0 +1,89 @@
+"""How image quality is measured."""
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from tstitch_search.config.models.base import Model
+from tstitch_search.config.quantities import Fraction, Images, Text
+
+MetricName: TypeAlias = Literal["fid", "kid", "inception_score", "precision", "recall", "clip_score"]
+
+# The metrics that compare with real images.
+COMPARING = ("fid", "kid", "precision", "recall")
+
+
+class GuardConfig(Model):
+    """A second metric that an entry must not lose while it wins the objective."""
+
+    metric: MetricName = Field(description="Which metric guards.")
+    tolerance: Fraction = Field(
+        0.02, description="An entry whose guard is worse than the largest denoiser's by more than this is flagged."
+    )
+    reference: Literal["study", "anchor"] = Field(
+        "study",
+        description="study: quality.reference; anchor: the largest denoiser's own images of the other set, for a study "
+        "without real images.",
+    )
+
+
+class QualityConfig(Model):
+    """How image quality is measured."""
+
+    objective: MetricName = Field("fid", description="The metric M of Eq. 6 that the search optimises.")
+    metrics: tuple[MetricName, ...] = Field((), description="Further metrics, reported for every entry.")
+    guard: GuardConfig | None = Field(None, description="A metric that must not be lost; for example inception_score.")
+    features_dtype: Literal["float32", "float16"] = Field(
+        "float32", description="How features are stored; float16 halves the disk (FID changes by about 1e-6)."
+    )
+    extractor: Text = Field(
+        "inception-v3-compat",
+        description="torch-fidelity feature extractor, fashion-cnn of the zoo, or module:Class of your own.",
+    )
+    extractor_weights: Text | None = Field(
+        None, description="File with the extractor's weights; default: its own place or download."
+    )
+    reference: Text | None = Field(
+        None,
+        description="Real images: a folder, an .npz (mu and sigma, features, or images as arr_0), dataset:NAME of "
+        "torch-fidelity, or zoo:FAMILY.",
+    )
+    clip_model: Text = Field(
+        "openai/clip-vit-large-patch14", description="CLIP model for clip_score: hub id, or folder of save_pretrained."
+    )
+    n_images: Images = Field(1000, description="Images per allocation while searching.")
+    control_images: Images | None = Field(
+        None,
+        description="Images of each denoiser alone, and of neighbours half and half, while searching: control variates "
+        "that lift every FID to this number of images, with less noise. Default: n_images when racing, else none.",
+    )
+
+    @field_validator("control_images")
+    @classmethod
+    def _controls_fid(cls, control_images: int | None, info: ValidationInfo) -> int | None:
+        n_images, objective = info.data.get("n_images", 0), info.data.get("objective")
+        if control_images is not None and control_images < n_images:
+            raise ValueError(f"got {control_images}, expected at least quality.n_images, which is {n_images}")
+        if control_images is not None and objective != "fid":
+            raise ValueError(
+                f"control variates are for FID, and the objective is {objective}; leave control_images out"
+            )
+        return control_images
+
+    @property
+    def comparing(self) -> tuple[MetricName, ...]:
+        """The metrics that compare with `reference`."""
+        guarded = (self.guard.metric,) if self.guard and self.guard.reference == "study" else ()
+        return tuple(name for name in (self.objective, *self.metrics, *guarded) if name in COMPARING)
+
+    @property
+    def from_reference(self) -> tuple[MetricName, ...]:
+        """The metrics that are bound to the study's reference: all but a guard that compares with the anchor."""
+        guard = (self.guard.metric,) if self.guard and self.guard.reference == "study" else ()
+        return tuple(dict.fromkeys((self.objective, *self.metrics, *guard)))
+
+    @property
+    def all_metrics(self) -> tuple[MetricName, ...]:
+        """The objective, the further metrics and the guard, each once."""
+        guard = (self.guard.metric,) if self.guard else ()
+        return tuple(dict.fromkeys((self.objective, *self.metrics, *guard)))

@@ -1,0 +1,106 @@
+"""One variant of a study, measured in a run folder of its own: allocations at few images, and probes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tstitch_search.config import Study
+from tstitch_search.errors import MeasurementError
+from tstitch_search.latency_model import LatencyModel
+from tstitch_search.measurement import Chunk, chunks_of
+from tstitch_search.quality.estimate import estimate
+from tstitch_search.quality.feature_store import FeatureStore
+from tstitch_search.quality.metrics import arrays_for, needs_real_features
+from tstitch_search.report.analysis_tables import Value
+from tstitch_search.run.analysis.probes import probe_rows
+from tstitch_search.run.analysis.rows import row_of
+from tstitch_search.run.analysis.variants import Group, Variant
+from tstitch_search.run.calibrations import recall, remember
+from tstitch_search.run.folder import Key, RunFolder
+from tstitch_search.run.judge import Judge
+from tstitch_search.run.key import StudyFacts
+from tstitch_search.run.progress import Progress
+from tstitch_search.run.references import prepare_reference
+from tstitch_search.run.stages import calibrate
+from tstitch_search.run.workbench import Workbench
+from tstitch_search.workers.protocol import WorkerPool
+
+Rows = dict[str, list[tuple[Value, ...]]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows by the name of their analysis.
+
+    `n_new`: chunks, calibrations and probes that were not there before; `n_failed`: allocations that gave none.
+    """
+
+    rows: Rows
+    n_new: int
+    n_failed: int
+
+
+def measure(
+    variant: Variant,
+    facts: StudyFacts,
+    path: Path,
+    n_images: int,
+    open_pool: Callable[[Study], WorkerPool],
+    progress: Progress,
+    is_stopping: Callable[[], bool],
+) -> Measured:
+    """Everything that `variant`, of these facts, asks for, in the run folder `path`, or what is missing there.
+
+    An allocation that cannot be measured is told of and left out, and a group with its anchor.
+    """
+    study, quality = variant.study, variant.study.config.quality
+    folder = RunFolder.open(path, study, facts.key)
+    store = FeatureStore(folder.features, facts.recipe, quality.features_dtype)
+    arrays, rows = arrays_for(quality.all_metrics), Rows()
+    with folder.ledger, Workbench(open_pool(study), folder.ledger, store, progress, arrays, is_stopping) as bench:
+        for name in variant.probes:
+            rows[name] = probe_rows(bench, study, name, n_images)
+        if variant.groups:
+            reference = prepare_reference(bench, study, facts, needs_real_features(quality.all_metrics))
+            latency = _step_times(bench, study, facts.key)
+            judge = Judge(quality, variant.groups[0].allocations[0], reference)
+            chunks = chunks_of("search", n_images, study.config.proxy_set.chunk_size)
+            progress.stage(stage_of(variant))
+            bench.make([(allocation, chunks) for allocation in variant.allocations])
+            for group in variant.groups:
+                rows.setdefault(group.analysis, []).extend(_rows(bench, judge, latency, group, chunks))
+        return Measured(rows, bench.n_new, bench.n_failed)
+
+
+def stage_of(variant: Variant) -> str:
+    """What is said while the variant is measured."""
+    return f"analyzing {variant.name.replace('_', ' ')}"
+
+
+def _step_times(bench: Workbench, study: Study, key: Key) -> LatencyModel:
+    """As measured before on this machine, for they are no result here, else measured."""
+    known = recall(study, key) if study.config.latency.from_file is None else None
+    if bench.ledger.last("calibration") is None and known is not None:
+        bench.ledger.append("calibration", **asdict(known))
+    latency = calibrate(bench, study, key)
+    remember(study, key, latency.calibration)
+    return latency
+
+
+def _rows(
+    bench: Workbench, judge: Judge, latency: LatencyModel, group: Group, chunks: list[Chunk]
+) -> Iterator[tuple[Value, ...]]:
+    try:
+        anchor = judge.measured(bench, group.allocations[0], chunks)
+    except MeasurementError as error:
+        bench.progress.note(f"{group.analysis} {group.setting} is left out: {error.message}")
+        return
+    for allocation in group.allocations:
+        try:
+            found = estimate(judge.measured(bench, allocation, chunks), anchor, judge.objective)
+        except MeasurementError as error:
+            bench.progress.note(error.message)
+            continue
+        largest = group.allocations[0].segments[-1].denoiser
+        seconds = latency.latency_s(allocation)
+        yield row_of(group.setting, allocation, largest, seconds, judge.objective.name, found)
