@@ -93,7 +93,7 @@ def test_asked_again_it_trains_nothing_and_with_other_settings_it_refuses(
 @pytest.mark.parametrize(
     ("changes", "allocation", "text"),
     [
-        ({}, "S*1-XL*3", "expected one allocation that"),
+        ({}, "S*1-XL*3", r"holds no S\*1-XL\*3"),
         ({"member": "B"}, "S*2-XL*2", "gives no step to 'B'"),
         ({"data": "nowhere"}, "S*2-XL*2", "no folder"),
         ({"data": "{tmp}/empty"}, "S*2-XL*2", "holds no images"),

@@ -16,7 +16,6 @@ from tstitch_search.measure.labelled_images import open_labelled
 from tstitch_search.measure.locate import weight_files, weights_sha256
 from tstitch_search.measure.spaces import check_space
 from tstitch_search.measure.vae_facts import pixels_per_latent, read_vae_config
-from tstitch_search.run.draw import entry_for
 from tstitch_search.run.finetuned_folder import WORK, open_finetuned, publish
 from tstitch_search.run.from_table import study_from_table
 from tstitch_search.run.progress import Progress
@@ -78,7 +77,7 @@ def finetune(
     family that is not class-conditional, images without labels, or an `output` that holds something else.
     """
     table = LookupTable.read(path)
-    entry_for(path, [str(allocation)], None, None, None)
+    _require_measured(table, path, allocation)
     study = study_from_table(path, table, other_study, settings)
     training = training_of(study, allocation, wanted)
     if note := _other_weights(table, training.member):
@@ -96,6 +95,12 @@ def finetune(
     }
     publish(output, record)
     return Finetuned(output, record, is_new=True)
+
+
+def _require_measured(table: LookupTable, path: Path, allocation: Allocation) -> None:
+    if allocation not in (candidate.allocation for candidate in (*table.entries, *table.candidates)):
+        entries = ", ".join(str(entry.allocation) for entry in table.entries)
+        raise ConfigError(f"{path} holds no {allocation}", hint=f"its front is {entries}")
 
 
 def training_of(study: Study, allocation: Allocation, wanted: Wanted) -> "Training":
