@@ -68,6 +68,8 @@ def test_a_line_is_a_pair_a_member_or_a_setting(record: Record) -> None:
     measured = plot(record, TABLES["guidance"])
     assert {trace.name: len(trace.x) for trace in measured.data} == {"scale a": 2, "scale b": 1}
     assert measured.data[0].error_y.array[0] == pytest.approx(1.96 * 0.5)
+    assert measured.layout.yaxis.title.text == "FID-200"
+    assert plot(record, TABLES["growing-n"]).layout.yaxis.title.text == "FID"
 
 
 def test_the_share_of_high_frequencies_is_of_the_clean_latents(record: Record) -> None:

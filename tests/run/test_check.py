@@ -1,6 +1,8 @@
 """`check`: a verdict for every pair, before anything is loaded; and what stitching could gain."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -111,6 +113,28 @@ def test_sd_1_with_sd_2_is_refused_in_one_line_that_says_why(text_family: Path, 
     as_json = json.loads(command("check", folder / "study.yaml", "--json").stdout)
     assert as_json["fits"] is False
     assert [m["verdict"] for m in as_json["matches"]] == ["same", "refused", "same", "refused", "same", "refused"]
+
+
+def test_each_hub_study_says_in_one_line_what_is_not_on_this_machine(tmp_path: Path) -> None:
+    """With nothing fetched and no network; what a study's own files must hold is said first."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from tstitch_search.config import load_study; from tstitch_search.errors import TStitchError\n"
+        "from tstitch_search.run.check import check_study\n"
+        "for path in sorted(Path(sys.argv[1]).glob('*.yaml')):\n"
+        "    try: print(path.stem, check_study(load_study(path)))\n"
+        "    except TStitchError as error: print(path.stem, str(error.message))\n"
+    )
+    studies = Path(__file__).parents[2] / "studies" / "hub"
+    offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", program, str(studies)]
+    said = subprocess.run(command, env=offline, capture_output=True, text=True, check=True, timeout=300).stdout
+    lines = dict(line.split(" ", 1) for line in said.splitlines())
+    assert sorted(lines) == sorted(path.stem for path in studies.glob("*.yaml"))
+    assert lines.pop("ldm_s_ldm").startswith("the pipeline of ldm_s_ldm: there is no folder ")
+    assert "captions_val2017.json' is none" in lines.pop("sdxl_ssd1b_canny")
+    for line in lines.values():
+        assert re.search(r"nor to be had from the hub: it was not fetched yet, and HF_HUB_OFFLINE is set$", line)
 
 
 def test_checking_needs_no_torch() -> None:
