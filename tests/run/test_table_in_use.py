@@ -110,6 +110,12 @@ def test_other_weights_than_the_tables_are_named_or_refused(table: Path) -> None
         draw(table, Wanted(labels=(3,)), strict=True)
 
 
+def test_weights_in_another_number_format_beside_those_that_are_loaded_change_nothing(table: Path) -> None:
+    weights = table.parent / "vae" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
+    assert draw(table, Wanted(labels=(3,)), strict=True)[1].notes == []
+
+
 def test_another_vae_or_scheduler_than_the_tables_is_named_or_refused(table: Path) -> None:
     DDIMScheduler(clip_sample=False).save_pretrained(table.parent / "scheduler")
     (note,) = draw(table, Wanted(labels=(3,)))[1].notes
