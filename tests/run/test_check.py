@@ -15,6 +15,9 @@ from text_to_image import PROMPTS, save_stable_diffusion
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.run.check import check_study
+from tstitch_search.run.pool import open_pool
+from tstitch_search.run.probe import probe_study
+from tstitch_search.run.progress import Silent
 
 STUDY = """\
 name: tiny_text
@@ -150,3 +153,21 @@ def test_the_probe_says_how_alike_predictions_are_at_every_step(tiny_family: Pat
     assert list(pairs) == [("S", "B"), ("S", "XL"), ("B", "XL")]
     assert all(len(cosines) == 4 and all(-1 <= c <= 1 for c in cosines) for cosines in pairs.values())
     assert found["similarity"]["n_images"] == 2
+
+
+def test_the_probe_leaves_out_members_that_go_by_their_own_earlier_calls(tiny_family: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
+    space = folder / "space.yaml"
+    listed = "  - {name: XL+taylorseer2, weights: XL, accelerator: taylorseer2}\n  - {name: XL, weights: XL}\n"
+    space.write_text(space.read_text().replace("  - {name: XL, weights: XL}\n", listed))
+    notes: list[str] = []
+
+    class Notes(Silent):
+        """Keeps what is noted."""
+
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    found = probe_study(load_study(folder / "study.yaml"), 2, open_pool, Notes())
+    assert [(pair.first, pair.second) for pair in found.pairs] == [("S", "B"), ("S", "XL"), ("B", "XL")]
+    assert notes == ["not asked, since their answers depend on their earlier ones: XL+taylorseer2"]
