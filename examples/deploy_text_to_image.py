@@ -26,8 +26,7 @@ def main() -> None:
         place_of(space["pipeline"], path.parent),
         revision=space["pipeline_revision"],
         unet=members[plain[-1]["name"]],
-        torch_dtype=DTYPE,
-    ).to(DEVICE)
+    ).to(DEVICE, DTYPE)
 
     fastest, best = table.entries[0], table.entries[-1]
     stitch(pipeline, fastest, members=members, table=table)
@@ -49,9 +48,8 @@ def load_unet(denoiser: dict, near: Path) -> UNet2DConditionModel:
         place_of(denoiser["weights"], near),
         subfolder=denoiser["subfolder"],
         revision=denoiser["revision"],
-        torch_dtype=DTYPE,
         use_safetensors=True,
-    ).to(DEVICE)
+    ).to(DEVICE, DTYPE)
 
 
 def place_of(text: str, near: Path) -> str:

@@ -28,7 +28,7 @@ def main() -> None:
     pipeline.set_progress_bar_config(disable=True)
 
     fastest, largest = table.entries[0], table.entries[-1]
-    draw(stitch(pipeline, fastest, members=members), fastest.allocation.n_steps).save("fast.png")
+    draw(stitch(pipeline, fastest, members=members, table=table), fastest.allocation.n_steps).save("fast.png")
     # From the second time on the name of the entry is enough: nothing is loaded again.
     good = table.pick(budget_s=largest.latency_s / 2)
     draw(stitch(pipeline, good), good.allocation.n_steps).save("good.png")

@@ -83,6 +83,14 @@ def test_data_goes_to_stdout_and_progress_to_stderr_a_line_for_each_chunk_or_not
     assert quiet.stderr == ""
 
 
+def test_every_verb_that_prints_a_table_for_people_prints_json_for_programs() -> None:
+    of_files = {"init", "generate", "report", "repair"}  # these say what they wrote, a path in each line
+    of_data = {"export", "schema"}  # these print CSV or JSON for programs anyway
+    verbs = get_command(app).commands  # type: ignore[attr-defined]
+    without = {name for name, verb in verbs.items() if not any("--json" in option.opts for option in verb.params)}
+    assert without == of_files | of_data
+
+
 def test_quiet_and_verbose_may_stand_anywhere_but_exclude_each_other() -> None:
     assert in_front(["run", "x.yaml", "--quiet", "-o", "y"]) == ["--quiet", "run", "x.yaml", "-o", "y"]
     assert command("--quiet", "schema", "study", "--verbose").returncode == 2

@@ -99,6 +99,8 @@ def test_problems_are_said_with_what_to_do(members: dict[str, Any]) -> None:
         stitch(pipeline, "S*4")
     with pytest.raises(ConfigError, match="needs the denoiser 'S', got L"):
         stitch(pipeline, "S*2-L*2", members={"L": members["L"]})
+    with pytest.raises(ConfigError, match="the denoiser 'S' is a str, expected a torch module"):
+        stitch(pipeline, "S*2-L*2", members={"S": "my-small-unet", "L": members["L"]})
     other = {"S": new_unet(1, 4, conditioning_width=16), "L": members["L"]}
     with pytest.raises(ConfigError, match="different families: conditioning width is 16 and 8"):
         stitch(pipeline, "S*2-L*2", members=other)

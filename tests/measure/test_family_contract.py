@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DiTTransformer2DModel
 from measure.tiny_families import save_ldm, save_sana
 from PIL import Image
 from text_to_image import PROMPTS, save_sdxl, save_sdxl_controlnet, save_stable_diffusion
@@ -67,7 +68,13 @@ class Case:
 
 
 def _save_dit(folder: Path, tiny_family: Path) -> None:
+    """The tiny family with 1000 classes: a stock DiTPipeline knows no other "no label" than 1000."""
     shutil.copytree(tiny_family, folder, dirs_exist_ok=True)
+    for name in ("S", "B", "XL"):
+        config = {**DiTTransformer2DModel.load_config(folder / name), "num_embeds_ada_norm": 1000}
+        DiTTransformer2DModel.from_config(config).save_pretrained(folder / name)
+    space = folder / "space.yaml"
+    space.write_text(space.read_text().replace("n_classes: 10", "n_classes: 1000"))
 
 
 def _save_lcm(folder: Path, _: Path) -> None:
@@ -207,7 +214,7 @@ def test_members_fit_before_anything_is_damaged(tiny: Tiny, damaged: Callable[[M
 
 @pytest.mark.parametrize("kind", ["VAE scale", "noise schedule", "prediction type", "conditioning width"])
 def test_a_planted_mismatch_is_refused_by_check(tiny: Tiny, damaged: Callable[[Mismatch], Path], kind: str) -> None:
-    """What a formula leads from passes once the space says `convert`: schedules and prediction types; the rest never."""
+    """What a formula leads from, schedules and prediction types, passes where the space says `convert`; no other."""
     case = tiny.case
     planted = {"VAE scale": VAE_SCALE, "noise schedule": case.schedule, "prediction type": case.prediction}
     mismatch = planted.get(kind, case.conditioning)

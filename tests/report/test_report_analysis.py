@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tstitch_search.errors import ConfigError
-from tstitch_search.report import write_report
 from tstitch_search.report.analysis import SHOWN, analysis, plot
 from tstitch_search.report.analysis_tables import COLUMNS, AnalysisTable, read_tables
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
+from tstitch_search.report.writing import write_report
 
 NUMBERS = (0.4, 0.31, "fid", 200, 13.5, 0.5, 0.2, 0.1)
 MEASURED = (("a", "XL*20", 20, *NUMBERS), ("a", "S*8-XL*12", 20, *NUMBERS), ("b", "XL*20", 20, *NUMBERS))
@@ -68,6 +68,8 @@ def test_a_line_is_a_pair_a_member_or_a_setting(record: Record) -> None:
     measured = plot(record, TABLES["guidance"])
     assert {trace.name: len(trace.x) for trace in measured.data} == {"scale a": 2, "scale b": 1}
     assert measured.data[0].error_y.array[0] == pytest.approx(1.96 * 0.5)
+    assert measured.layout.yaxis.title.text == "FID-200"
+    assert plot(record, TABLES["growing-n"]).layout.yaxis.title.text == "FID"
 
 
 def test_the_share_of_high_frequencies_is_of_the_clean_latents(record: Record) -> None:

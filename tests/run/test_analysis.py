@@ -1,7 +1,7 @@
 """`analyze`: sub-studies through the same machinery, that leave the study's own run as it was."""
 
 import csv
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Chunk, chunks_of
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.report.analysis_tables import COLUMNS, read_tables
-from tstitch_search.run import Outcome
+from tstitch_search.run import Outcome, run_study
 from tstitch_search.run.analysis import Analyzed, analyze_study, price_analysis
 from tstitch_search.run.analysis.growing import evenly, prefixes
 from tstitch_search.run.analysis.variants import Variant, Wanted, sweep, variants_of
@@ -105,6 +105,8 @@ def test_only_what_is_asked_for_is_measured(study: Study) -> None:
         ({"n_images": 19}, "got 19 images, expected at least 20"),
         ({"n_allocations": 1}, "expected at least the two ends"),
         ({"steps": (0,)}, "got 0 steps"),
+        ({"names": ()}, "unknown analysis ''"),
+        ({"solvers": ("../DDIM",)}, "got the solver '../DDIM', expected a diffusers class such as DDIMScheduler"),
         ({"guidance": (0.5,)}, "got the guidance scale 0.5"),
     ],
 )
@@ -202,16 +204,30 @@ def rows(path: Path, name: str) -> list[dict[str, str]]:
 # Beside a run
 
 
-@pytest.fixture
-def ran(run: Callable[..., Outcome], measurer: SyntheticMeasurer) -> Outcome:
-    return run(measurer)
+@dataclass(frozen=True)
+class Beside:
+    """A run by the synthetic measurer, its page and ledger as they were before it was analyzed, and the analysis."""
+
+    ran: Outcome
+    page: str
+    ledger: bytes
+    found: Analyzed
 
 
-def test_values_are_those_that_the_search_found(ran: Outcome, measurer: SyntheticMeasurer, tiny_family: Path) -> None:
-    own = load_study(tiny_family / "study.yaml")
-    analyzed(own, ran.folder, Wanted(names=("members",), n_images=20, n_allocations=5), measurer)
-    trials = {e["allocation"]: e for e in read_events(ran.folder / "ledger.jsonl") if e["event"] == "trial"}
-    found = rows(ran.folder, "members")
+@pytest.fixture(scope="module")
+def beside(tiny_family: Path, tmp_path_factory: pytest.TempPathFactory) -> Beside:
+    study, path = load_study(tiny_family / "study.yaml"), tmp_path_factory.mktemp("runs") / "run"
+    measurer = SyntheticMeasurer(load_reference("reference.npz", tiny_family))
+    ran = run_study(study, path, lambda _: InlinePool(lambda: measurer), Silent())
+    page, ledger = ran.report.read_text(), (path / "ledger.jsonl").read_bytes()
+    wanted = Wanted(names=("members", "steps", "growing-n"), n_images=20, n_allocations=5)
+    return Beside(ran, page, ledger, analyzed(study, path, wanted, measurer))
+
+
+def test_values_are_those_that_the_search_found(beside: Beside) -> None:
+    path = beside.ran.folder
+    trials = {e["allocation"]: e for e in read_events(path / "ledger.jsonl") if e["event"] == "trial"}
+    found = rows(path, "members")
     assert len(found) == 10
     for row in found:
         trial = trials[row["allocation"]]
@@ -220,30 +236,22 @@ def test_values_are_those_that_the_search_found(ran: Outcome, measurer: Syntheti
         assert float(row["latency_s_predicted"]) == pytest.approx(trial["latency_s"], rel=1e-5)
 
 
-def test_the_run_stays_as_it_was_and_its_report_gains_a_section(
-    ran: Outcome, measurer: SyntheticMeasurer, tiny_family: Path
-) -> None:
-    before, page = (ran.folder / "ledger.jsonl").read_bytes(), ran.report.read_text()
-    own = load_study(tiny_family / "study.yaml")
-    found = analyzed(own, ran.folder, Wanted(names=("steps", "growing-n"), n_images=20, n_allocations=3), measurer)
-    assert (ran.folder / "ledger.jsonl").read_bytes() == before
-    assert found.report == ran.report
-    assert "<h2>Analysis</h2>" not in page
-    assert "Analysis</h2>" in ran.report.read_text()
+def test_the_run_stays_as_it_was_and_its_report_gains_a_section(beside: Beside) -> None:
+    assert (beside.ran.folder / "ledger.jsonl").read_bytes() == beside.ledger
+    assert beside.found.report == beside.ran.report
+    assert "Analysis</h2>" not in beside.page
+    assert "Analysis</h2>" in beside.ran.report.read_text()
 
 
-def test_growing_n_ends_at_the_values_of_the_table(
-    ran: Outcome, measurer: SyntheticMeasurer, tiny_family: Path
-) -> None:
+def test_growing_n_ends_at_the_values_of_the_table(beside: Beside) -> None:
     """Of all 40 confirmation images; the table's are torch-fidelity's own."""
-    analyzed(load_study(tiny_family / "study.yaml"), ran.folder, Wanted(names=("growing-n",)), measurer)
-    found = rows(ran.folder, "growing-n")
+    found = rows(beside.ran.folder, "growing-n")
     assert sorted({int(r["n_images"]) for r in found}) == [20, 40]
-    known = {str(e.allocation): e for e in (*ran.table.entries, *ran.table.candidates) if e.n_images == 40}
-    for row in found:
-        if row["n_images"] == "40":
-            assert float(row["quality"]) == pytest.approx(known[row["allocation"]].quality, rel=1e-3)
-    assert {r["allocation"] for r in found if r["n_images"] == "40"} >= {"XL*4"}
+    table = beside.ran.table
+    known = {str(e.allocation): e for e in (*table.entries, *table.candidates) if e.n_images == 40}
+    at_all = {r["allocation"]: float(r["quality"]) for r in found if r["n_images"] == "40"}
+    assert "XL*4" in at_all
+    assert at_all == pytest.approx({text: known[text].quality for text in at_all}, rel=1e-3)
 
 
 def test_growing_n_without_a_run_says_what_is_missing(tmp_path: Path, study: Study) -> None:

@@ -1,6 +1,8 @@
 """`check`: a verdict for every pair, before anything is loaded; and what stitching could gain."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,9 @@ from text_to_image import PROMPTS, save_stable_diffusion
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.run.check import check_study
+from tstitch_search.run.pool import open_pool
+from tstitch_search.run.probe import probe_study
+from tstitch_search.run.progress import Silent
 
 STUDY = """\
 name: tiny_text
@@ -113,6 +118,28 @@ def test_sd_1_with_sd_2_is_refused_in_one_line_that_says_why(text_family: Path, 
     assert [m["verdict"] for m in as_json["matches"]] == ["same", "refused", "same", "refused", "same", "refused"]
 
 
+def test_each_hub_study_says_in_one_line_what_is_not_on_this_machine(tmp_path: Path) -> None:
+    """With nothing fetched and no network; what a study's own files must hold is said first."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from tstitch_search.config import load_study; from tstitch_search.errors import TStitchError\n"
+        "from tstitch_search.run.check import check_study\n"
+        "for path in sorted(Path(sys.argv[1]).glob('*.yaml')):\n"
+        "    try: print(path.stem, check_study(load_study(path)))\n"
+        "    except TStitchError as error: print(path.stem, str(error.message))\n"
+    )
+    studies = Path(__file__).parents[2] / "studies" / "hub"
+    offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", program, str(studies)]
+    said = subprocess.run(command, env=offline, capture_output=True, text=True, check=True, timeout=300).stdout
+    lines = dict(line.split(" ", 1) for line in said.splitlines())
+    assert sorted(lines) == sorted(path.stem for path in studies.glob("*.yaml"))
+    assert lines.pop("ldm_s_ldm").startswith("the pipeline of ldm_s_ldm: there is no folder ")
+    assert "captions_val2017.json' is none" in lines.pop("sdxl_ssd1b_canny")
+    for line in lines.values():
+        assert re.search(r"nor to be had from the hub: it was not fetched yet, and HF_HUB_OFFLINE is set$", line)
+
+
 def test_checking_needs_no_torch() -> None:
     program = "import sys, tstitch_search.run.check as c; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -126,3 +153,21 @@ def test_the_probe_says_how_alike_predictions_are_at_every_step(tiny_family: Pat
     assert list(pairs) == [("S", "B"), ("S", "XL"), ("B", "XL")]
     assert all(len(cosines) == 4 and all(-1 <= c <= 1 for c in cosines) for cosines in pairs.values())
     assert found["similarity"]["n_images"] == 2
+
+
+def test_the_probe_leaves_out_members_that_go_by_their_own_earlier_calls(tiny_family: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_family, tmp_path / "family"))
+    space = folder / "space.yaml"
+    listed = "  - {name: XL+taylorseer2, weights: XL, accelerator: taylorseer2}\n  - {name: XL, weights: XL}\n"
+    space.write_text(space.read_text().replace("  - {name: XL, weights: XL}\n", listed))
+    notes: list[str] = []
+
+    class Notes(Silent):
+        """Keeps what is noted."""
+
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    found = probe_study(load_study(folder / "study.yaml"), 2, open_pool, Notes())
+    assert [(pair.first, pair.second) for pair in found.pairs] == [("S", "B"), ("S", "XL"), ("B", "XL")]
+    assert notes == ["not asked, since their answers depend on their earlier ones: XL+taylorseer2"]

@@ -93,7 +93,7 @@ def test_asked_again_it_trains_nothing_and_with_other_settings_it_refuses(
 @pytest.mark.parametrize(
     ("changes", "allocation", "text"),
     [
-        ({}, "S*1-XL*3", "expected one allocation that"),
+        ({}, "S*1-XL*3", r"holds no S\*1-XL\*3"),
         ({"member": "B"}, "S*2-XL*2", "gives no step to 'B'"),
         ({"data": "nowhere"}, "S*2-XL*2", "no folder"),
         ({"data": "{tmp}/empty"}, "S*2-XL*2", "holds no images"),
@@ -121,6 +121,18 @@ def test_a_folder_of_something_else_is_left_alone(table: Path, tiny_family: Path
     with pytest.raises(ConfigError, match="something else"):
         train(table, tiny_family, wanted(images), tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    (tmp_path / "mine" / "thesis.txt").rename(tmp_path / "mine" / "training")
+    with pytest.raises(ConfigError, match="something else"):
+        train(table, tiny_family, wanted(images), tmp_path / "mine")
+
+
+def test_killed_in_the_first_moment_it_begins_again(
+    table: Path, tiny_family: Path, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "training").mkdir(parents=True)
+    (tmp_path / "out" / "finetune.begun.json.partial").write_text('{"mem')
+    assert train(table, tiny_family, wanted(images), tmp_path / "out").is_new
+    assert not (tmp_path / "out" / "training").exists()
 
 
 def test_members_that_draw_from_prompts_are_not_supported_yet(table: Path, images: Path, tmp_path: Path) -> None:

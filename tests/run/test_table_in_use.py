@@ -6,17 +6,22 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from diffusers import DDIMScheduler
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
 from PIL import Image
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study, study_document
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupEntry, LookupTable, OperatingPoint, build_table
+from tstitch_search.measure.assembly import assemble
 from tstitch_search.measure.facts import read_member_facts
+from tstitch_search.measure.members import load_scheduler
+from tstitch_search.measure.proxy_set import Condition
 from tstitch_search.run.draw import Wanted, draw_from_table, entry_for
 from tstitch_search.run.export import export
 from tstitch_search.run.key import pipeline_sha256
@@ -105,6 +110,12 @@ def test_other_weights_than_the_tables_are_named_or_refused(table: Path) -> None
         draw(table, Wanted(labels=(3,)), strict=True)
 
 
+def test_weights_in_another_number_format_beside_those_that_are_loaded_change_nothing(table: Path) -> None:
+    weights = table.parent / "vae" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
+    assert draw(table, Wanted(labels=(3,)), strict=True)[1].notes == []
+
+
 def test_another_vae_or_scheduler_than_the_tables_is_named_or_refused(table: Path) -> None:
     DDIMScheduler(clip_sample=False).save_pretrained(table.parent / "scheduler")
     (note,) = draw(table, Wanted(labels=(3,)))[1].notes
@@ -155,6 +166,47 @@ def test_segments_cover_every_step_once_whatever_the_solver(table: Path, solver:
         sigmas = [sigma for s in segments for sigma in s["sigmas"]]
         assert len(sigmas) == 4
         assert sigmas == sorted(sigmas, reverse=True)
+
+
+def answers_of(table: Path, segments: list[dict[str, Any]]) -> list[tuple[float, float, Any]]:
+    """What another tool makes of exported segments: timestep, sigma and the denoiser's answer for each step."""
+    steps = []
+    for segment in segments:
+        model = DiTTransformer2DModel.from_pretrained(table.parent / segment["denoiser"]).eval()
+        for t, sigma in zip(segment["timesteps"], segment["sigmas"], strict=True):
+            time, labels = torch.full((2,), t), torch.tensor([3, 7])
+            steps.append((t, sigma, lambda x, m=model, t=time, y=labels: m(x, timestep=t, class_labels=y).sample))
+    return steps
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("solver", ["DPMSolverMultistepScheduler", "DDIMScheduler"])
+def test_another_tool_makes_the_same_images_of_what_is_exported(table: Path, solver: str) -> None:
+    """A stock solver that is given the timesteps; and DDIM written out in sigmas alone (v-prediction), within 2e-4."""
+    study = load_study(table.parent / "study.yaml", [f"space.solver={solver}"])
+    exported = json.loads(export(table, "diffusers", settings=[f"space.solver={solver}"]))
+    (entry,) = (entry for entry in exported["entries"] if entry["allocation"] == "S*2-XL*2")
+    steps = answers_of(table, entry["segments"])
+    x = torch.cat([torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(i)) for i in range(2)])
+    if solver == "DDIMScheduler":
+        for (_, sigma, answer), next_sigma in zip(steps, [step[1] for step in steps[1:]] + [0.0], strict=True):
+            alpha, next_alpha = (1 + sigma**2) ** -0.5, (1 + next_sigma**2) ** -0.5
+            v = answer(x)
+            clean, noise = alpha * x - alpha * sigma * v, alpha * sigma * x + alpha * v
+            x = next_alpha * (clean + next_sigma * noise)
+    else:
+        scheduler = load_scheduler(table.parent / "scheduler", solver)
+        scheduler.set_timesteps(timesteps=[t for t, _, _ in steps])
+        for t, (_, _, answer) in zip(scheduler.timesteps, steps, strict=True):
+            x = scheduler.step(answer(x), t, x).prev_sample
+    vae = AutoencoderKL.from_pretrained(table.parent / "vae")
+    made = (vae.decode(x / vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
+
+    assembly = assemble(study, torch.device("cpu"))
+    assembly.denoiser.set_allocation(Allocation.parse("S*2-XL*2"))
+    generators = [torch.Generator().manual_seed(i) for i in range(2)]
+    expected = assembly.family.sample(assembly.pipeline, [Condition(3), Condition(7)], generators, 4, 1.0)
+    torch.testing.assert_close(made, expected, rtol=0, atol=2e-4)
 
 
 def test_reading_a_table_back_gives_the_entries_that_were_exported(table: Path) -> None:

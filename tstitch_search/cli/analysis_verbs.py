@@ -39,7 +39,7 @@ def analyze(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Why and where stitching works: the paper's supporting experiments. Goes on where an earlier call stopped.
+    """The paper's supporting experiments, for your own members. Goes on where an earlier call stopped.
 
     Example: tstitch-search analyze studies/quickstart.yaml --only similarity,frequency
     """

@@ -38,9 +38,8 @@ def print_outcome(outcome: "Outcome", as_json: bool) -> None:
     if outcome.n_new == 0:
         console.print("Nothing new was measured: everything was in the ledger already.")
     if outcome.n_failed:
-        console.print(
-            f"{outcome.n_failed} allocations could not be measured; see `failed` in {outcome.folder}/ledger.jsonl."
-        )
+        where = f"see `failed` in {outcome.folder}/ledger.jsonl"
+        console.print(f"Allocations that could not be measured: {outcome.n_failed}; {where}.")
     for path in (outcome.folder / "lookup.json", outcome.report):
         console.print(str(path), markup=False, soft_wrap=True)
 

@@ -54,6 +54,7 @@ def stitch(
     if members is None:
         denoiser = getattr(pipeline, slot)
     else:
+        _require_modules(members)
         terms = Terms.of(table) if table else None
         members = _checked(allocation, terms.members(members) if terms else members)
         denoiser = _in_terms(pipeline, members, terms) if terms else _plainly(pipeline, members)
@@ -85,6 +86,13 @@ def _slot_of(pipeline: DiffusionPipeline) -> str:
             hint="give a loaded diffusers pipeline that generates images",
         )
     return slots[0]
+
+
+def _require_modules(members: Mapping[str, object]) -> None:
+    for name, member in members.items():
+        if not isinstance(member, nn.Module):
+            kind = type(member).__name__
+            raise ConfigError(f"the denoiser {name!r} is a {kind}, expected a torch module", hint="load it first")
 
 
 def _checked(allocation: Allocation, members: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:

@@ -18,6 +18,10 @@ from tstitch_search.measure.locate import WEIGHTS, count_parameters, locate, rea
 from tstitch_search.measure.noise_process import NoiseProcess
 from tstitch_search.measure.vae_facts import VaeFacts
 
+# Files of models, tokenizers and solvers; and with their weights, but not the variants for other number formats.
+WORDS = ("*.json", "*.txt", "*.model")
+SHARED_FILES = (*WORDS, *(f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")))
+
 
 @dataclass(frozen=True)
 class EncoderFacts:
@@ -160,9 +164,7 @@ def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True
     """The local folder of what the members share, as the family's traits list it: `vae/`, `scheduler/`, ..."""
     assert space.pipeline is not None  # of a study that makes images
     assert space.family is not None
-    kinds = ["*.json", "*.txt", "*.model"]  # of models, tokenizers and solvers
-    if with_weights:  # without the variants for other number formats
-        kinds += [f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")]
+    kinds = SHARED_FILES if with_weights else WORDS
     shared = TRAITS[space.family].shared
     files = ["model_index.json", *(f"{part}/{kind}" for part in shared for kind in kinds)]
     return locate(space.pipeline, near, f"the pipeline of {space.name}", files, space.pipeline_revision)

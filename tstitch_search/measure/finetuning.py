@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from tstitch_search.zoo.objective import LabelledLatents, Process, denoising_los
 from tstitch_search.zoo.trainer import REPORT_EVERY, Course, Recipe, Trainer
 
 # Images that the VAE encodes at once: always as many, so that latents are the same bits after an interruption.
-ENCODED_AT_ONCE = 64
+ENCODED_AT_ONCE = 16
 # The share of images that are shown without their label, so that guidance keeps working (DiT and the zoo: 0.1).
 LABEL_DROPOUT = 0.1
 
@@ -60,7 +60,25 @@ def train(
     Raises ConfigError when the loss is not finite any more, EnvironmentProblem when memory or disk do not suffice.
     """
     be_quiet()
-    moments = _encoded(training, work / "latents.npy", device, encoded)
+    try:
+        moments = _encoded(training, work / "latents.npy", device, encoded)
+        trainer = _trainer(training, moments, work, device, save_every, trained)
+        trainer.run()
+    except torch.OutOfMemoryError as error:
+        raise EnvironmentProblem(
+            f"the device has too little memory to train on {training.recipe.batch_size} images at once",
+            hint="a smaller --batch-size",
+        ) from error
+    net = trainer.averaged()
+    _require_finite(all(bool(weights.isfinite().all()) for weights in net.parameters()), trainer)
+    _save(net, training.noise, work / "saved")
+    return trainer.record()
+
+
+def _trainer(
+    training: Training, moments: torch.Tensor, work: Path, device: torch.device, save_every: int, trained: OnTrained
+) -> Trainer:
+    """The member as its training left it in `work`, or about to begin."""
     net: Any = load_member(training.member, device, torch.float32).requires_grad_(True)
     has_null = net.config.get("null_seed") is None
     labels = torch.from_numpy(training.images.labels)
@@ -70,16 +88,7 @@ def train(
     every = max(1, min(REPORT_EVERY, training.recipe.n_steps // 20))
     course = Course(partial(_report, trained), every, save_every)
     seed_of = partial(seed_of_batch, training.seed)
-    trainer = Trainer("checkpoint", training.recipe, net, loss, len(labels), work, str(device), seed_of, course)
-    try:
-        trainer.run()
-    except torch.OutOfMemoryError as error:
-        raise EnvironmentProblem(
-            f"the device has too little memory to train on {training.recipe.batch_size} images at once",
-            hint="a smaller --batch-size",
-        ) from error
-    _save(trainer.averaged(), training.noise, work / "saved")
-    return trainer.record()
+    return Trainer("checkpoint", training.recipe, net, loss, len(labels), work, str(device), seed_of, course)
 
 
 def seed_of_batch(seed: int, i: int) -> int:
@@ -101,32 +110,45 @@ def process_of(noise: NoiseProcess) -> Process:
 
 
 def _report(trained: OnTrained, trainer: Trainer) -> None:
-    if not np.isfinite(trainer.losses[-1]):
+    _require_finite(bool(np.isfinite(trainer.losses[-1])), trainer)
+    trained(trainer.step, trainer.losses[-1], trainer.seconds_left)
+
+
+def _require_finite(is_finite: bool, trainer: Trainer) -> None:
+    if not is_finite:
         raise ConfigError(
-            f"the loss is {trainer.losses[-1]} after {trainer.step} iterations",
+            f"loss or weights are no numbers any more after {trainer.step} iterations",
             hint="a smaller --learning-rate, into another folder",
         )
-    trained(trainer.step, trainer.losses[-1], trainer.seconds_left)
 
 
 def _encoded(training: Training, path: Path, device: torch.device, on_encoded: OnEncoded) -> torch.Tensor:
     """Mean and spread of the latents of all images, (n, 2c, h, w) float16, kept at `path` and read from there."""
     if not path.exists():
-        n_images, partial_path = len(training.images.labels), path.with_suffix(".partial")
-        vae: Any = load_model(training.vae, device, torch.float32)
-        n_done, kept = 0, None
-        for pixels in training.images.images.batches(ENCODED_AT_ONCE):
-            moments = latent_moments(vae, _as_input(pixels, vae.config.in_channels).to(device)).numpy()
-            if kept is None:
-                shape = (n_images, *moments.shape[1:])
-                kept = np.lib.format.open_memmap(partial_path, mode="w+", dtype=np.float16, shape=shape)
-            kept[n_done : n_done + len(moments)] = moments
-            n_done += len(moments)
-            on_encoded(n_done)
-        assert kept is not None  # there is at least one image
-        kept.flush()
-        partial_path.replace(path)
+        partial_path = path.with_suffix(".partial")
+        try:
+            with partial_path.open("wb") as stream:
+                _write_moments(training, stream, device, on_encoded)
+            partial_path.replace(path)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"cannot write {path}: {error.strerror}", hint="make room, then run again"
+            ) from error
     return torch.from_numpy(np.load(path, mmap_mode="r+"))
+
+
+def _write_moments(training: Training, stream: IO[bytes], device: torch.device, on_encoded: OnEncoded) -> None:
+    """The same as a .npy file, batch by batch: the latents of a large dataset do not fit into memory."""
+    vae: Any = load_model(training.vae, device, torch.float32)
+    n_images, n_done = len(training.images.labels), 0
+    for pixels in training.images.images.batches(ENCODED_AT_ONCE):
+        moments = latent_moments(vae, _as_input(pixels, vae.config.in_channels).to(device)).numpy()
+        if n_done == 0:
+            header = {"descr": "<f2", "fortran_order": False, "shape": (n_images, *moments.shape[1:])}
+            np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(moments.astype("<f2").tobytes())
+        n_done += len(moments)
+        on_encoded(n_done)
 
 
 def _as_input(pixels: np.ndarray, n_channels: int) -> torch.Tensor:

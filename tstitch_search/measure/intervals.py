@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.errors import ConfigError
 from tstitch_search.measure.noise_process import NoiseProcess
 from tstitch_search.measure.noise_schedule import matching_timesteps
 
@@ -20,13 +19,10 @@ Interval = tuple[int, int]
 
 
 def intervals_of(member: str, allocation: Allocation, timesteps: Sequence[Sequence[float]], n: int) -> list[Interval]:
-    """The member's intervals within 0..n-1, apart from each other and ascending.
+    """The member's intervals within 0..n-1, apart from each other and ascending; none where it takes no step.
 
-    `timesteps[i]`: those at which sampling step i asks, in the member's own counting. Raises ConfigError for a member
-    that the allocation gives no step.
+    `timesteps[i]`: those at which sampling step i asks, in the member's own counting.
     """
-    if member not in allocation.steps:
-        raise ConfigError(f"{allocation} gives no step to {member!r}", hint=f"--member {' or '.join(allocation.steps)}")
     merged: list[Interval] = []
     for first, last in sorted(_of_segments(member, allocation, timesteps)):
         low, high = max(first, 0), min(last, n - 1)

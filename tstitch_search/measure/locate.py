@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.zoo import PREFIX, embedded_path
@@ -30,9 +32,14 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
         repository, _, pinned = text.partition("@")
         return Path(snapshot_download(repository, revision=revision or pinned or None, allow_patterns=list(files)))
     except (OSError, ValueError) as error:  # huggingface_hub: not found, gated, no network; ValueError: no valid id
+        folder = os.path.normpath(near / text)
+        if text.startswith((".", "/")):
+            hint = "correct the path, or put there what belongs there"
+            raise EnvironmentProblem(f"{owner}: there is no folder {folder}", hint) from error
+        why = "it was not fetched yet, and HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else first_line(error)
         raise EnvironmentProblem(
-            f"{owner}: {text!r} is neither the folder {near / text} nor to be had from the hub: {first_line(error)}",
-            hint="correct the path or hub id, or download the weights once while online",
+            f"{owner}: {text!r} is neither the folder {folder} nor to be had from the hub: {why}",
+            hint="correct the path or hub id, or download it once while online",
         ) from error
 
 

@@ -40,7 +40,7 @@ def alignment_plot(record: Record) -> go.Figure | None:
         hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
     )
     figure = laid_out(go.Figure([trace]))
-    figure.update_xaxes(title=f"share of the steps that {record.largest} does not take", tickformat=".0%")
+    figure.update_xaxes(title=f"share of steps not taken by {record.largest}", tickformat=".0%")
     return figure.update_yaxes(title=metric_name(METRIC), zeroline=False)
 
 

@@ -32,7 +32,7 @@ class Shown:
     line: str = "{}"
 
 
-_SHARE = "small_share", "share of the steps that the largest does not take"
+_SHARE = "small_share", "share of steps not taken by the largest"
 _TIME = "latency_s_predicted", "predicted seconds for a batch"
 SHOWN = {
     "similarity": Shown(
@@ -65,7 +65,7 @@ SHOWN = {
     "steps": Shown(
         "Numbers of sampling steps",
         "From the largest alone to the smallest alone, for trajectories of several lengths (the paper's figure 9). "
-        "Lower and further left is better: a short line below a long one says that fewer steps beat stitching there.",
+        "Lower and further left is better: where the line of fewer steps lies below that of more, they beat stitching.",
         *_TIME,
         "{} steps",
     ),
@@ -98,7 +98,7 @@ def _part(record: Record, table: AnalysisTable) -> Html:
     shown, rows = SHOWN[table.name], table.records()
     title, about = tag("h3", shown.title), tag("p", f"{shown.note} {_n_said(table.name, rows)}", kind="note")
     if table.name == "baselines":
-        return join(title, _rules(rows), about)
+        return join(title, _rules(rows, _label(table)), about)
     figure = plot(record, table)
     return join(title, _key(figure), tag("div", plot_html(figure, f"analysis-{table.name}"), kind="plot low"), about)
 
@@ -113,9 +113,8 @@ def _n_said(name: str, rows: Sequence[Row]) -> str:
     return f"{'Up to ' if name == 'growing-n' else ''}{n}; bars are 95 % intervals, each for itself."
 
 
-def _rules(rows: Sequence[Row]) -> Html:
+def _rules(rows: Sequence[Row], label: str) -> Html:
     """A row for each way of mixing, after the largest alone."""
-    label = named(metric_named(str(rows[0]["metric"])).label, int(rows[0]["n_images"]))
     mixed = {str(row["setting"]): row for row in rows[1:] if row["allocation"] != rows[0]["allocation"]}
     cells = [
         [name, f"{float(row['latency_s_predicted']):#.3g} s", _quality(row), _difference(row)]
@@ -129,13 +128,19 @@ def plot(record: Record, table: AnalysisTable) -> go.Figure:
     shown, lines = SHOWN[table.name], _LINES.get(table.name, _measured)(table)
     colour = _colours(record, list(lines))
     figure = laid_out(go.Figure([trace.update(name=n, line_color=colour[n]) for n, trace in lines.items()]))
-    metric = table.records()[0].get("metric")
-    title = _TITLES.get(table.name) or metric_named(str(metric)).label
+    title = _TITLES.get(table.name) or _label(table)
     figure.update_xaxes(title=shown.x_title, tickformat=".0%" if shown.x == "small_share" else "~g", zeroline=False)
     values = [float(y) for trace in figure.data for y in trace.y]
     kind = "log" if table.name not in _TITLES and spans_a_decade(values) else "linear"
     form = ".0%" if table.name == "frequency" else "~g"
     return figure.update_yaxes(title=title, type=kind, tickformat=form, zeroline=False)
+
+
+def _label(table: AnalysisTable) -> str:
+    """The metric with its n, as FID-200; where n grows along the axis, the metric alone."""
+    row = table.records()[0]
+    label = metric_named(str(row["metric"])).label
+    return label if table.name == "growing-n" else named(label, int(row["n_images"]))
 
 
 def _colours(record: Record, names: Sequence[str]) -> Mapping[str, str]:

@@ -1,7 +1,5 @@
 """A member of a study trained on with the timesteps that an entry of its table leaves it (paper, appendix A.12)."""
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,25 +9,22 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.errors import ConfigError
-from tstitch_search.files import make_folder, write_whole
 from tstitch_search.lookup import LookupTable
 from tstitch_search.measure.facts import MemberFacts, read_member_facts, vae_folder
 from tstitch_search.measure.intervals import in_terms_of, in_words, intervals_of, n_timesteps
 from tstitch_search.measure.labelled_images import open_labelled
-from tstitch_search.measure.locate import read_json, weight_files, weights_sha256
+from tstitch_search.measure.locate import weight_files, weights_sha256
 from tstitch_search.measure.spaces import check_space
 from tstitch_search.measure.vae_facts import pixels_per_latent, read_vae_config
-from tstitch_search.run.draw import entry_for
+from tstitch_search.run.finetuned_folder import WORK, open_finetuned, publish
 from tstitch_search.run.from_table import study_from_table
 from tstitch_search.run.progress import Progress
+from tstitch_search.search_space import allocation_in
 
 if TYPE_CHECKING:
     from tstitch_search.measure.finetuning import Training
 
-# Readers: `finetune` itself, and whoever wants to know where a folder of weights comes from.
-RECORD, SCHEMA_VERSION = "finetune.json", 1
-# Where latents and checkpoints are kept until the training is finished, and what they belong to.
-WORK, BEGUN_WITH = "training", "settings.json"
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -82,13 +77,13 @@ def finetune(
     family that is not class-conditional, images without labels, or an `output` that holds something else.
     """
     table = LookupTable.read(path)
-    entry_for(path, [str(allocation)], None, None, None)
+    _require_measured(table, path, allocation)
     study = study_from_table(path, table, other_study, settings)
     training = training_of(study, allocation, wanted)
     if note := _other_weights(table, training.member):
         progress.note(note)
     made_with = _settings(training, allocation, wanted)
-    if (record := _finished(output, made_with)) is not None:
+    if (record := open_finetuned(output, made_with)) is not None:
         return Finetuned(output, record, is_new=False)
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -98,8 +93,14 @@ def finetune(
         "n_images": len(training.images.labels),
         "training": _train(training, study, output / WORK, wanted.save_every, progress),
     }
-    _publish(output, record)
+    publish(output, record)
     return Finetuned(output, record, is_new=True)
+
+
+def _require_measured(table: LookupTable, path: Path, allocation: Allocation) -> None:
+    if allocation not in (candidate.allocation for candidate in (*table.entries, *table.candidates)):
+        entries = ", ".join(str(entry.allocation) for entry in table.entries)
+        raise ConfigError(f"{path} holds no {allocation}", hint=f"its front is {entries}")
 
 
 def training_of(study: Study, allocation: Allocation, wanted: Wanted) -> "Training":
@@ -109,6 +110,7 @@ def training_of(study: Study, allocation: Allocation, wanted: Wanted) -> "Traini
     from tstitch_search.zoo.trainer import Recipe
 
     _require_classes(study)
+    allocation_in(study.space, str(allocation))
     if wanted.member not in allocation.steps:
         raise ConfigError(
             f"{allocation} gives no step to {wanted.member!r}", hint=f"--member {' or '.join(allocation.steps)}"
@@ -182,38 +184,6 @@ def _settings(training: "Training", allocation: Allocation, wanted: Wanted) -> d
     }
 
 
-def _finished(output: Path, made_with: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record in `output`, None while there is none; then its work folder is ready.
-
-    Raises ConfigError when `output` holds something else.
-    """
-    record, begun = output / RECORD, output / WORK / BEGUN_WITH
-    if record.exists():
-        found = read_json(record, "the fine-tuned member")
-        _require_same(output, found.get("settings", {}), made_with)
-        shutil.rmtree(output / WORK, ignore_errors=True)
-        return found
-    if begun.exists():
-        _require_same(output, read_json(begun, "the training under way"), made_with)
-        return None
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"{output} holds something else than a fine-tuned member", hint="another --output")
-    make_folder(begun.parent)
-    write_whole(begun, _as_text(made_with))
-    return None
-
-
-def _require_same(output: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Nothing, when weights that were made with `found` are those that `wanted` would give, wherever data moved."""
-    names = [name for name in wanted if name not in ("data", "weights") and found.get(name) != wanted[name]]
-    if names:
-        lines = [f"  {name}: {found.get(name, 'absent')} there, {wanted[name]} now" for name in names]
-        raise ConfigError(
-            f"{output} was made with other settings:\n" + "\n".join(lines),
-            hint="another --output, or the same settings",
-        )
-
-
 def _train(training: "Training", study: Study, work: Path, save_every: int, progress: Progress) -> dict[str, Any]:
     from tstitch_search.measure.device import resolve_device
     from tstitch_search.measure.finetuning import train
@@ -227,15 +197,3 @@ def _train(training: "Training", study: Study, work: Path, save_every: int, prog
 
     device = resolve_device(study.config.workers.device)
     return dict(train(training, work, device, save_every, lambda n: progress.extracted(n, n_images), trained))
-
-
-def _publish(output: Path, record: Mapping[str, Any]) -> None:
-    """Move what was trained into its place, whole files only; the record comes last."""
-    for file in sorted((output / WORK / "saved").iterdir()):
-        file.replace(output / file.name)
-    write_whole(output / RECORD, _as_text(record))
-    shutil.rmtree(output / WORK)
-
-
-def _as_text(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=2).encode() + b"\n"

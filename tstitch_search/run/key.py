@@ -11,6 +11,7 @@ from tstitch_search.config import SpaceConfig, Study
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.measure.custom_members import source_of
 from tstitch_search.measure.facts import (
+    SHARED_FILES,
     MemberFacts,
     read_member_facts,
     shared_folders,
@@ -169,10 +170,8 @@ def pipeline_sha256(study: Study) -> str:
 
 
 def _hash_folders(*folders: Path) -> str:
-    """One hash of the configurations, vocabularies and safetensors files in the folders."""
-    kept = (".json", ".txt", ".model", ".safetensors")
-    files = (p for folder in folders for p in folder.iterdir() if p.suffix in kept)
-    return _hash_files(sorted(files))
+    """One hash of the files in the folders that are loaded; other number formats of the weights may lie beside them."""
+    return _hash_files(sorted({file for folder in folders for kind in SHARED_FILES for file in folder.glob(kind)}))
 
 
 def _hash_files(paths: Iterable[Path]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from tstitch_search.config import Study
+from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import Chunk, Probe, Similarity
 from tstitch_search.run.progress import Progress
 from tstitch_search.run.workbench import run_alone
@@ -13,7 +14,19 @@ from tstitch_search.workers.protocol import WorkerPool
 def probe_study(
     study: Study, n_images: int, open_pool: Callable[[Study], WorkerPool], progress: Progress
 ) -> Similarity:
-    """How alike the members' predictions are along the largest one's trajectories of the first `n_images` images."""
+    """How alike the members' predictions are along the largest one's trajectories of the first `n_images` images.
+
+    Accelerated members that go by their own earlier calls are not asked, since questions in between would disturb them.
+    """
+    remembering = [
+        d.name for d in study.space.denoisers if (d.accelerator or "").startswith(("deepcache", "taylorseer"))
+    ]
+    if remembering:
+        progress.note(f"not asked, since their answers depend on their earlier ones: {', '.join(remembering)}")
+        plain = [denoiser for denoiser in study.space.denoisers if denoiser.name not in remembering]
+        study = study.model_copy(update={"space": study.space.model_copy(update={"denoisers": tuple(plain)})})
+    if len(study.space.denoisers) < 2:
+        raise ConfigError("the probe compares predictions, and needs two denoisers without deepcache or taylorseer")
     pool = open_pool(study)
     try:
         pool.start()

@@ -54,10 +54,10 @@ def measure(
     An allocation that cannot be measured is told of and left out, and a group with its anchor.
     """
     study, quality = variant.study, variant.study.config.quality
-    folder = RunFolder.open(path, study, facts.key)
+    pool, folder = open_pool(study), RunFolder.open(path, study, facts.key)
     store = FeatureStore(folder.features, facts.recipe, quality.features_dtype)
     arrays, rows = arrays_for(quality.all_metrics), Rows()
-    with folder.ledger, Workbench(open_pool(study), folder.ledger, store, progress, arrays, is_stopping) as bench:
+    with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays, is_stopping) as bench:
         for name in variant.probes:
             rows[name] = probe_rows(bench, study, name, n_images)
         if variant.groups:

@@ -34,7 +34,7 @@ class Wanted:
     guidance: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.names if name not in COLUMNS]:
+        if unknown := [name for name in self.names or ("",) if name not in COLUMNS]:
             raise ConfigError(f"unknown analysis {unknown[0]!r:.60}, expected one or more of {', '.join(COLUMNS)}")
         if self.n_images < MIN_IMAGES:
             raise ConfigError(f"got {self.n_images} images, expected at least {MIN_IMAGES}: errors come from 20 groups")
@@ -42,6 +42,8 @@ class Wanted:
             raise ConfigError(f"got {self.n_allocations} allocations, expected at least the two ends of the sweep")
         if wrong := [n for n in self.steps if not 1 <= n <= 1000]:
             raise ConfigError(f"got {wrong[0]} steps, expected 1 to 1000")
+        if wrong_names := [name for name in self.solvers if not name.isidentifier()]:
+            raise ConfigError(f"got the solver {wrong_names[0]!r:.60}, expected a diffusers class such as {SOLVERS[1]}")
         if low := [scale for scale in self.guidance if not 1 <= scale < float("inf")]:
             raise ConfigError(f"got the guidance scale {low[0]:g}, expected at least 1, which switches it off")
 
@@ -117,7 +119,7 @@ def _as_it_is(study: Study, wanted: Wanted, own_solver: str, along: tuple[Alloca
     halves |= {name.replace("_", " "): rule(small, large, n_steps) for name, rule in RULES.items()}
     for name, allocation in halves.items():
         yield Group("baselines", name, (alone, allocation))
-    for n in wanted.steps or _counts(n_steps):
+    for n in sorted(set(wanted.steps or _counts(n_steps))):
         yield Group("steps", str(n), sweep(small, large, n, wanted.n_allocations))
     yield Group("step-reduction", f"stitched with {small}", along)
     fewer = [Allocation.of([(large, a.steps[large])]) for a in along if large in a.steps]
@@ -127,7 +129,7 @@ def _as_it_is(study: Study, wanted: Wanted, own_solver: str, along: tuple[Alloca
 
 
 def _counts(n_steps: int) -> list[int]:
-    return sorted({min(1000, max(1, round(share * n_steps))) for share in STEP_SHARES})
+    return [min(1000, max(1, round(share * n_steps))) for share in STEP_SHARES]
 
 
 def _scales(study: Study, wanted: Wanted) -> list[float]:
