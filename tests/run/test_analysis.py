@@ -13,7 +13,7 @@ from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import read_events
 from tstitch_search.measure.measurer import StudyMeasurer
-from tstitch_search.measurement import Chunk, chunks_of
+from tstitch_search.measurement import Answer, Calibrate, Chunk, Job, chunks_of
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.report.analysis_tables import COLUMNS, read_tables
 from tstitch_search.run import Outcome, run_study
@@ -173,6 +173,24 @@ def test_a_setting_that_the_models_do_not_take_is_left_out_and_the_rest_goes_on(
 ) -> None:
     assert {r["setting"] for r in rows(finished[0], "solvers")} == {"DDIMScheduler"}
     assert {r["setting"] for r in rows(finished[0], "guidance")} == {"2", "1"}
+
+
+class Tiring(SyntheticMeasurer):
+    """Its device is slower each time it is asked how fast it is."""
+
+    def do(self, job: Job) -> Answer:
+        if isinstance(job, Calibrate):
+            self.step_s = {name: 2 * step_s for name, step_s in self.step_s.items()}
+        return super().do(job)
+
+
+def test_solvers_share_the_step_times_of_the_study_as_it_is(study: Study, tmp_path: Path) -> None:
+    """Calibrations of their own would tell solvers apart that take the same time, on a noisy machine."""
+    wanted = Wanted(names=("solvers",), n_images=20, n_allocations=2, solvers=("DDPMScheduler",))
+    analyzed(study, tmp_path, wanted, Tiring(load_reference("reference.npz", study.study_path.parent)))
+    found = rows(tmp_path, "solvers")
+    assert {r["setting"] for r in found} == {"DDIMScheduler", "DDPMScheduler"}
+    assert len({r["latency_s_predicted"] for r in found if r["allocation"] == "S*4"}) == 1
 
 
 def test_the_same_images_have_the_same_value_in_every_analysis(finished: tuple[Path, Analyzed]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
+from tstitch_search.measurement import Calibration
 from tstitch_search.report.analysis_tables import COLUMNS, FOLDER, AnalysisTable
 from tstitch_search.report.writing import write_report
 from tstitch_search.run.analysis.growing import growing_n
@@ -56,9 +57,11 @@ def analyze_study(
     if variants:
         facts = resolve_facts(variants[0].study)
         _announce(price_of(variants, facts, wanted.n_images), variants, progress)
+    step_times: dict[bool, Calibration | None] = {}
     for variant in variants:
-        asked = facts_as_asked(facts, variant.study)
-        found = _measured(variant, asked, path, wanted.n_images, open_pool, progress, is_stopping)
+        asked, known = facts_as_asked(facts, variant.study), step_times.get(variant.is_guided)
+        found = _measured(variant, asked, path, wanted.n_images, known, open_pool, progress, is_stopping)
+        step_times[variant.is_guided] = found.calibration or known
         n_new, n_failed = n_new + found.n_new, n_failed + found.n_failed
         for name, values in found.rows.items():
             rows[name] += values
@@ -85,6 +88,7 @@ def _measured(
     facts: StudyFacts,
     path: Path,
     n_images: int,
+    step_times: Calibration | None,
     open_pool: Callable[[Study], WorkerPool],
     progress: Progress,
     is_stopping: Callable[[], bool],
@@ -92,12 +96,12 @@ def _measured(
     """What was found; nothing, and a note, for a setting that the members or the pipeline do not take."""
     folder = path / FOLDER / "runs" / variant.name
     try:
-        return measure(variant, facts, folder, n_images, open_pool, progress, is_stopping)
+        return measure(variant, facts, folder, n_images, step_times, open_pool, progress, is_stopping)
     except (ConfigError, MeasurementError) as error:
         if not variant.is_optional:
             raise
         progress.note(f"{variant.name.replace('_', ' ')} is left out: {error.message}")
-        return Measured({}, 0, 0)
+        return Measured({}, None, 0, 0)
 
 
 def _written(rows: Rows, path: Path) -> tuple[AnalysisTable, ...]:

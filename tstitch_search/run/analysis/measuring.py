@@ -7,7 +7,7 @@ from pathlib import Path
 from tstitch_search.config import Study
 from tstitch_search.errors import MeasurementError
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.measurement import Chunk, chunks_of
+from tstitch_search.measurement import Calibration, Chunk, chunks_of
 from tstitch_search.quality.estimate import estimate
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
@@ -30,12 +30,13 @@ Rows = dict[str, list[tuple[Value, ...]]]
 
 @dataclass(frozen=True)
 class Measured:
-    """Rows by the name of their analysis.
+    """Rows by the name of their analysis, and the step times that they go by.
 
     `n_new`: chunks, calibrations and probes that were not there before; `n_failed`: allocations that gave none.
     """
 
     rows: Rows
+    calibration: Calibration | None
     n_new: int
     n_failed: int
 
@@ -45,13 +46,15 @@ def measure(
     facts: StudyFacts,
     path: Path,
     n_images: int,
+    step_times: Calibration | None,
     open_pool: Callable[[Study], WorkerPool],
     progress: Progress,
     is_stopping: Callable[[], bool],
 ) -> Measured:
     """Everything that `variant`, of these facts, asks for, in the run folder `path`, or what is missing there.
 
-    An allocation that cannot be measured is told of and left out, and a group with its anchor.
+    `step_times` of another variant, if given, are taken for this one's. An allocation that cannot be measured is told
+    of and left out, and a group with its anchor.
     """
     study, quality = variant.study, variant.study.config.quality
     pool, folder = open_pool(study), RunFolder.open(path, study, facts.key)
@@ -62,14 +65,15 @@ def measure(
             rows[name] = probe_rows(bench, study, name, n_images)
         if variant.groups:
             reference = prepare_reference(bench, study, facts, needs_real_features(quality.all_metrics))
-            latency = _step_times(bench, study, facts.key)
+            latency = _latency(bench, study, facts.key, step_times)
+            step_times = latency.calibration
             judge = Judge(quality, variant.groups[0].allocations[0], reference)
             chunks = chunks_of("search", n_images, study.config.proxy_set.chunk_size)
             progress.stage(stage_of(variant))
             bench.make([(allocation, chunks) for allocation in variant.allocations])
             for group in variant.groups:
                 rows.setdefault(group.analysis, []).extend(_rows(bench, judge, latency, group, chunks))
-        return Measured(rows, bench.n_new, bench.n_failed)
+        return Measured(rows, step_times, bench.n_new, bench.n_failed)
 
 
 def stage_of(variant: Variant) -> str:
@@ -77,13 +81,14 @@ def stage_of(variant: Variant) -> str:
     return f"analyzing {variant.name.replace('_', ' ')}"
 
 
-def _step_times(bench: Workbench, study: Study, key: Key) -> LatencyModel:
-    """As measured before on this machine, for they are no result here, else measured."""
-    known = recall(study, key) if study.config.latency.from_file is None else None
+def _latency(bench: Workbench, study: Study, key: Key, given: Calibration | None) -> LatencyModel:
+    """As given or measured before on this machine, for times are no result here; else measured."""
+    known = given or (recall(study, key) if study.config.latency.from_file is None else None)
     if bench.ledger.last("calibration") is None and known is not None:
         bench.ledger.append("calibration", **asdict(known))
     latency = calibrate(bench, study, key)
-    remember(study, key, latency.calibration)
+    if given is None:
+        remember(study, key, latency.calibration)
     return latency
 
 

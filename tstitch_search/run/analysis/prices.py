@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.config import Study
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.run.analysis.variants import Variant
 from tstitch_search.run.calibrations import given_calibration, recall
@@ -42,12 +41,8 @@ def price_of(variants: Sequence[Variant], facts: StudyFacts, n_images: int) -> A
     basis = f"measured before on {known.device}" if known else "rough: from the number of parameters"
 
     def seconds(variant: Variant, allocation: Allocation) -> float:
-        calls = _calls_per_step(variant.study) / _calls_per_step(study)
+        calls = (1 + variant.is_guided) / (1 + variants[0].is_guided)
         return calls * seconds_of(latency, allocation, n_images)
 
     stages = {v.name: sum(seconds(v, a) for a in v.allocations) for v in variants}
     return AnalysisPrice({v.name: len(v.allocations) * n_images for v in variants}, stages, latency, basis)
-
-
-def _calls_per_step(study: Study) -> int:
-    return 2 if study.config.guidance_scale > 1 else 1

@@ -75,6 +75,11 @@ class Variant:
         """All that are to be measured, each once."""
         return tuple(dict.fromkeys(a for group in self.groups for a in group.allocations))
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether a step asks a denoiser twice; beside that no setting of ours changes what a step takes."""
+        return self.study.config.guidance_scale > 1
+
 
 def variants_of(study: Study, wanted: Wanted) -> list[Variant]:
     """Every run that is needed, the study as it is first; none where nothing has to be measured.
