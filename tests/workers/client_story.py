@@ -1,6 +1,7 @@
 """A program: a pool on a Ray that is reached through its client server, as `ray://HOST:PORT` in its one argument."""
 
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tstitch_search.workers.ray_session import ray
 
 def main(address: str, flag: Path) -> None:
     ray.cloudpickle.register_pickle_by_value(measurers)
+    until_it_answers(address)
     jobs = [make_chunk(name, first) for name in ("Slow*1", "S*3") for first in range(0, 12, 4)]
     done = finish_all(RayPool(ArithmeticMeasurer, 2, address=address), jobs)
     assert sorted(map(str, (one.job for one in done))) == sorted(map(str, jobs))
@@ -27,6 +29,20 @@ def main(address: str, flag: Path) -> None:
     assert again.error is None
     assert again.worker == "worker-1"
     print("all told")
+
+
+def until_it_answers(address: str) -> None:
+    """Wait for a client server that listens already: it may take longer than Ray's client tries."""
+    for patience_s in (1, 5, 10, None):
+        try:
+            ray.init(address, log_to_driver=False)
+        except ConnectionError:
+            if patience_s is None:
+                raise
+            time.sleep(patience_s)
+        else:
+            ray.shutdown()
+            return
 
 
 def finish_all(pool: RayPool, jobs: list) -> list:

@@ -30,12 +30,13 @@ def test_a_node_dies_with_a_chunk_in_flight_and_one_that_joins_makes_chunks() ->
     assert told.stdout.splitlines()[-1] == "all told"
 
 
-@pytest.mark.slow
+@pytest.mark.client
 def test_a_driver_elsewhere_works_through_the_client_server_of_a_cluster(tmp_path: Path) -> None:
     """The head is a process of its own; chunks come back whole, and a worker that hangs is replaced."""
     pytest.importorskip("grpc", reason="ray[client] is not installed")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # a head that was not started by `uv run`, as these tests may be
     port, client_port = free_ports(2)
     head = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
     head += [f"--port={port}", f"--ray-client-server-port={client_port}", "--include-dashboard=false"]
