@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from tstitch_search.pareto import Point
 
 # Candidates that are worked on at once: they stay in the processor's cache.
-BLOCK = 1024
+BLOCK = 256
 # Beyond so many standard deviations floating point knows no tail.
 CERTAIN = 40.0
 
@@ -28,19 +28,19 @@ def expected_hypervolume_improvement(
     `front` (m, 2): (latency_s, quality) of points taken as known, in any order, dominated ones allowed.
     """
     edges, levels = _staircase(front, reference)
+    left, right, level = edges[:-1, None], edges[1:, None], levels[:, None]
     gains = np.zeros(len(latency_s))
     for i in range(0, len(latency_s), BLOCK):
         rows = slice(i, i + BLOCK)
-        for left, right, level in zip(edges[:-1], edges[1:], levels, strict=True):
-            width = right - np.maximum(left, latency_s[rows])
-            inside = width > 0
-            gain = expected_improvement(level, mean[rows][inside], sd[rows][inside])
-            gains[rows][inside] += width[inside] * gain
+        width = np.clip(right - np.maximum(left, latency_s[rows]), 0, None)  # (steps, block)
+        reached = width.any(axis=1)
+        gain = expected_improvement(level[reached], mean[rows], sd[rows])
+        gains[rows] = (width[reached] * gain).sum(axis=0)
     return gains
 
 
-def expected_improvement(level: float, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """How far N(`mean`, `sd`^2) is expected to lie below `level`, counting only what does; >= 0, (n,)."""
+def expected_improvement(level: np.ndarray | float, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """How far N(`mean`, `sd`^2) is expected to lie below `level`, counting only what does; >= 0, broadcast."""
     below = level - mean
     z = np.divide(below, sd, out=np.where(below > 0, CERTAIN, -CERTAIN), where=sd > 1e-100).clip(-CERTAIN, CERTAIN)
     density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
