@@ -30,7 +30,7 @@ def test_a_node_dies_with_a_chunk_in_flight_and_one_that_joins_makes_chunks() ->
     assert told.stdout.splitlines()[-1] == "all told"
 
 
-@pytest.mark.client
+@pytest.mark.slow
 def test_a_driver_elsewhere_works_through_the_client_server_of_a_cluster(tmp_path: Path) -> None:
     """The head is a process of its own; chunks come back whole, and a worker that hangs is replaced."""
     pytest.importorskip("grpc", reason="ray[client] is not installed")
