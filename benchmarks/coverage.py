@@ -17,7 +17,7 @@ import numpy as np
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import Jackknifed, jackknifed
 from tstitch_search.quality.reference import load_reference
-from tstitch_search.run.folder import environment
+from tstitch_search.study_run.folder import environment
 
 RESULTS = Path(__file__).parent / "results"
 N_IMAGES = (100, 250, 500)

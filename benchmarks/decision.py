@@ -13,10 +13,10 @@ from time import perf_counter
 import numpy as np
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.run.folder import environment
-from tstitch_search.search.outlook import Candidates, QualityScale
+from tstitch_search.search.posterior import Candidates, QualityScale
 from tstitch_search.search.racing import Measured, RaceRule, RaceState, next_action
 from tstitch_search.search_space import SearchSpace
+from tstitch_search.study_run.folder import environment
 
 STEP_S = {"S": 0.1, "B": 0.25, "L": 0.6, "XL": 1.0}
 OBSERVED = (20, 50, 100, 150, 200, 300)

@@ -22,7 +22,7 @@ from tstitch_search.quality.control_variates import ControlVariates
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.reference import Reference, load_reference
-from tstitch_search.run.folder import environment
+from tstitch_search.study_run.folder import environment
 
 RESULTS = Path(__file__).parent / "results"
 N_FEW = (250, 500, 1000)

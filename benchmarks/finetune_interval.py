@@ -20,15 +20,15 @@ import torch
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study, load_study
-from tstitch_search.measure.finetuning import Training, train
 from tstitch_search.measurement import ChunkFeatures, MakeChunk, chunks_of
+from tstitch_search.probes.finetuning import Training, train
 from tstitch_search.quality.estimate import Z_95
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import Jackknifed, jackknifed
 from tstitch_search.quality.reference import load_reference
-from tstitch_search.run.finetune import Wanted, training_of
-from tstitch_search.run.folder import environment
-from tstitch_search.run.pool import build_measurer
+from tstitch_search.study_run.folder import environment
+from tstitch_search.study_run.pool import build_measurer
+from tstitch_search.tasks.finetune import Wanted, training_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

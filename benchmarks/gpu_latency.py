@@ -26,14 +26,14 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import DenoiserConfig, ExecutionConfig, SpaceConfig
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measure.clock import clock_of
-from tstitch_search.measure.device import device_name, resolve_device
-from tstitch_search.measure.execution import Offload, attention, home_of_members, prepare
-from tstitch_search.measure.families import dit
 from tstitch_search.measure.latency import Stand, calibrate, median_se, time_allocations
 from tstitch_search.measure.memory import memory_of, tensors_mb
-from tstitch_search.measure.proxy_set import Condition
 from tstitch_search.measurement import AllocationTime, Calibrate, TimeAllocations
-from tstitch_search.run.folder import environment
+from tstitch_search.members.device import device_name, resolve_device
+from tstitch_search.members.execution import Offload, attention, home_of_members, prepare
+from tstitch_search.sampling.conditions import Condition
+from tstitch_search.sampling.families import dit
+from tstitch_search.study_run.folder import environment
 
 HERE = Path(__file__).parent
 PAPER = json.loads((HERE / "paper_dit_times.json").read_text())

@@ -19,7 +19,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.reference import load_reference
-from tstitch_search.search.outlook import Candidates
+from tstitch_search.search.posterior import Candidates
 from tstitch_search.search_space import SearchSpace, between
 
 LABEL_CYCLE = 10  # any ten images in a row hold every label once

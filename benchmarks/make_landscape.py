@@ -28,15 +28,15 @@ from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.metrics.fid import FID
 from tstitch_search.quality.reference import save_reference
-from tstitch_search.run.folder import RunFolder, environment
-from tstitch_search.run.key import resolve_facts
-from tstitch_search.run.pool import open_pool
-from tstitch_search.run.progress import Silent
-from tstitch_search.run.references import prepare_reference
-from tstitch_search.run.stages import calibrate, search_chunks
-from tstitch_search.run.stored import StoredRun
-from tstitch_search.run.workbench import Workbench
 from tstitch_search.search_space import SearchSpace
+from tstitch_search.study_run.folder import RunFolder, environment
+from tstitch_search.study_run.key import resolve_facts
+from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.progress import Silent
+from tstitch_search.study_run.references import prepare_reference
+from tstitch_search.study_run.stages import calibrate, search_chunks
+from tstitch_search.study_run.workbench import Workbench
+from tstitch_search.tasks.stored import StoredRun
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = (

@@ -26,7 +26,7 @@ from tstitch_search.config.document import MAX_BYTES, MAX_DEPTH  # noqa: E402
 from tstitch_search.config.load import load_space  # noqa: E402
 from tstitch_search.errors import ConfigError  # noqa: E402
 from tstitch_search.lookup import LookupTable  # noqa: E402
-from tstitch_search.run.folder import environment  # noqa: E402
+from tstitch_search.study_run.folder import environment  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 N_ACCIDENTS = 300

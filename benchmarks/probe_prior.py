@@ -24,14 +24,14 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.measurement import Similarity
 from tstitch_search.quality.control_variates import ControlVariates
-from tstitch_search.run.folder import environment
-from tstitch_search.run.pool import open_pool
-from tstitch_search.run.probe import probe_study
-from tstitch_search.run.progress import Silent
 from tstitch_search.search.embedding import Embedding
 from tstitch_search.search.gaussian_process import fit
-from tstitch_search.search.outlook import Candidates, History, QualityScale, Told, observations, outlook
+from tstitch_search.search.posterior import Candidates, History, QualityScale, Told, observations, posterior
 from tstitch_search.search_space import SearchSpace
+from tstitch_search.study_run.folder import environment
+from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.progress import Silent
+from tstitch_search.tasks.probe import probe_study
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -85,7 +85,7 @@ def search(land: Landscape, candidates: Candidates, seed: int) -> dict[str, floa
 
     told, result = [ask(a) for a in SPACE.baselines()], {}
     for n_questions in range(max(QUESTIONS) + 1):
-        expected = outlook(candidates, History(told=tuple(told)), SCALE)
+        expected = posterior(candidates, History(told=tuple(told)), SCALE)
         assert expected is not None
         stops = expected.expected_gain < TOLERANCE and "stopped_after" not in result
         if n_questions in QUESTIONS or stops:

@@ -27,7 +27,7 @@ from scipy.stats import t as student
 from search_cost_page import curves, page, picture
 from search_methods import Method, Ours, flat, independent, stock
 
-from tstitch_search.run.folder import environment
+from tstitch_search.study_run.folder import environment
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -126,7 +126,7 @@ def ours() -> Iterator[tuple[str, Ours]]:
     yield "ablation: fixed n = 150, paired differences", Ours(150, 1, N_CONTROL, TOLERANCE, paired=True)
 
 
-def judge(land: Landscape, seeds: int, rival_seeds: int, samplers: list[str], ablations: bool) -> dict:
+def evaluate(land: Landscape, seeds: int, rival_seeds: int, samplers: list[str], ablations: bool) -> dict:
     """Everything about one landscape."""
     print(f"{land.name}: {len(land.latency_s):,} allocations, {land.n_images:,} images", flush=True)
     entries: list[Entry] = []
@@ -217,7 +217,7 @@ def main() -> None:
         land = recorded(arguments.features or built / table.stem / "recorded", table, table.stem)
         if arguments.refine:
             land = refined(land, arguments.refine, built)
-        document[land.name] = judge(
+        document[land.name] = evaluate(
             land, arguments.seeds, arguments.rival_seeds, arguments.samplers, not arguments.refine
         ) | {"environment": environment()}
         write(document, arguments.output)

@@ -18,7 +18,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.quality.control_variates import ControlVariates, Estimate
 from tstitch_search.search import AllocationStudy, Rule
 from tstitch_search.search.gaussian_process import fit
-from tstitch_search.search.outlook import Candidates, History, QualityScale, Told, observations, outlook
+from tstitch_search.search.posterior import Candidates, History, QualityScale, Told, observations, posterior
 from tstitch_search.search.racing import Measured, RaceRule, RaceState, Stop, next_action
 
 SCALE = QualityScale(relative=True, direction="minimize")
@@ -124,7 +124,7 @@ class Ours:
             return None if isinstance(action, Stop) else action.allocation
         if waiting := [a for a in candidates.baselines if a not in found]:
             return waiting[0]
-        expected = outlook(candidates, History(told=tuple(found.values())), SCALE)
+        expected = posterior(candidates, History(told=tuple(found.values())), SCALE)
         if expected is None or expected.expected_gain < self.tolerance:
             return None
         return candidates.allocations[int(np.argmax(expected.ehvi / candidates.latency_s))]

@@ -19,8 +19,8 @@ from diffusers import DDIMScheduler
 from torch import nn
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.measure.stitching import StitchedDenoiser
-from tstitch_search.run.folder import environment
+from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.study_run.folder import environment
 
 RESULTS = Path(__file__).parent / "results"
 N_STEPS, N_REPEATS = 100, 101

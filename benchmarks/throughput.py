@@ -18,10 +18,10 @@ from tstitch_search.config import load_study
 from tstitch_search.ledger import Ledger
 from tstitch_search.measurement import chunks_of
 from tstitch_search.quality.feature_store import FeatureStore
-from tstitch_search.run.folder import environment
-from tstitch_search.run.pool import open_pool
-from tstitch_search.run.progress import Silent
-from tstitch_search.run.workbench import Workbench
+from tstitch_search.study_run.folder import environment
+from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.progress import Silent
+from tstitch_search.study_run.workbench import Workbench
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

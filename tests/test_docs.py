@@ -130,7 +130,7 @@ def test_planning_imports_no_heavy_package(tmp_path: Path):
         "import sys\n"
         "from typer.testing import CliRunner\n"
         "from tstitch_search.cli import app\n"
-        "import tstitch_search.run\n"
+        "import tstitch_search.study_run\n"
         f"study = r'{ROOT / 'studies' / 'quickstart.yaml'}'\n"
         f"assert CliRunner().invoke(app, ['plan', study, '-o', r'{tmp_path / 'run'}', '--json']).exit_code == 0\n"
         "print([m for m in ('torch', 'diffusers', 'ray', 'torch_fidelity') if m in sys.modules])\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from measure.checkpoint_files import dit_weights
+from members.checkpoint_files import dit_weights
 from PIL import Image
 from text_to_image import N_TOKENS, PROMPTS, letter_tokenizer, new_unet, new_vae, save_stable_diffusion
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel

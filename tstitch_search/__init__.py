@@ -10,13 +10,13 @@ from tstitch_search.allocation import Allocation
 
 if TYPE_CHECKING:
     from tstitch_search.lookup import LookupTable
-    from tstitch_search.measure.deploy import stitch
+    from tstitch_search.sampling.deploy import stitch
 
 __all__ = ["Allocation", "LookupTable", "__version__", "stitch"]
 __version__ = "0.1.0"
 
 # Imported when first asked for, since `stitch` brings torch and diffusers with it.
-_HOMES = {"LookupTable": "tstitch_search.lookup", "stitch": "tstitch_search.measure.deploy"}
+_HOMES = {"LookupTable": "tstitch_search.lookup", "stitch": "tstitch_search.sampling.deploy"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,9 @@ from typing import Any
 
 from tstitch_search.errors import EnvironmentProblem
 
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
+# Events of version 1 under the names that they have now.
+RENAMED = {"believed": "posterior"}
 # Lines written so close together share an fsync: what a power cut can lose, besides a torn line. A kill loses none.
 GROUP_S = 0.1
 # Of these there may be millions: they are read from the file when asked for, not kept in memory.
@@ -193,7 +195,7 @@ def _events_in(path: Path, lines: Iterable[bytes]) -> Iterator[Event]:
             return
         try:
             event = json.loads(line)
-            event["event"]
+            event["event"] = RENAMED.get(event["event"], event["event"])
         except (ValueError, TypeError, KeyError) as error:
             raise EnvironmentProblem(
                 f"{path}, line {number} is damaged: expected a JSON object with an `event`",

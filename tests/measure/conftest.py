@@ -1,19 +1,5 @@
-"""One CPU thread for networks this small: more would only wait for each other."""
+"""Tests of this folder call torch."""
 
-from collections.abc import Iterator
+from torch_fixtures import one_thread, same_random_numbers
 
-import pytest
-import torch
-
-from tstitch_search.measure.device import cpu_threads
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with cpu_threads(1):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def same_random_numbers() -> None:
-    torch.manual_seed(0)
+__all__ = ["one_thread", "same_random_numbers"]

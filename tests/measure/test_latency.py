@@ -13,9 +13,9 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measure.clock import CpuClock, CudaClock, clock_of
-from tstitch_search.measure.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.measure.latency import MAX_WARM_UP, Stand, calibrate, median_se, time_allocations, time_batch
 from tstitch_search.measurement import Calibrate, TimeAllocations
+from tstitch_search.members.device import cpu_threads, device_name, resolve_device, timing_threads
 
 STEP_S = {"S": 1.0, "B": 2.0, "XL": 8.0}
 SWITCH_S = {"S": 0.125, "B": 0.25, "XL": 0.5}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tstitch_search.errors import ConfigError
-from tstitch_search.report.analysis import SHOWN, analysis, plot
 from tstitch_search.report.analysis_tables import COLUMNS, AnalysisTable, read_tables
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
+from tstitch_search.report.sections.analysis import SHOWN, analysis, plot
 from tstitch_search.report.writing import write_report
 
 NUMBERS = (0.4, 0.31, "fid", 200, 13.5, 0.5, 0.2, 0.1)

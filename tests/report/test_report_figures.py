@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tstitch_search.lookup import LookupTable, MetricValue
-from tstitch_search.report.alignment import alignment_plot
-from tstitch_search.report.figures import pareto
+from tstitch_search.report.plots.pareto import pareto
+from tstitch_search.report.plots.times import time_plot
 from tstitch_search.report.reading import read_record
-from tstitch_search.report.time_plot import time_plot
+from tstitch_search.report.sections.alignment import alignment_plot
 
 
 def test_no_group_of_the_plot_mixes_numbers_of_images(run_folder) -> None:

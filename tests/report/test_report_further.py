@@ -8,14 +8,14 @@ import pytest
 
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
-from tstitch_search.report.front import front
-from tstitch_search.report.limits import limits
 from tstitch_search.report.markup import Html
 from tstitch_search.report.notes import alike, front_notes, further_metrics
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
-from tstitch_search.report.sections import pareto as pareto_section
-from tstitch_search.report.times import error_sentence, prediction_error, times
+from tstitch_search.report.sections.front import front
+from tstitch_search.report.sections.limits import limits
+from tstitch_search.report.sections.overview import pareto_section
+from tstitch_search.report.sections.times import error_sentence, prediction_error, times
 from tstitch_search.report.writing import write_report
 
 NEWER = {"extra_weights_mb": None, "guard_lost": False, "confirmed": False, "group": None}

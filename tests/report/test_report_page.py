@@ -16,7 +16,7 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import LookupTable, MetricValue
 from tstitch_search.report.reading import read_record
-from tstitch_search.report.story import headline
+from tstitch_search.report.sections.story import headline
 from tstitch_search.report.wording import latency_text, quality_text, segments_text
 from tstitch_search.report.writing import write_report
 

@@ -8,9 +8,9 @@ import pytest
 
 from tstitch_search.errors import QualityGateError
 from tstitch_search.lookup import LookupTable
-from tstitch_search.report.picker import Place, picker, sliders
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
+from tstitch_search.report.sections.picker import Place, picker, sliders
 
 
 @pytest.fixture(scope="module")

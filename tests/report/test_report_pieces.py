@@ -1,7 +1,7 @@
 """The small parts of the page: markup, numbers, colours, pictures."""
 
 from tstitch_search.report.markup import Html, join, tag
-from tstitch_search.report.palette import ink_on
+from tstitch_search.report.plots.palette import ink_on
 from tstitch_search.report.wording import duration, named, plus_minus
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tstitch_search.report.reading import read_record
-from tstitch_search.report.samples import sample_grid
+from tstitch_search.report.sections.samples import sample_grid
 
 
 def pictures(html: str) -> dict[str, Image.Image]:

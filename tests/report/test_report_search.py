@@ -11,12 +11,12 @@ from tstitch_search.config import SpaceConfig
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Ledger
 from tstitch_search.measurement import Calls
-from tstitch_search.report.economy import enumeration, reuse
-from tstitch_search.report.figures import pareto
-from tstitch_search.report.hypervolume import hypervolume_band, hypervolume_plot, hypervolume_steps
+from tstitch_search.report.plots.hypervolume import hypervolume_band, hypervolume_plot, hypervolume_steps
+from tstitch_search.report.plots.pareto import pareto
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
-from tstitch_search.report.search import search_section, ternary_plot
+from tstitch_search.report.sections.economy import enumeration, reuse
+from tstitch_search.report.sections.search import search_section, ternary_plot
 from tstitch_search.report.wording import duration
 from tstitch_search.search_space import SearchSpace
 
@@ -34,10 +34,10 @@ def record(run_folder) -> Record:
 
 
 @pytest.fixture
-def with_beliefs(own_run: Path) -> Record:
+def with_posterior(own_run: Path) -> Record:
     with Ledger(own_run / "ledger.jsonl") as ledger:
         rows = [["S*2-B*2-XL*16", 0.61, 13.5, 0.4], ["S*2-B*18", 0.29, 24.0, 1.0]]
-        ledger.append("believed", n_images=100, rows=rows)
+        ledger.append("posterior", n_images=100, rows=rows)
     return read_record(own_run)
 
 
@@ -84,16 +84,17 @@ def test_only_three_denoisers_have_a_map(record: Record) -> None:
     assert "over fractions" not in search_section(replace(record, table=table, trials=two, calibration=None))
 
 
-def test_what_nobody_measured_is_faint_with_its_band(with_beliefs: Record) -> None:
-    expected = next(trace for trace in pareto(with_beliefs).data if trace.meta == "believed")
+def test_what_nobody_measured_is_faint_with_its_band(with_posterior: Record) -> None:
+    expected = next(trace for trace in pareto(with_posterior).data if trace.meta == "posterior")
     assert list(expected.y) == [13.5, 24.0]
     assert list(expected.error_y.array) == pytest.approx([1.96 * 0.4, 1.96])
     assert expected.marker.opacity < 0.5
-    assert [len(trace.a) for trace in ternary_plot(with_beliefs).data] == [2, len(ternary_plot(with_beliefs).data[1].a)]
+    drawn = ternary_plot(with_posterior).data
+    assert [len(trace.a) for trace in drawn] == [2, len(drawn[1].a)]
 
 
 def test_without_predictions_there_is_no_trace_of_them(record: Record) -> None:
-    assert "believed" not in [trace.meta for trace in pareto(record).data]
+    assert "posterior" not in [trace.meta for trace in pareto(record).data]
 
 
 def test_the_price_of_enumeration_is_added_up_over_the_space(record: Record) -> None:

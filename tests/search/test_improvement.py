@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tstitch_search.pareto import hypervolume
-from tstitch_search.search.improvement import expected_hypervolume_improvement
+from tstitch_search.search.acquisition import expected_hypervolume_improvement
 
 REFERENCE = (10.0, 5.0)
 numbers = st.floats(0, 12).map(lambda value: round(value, 3))

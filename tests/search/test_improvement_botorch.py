@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tstitch_search.search.improvement import expected_hypervolume_improvement
+from tstitch_search.search.acquisition import expected_hypervolume_improvement
 
 INSTALL = "BoTorch is not installed; uv run --group botorch pytest tests/search/test_improvement_botorch.py"
 

@@ -14,7 +14,15 @@ from tstitch_search.pareto import hypervolume
 from tstitch_search.search import AllocationStudy, Rule
 from tstitch_search.search.encoding import CutPoints
 from tstitch_search.search.known_latency import AllocationSampler
-from tstitch_search.search.outlook import Candidates, History, QualityScale, Told, outlook, reference_point, spread_out
+from tstitch_search.search.posterior import (
+    Candidates,
+    History,
+    QualityScale,
+    Told,
+    posterior,
+    reference_point,
+    spread_out,
+)
 
 FID = QualityScale(relative=True, direction="minimize")
 LATENCIES = {a: latency_s(a) for a in MANY}
@@ -28,7 +36,7 @@ def test_baselines_come_first_then_the_unasked_candidate_of_highest_gain(tmp_pat
     study = open_study(tmp_path, "known_latency", MANY)
     assert ask_all(study, at_most=4) == MANY.baselines()
     told = tuple(Told(a, latency_s(a), fid(a), 0.5) for a in MANY.baselines())
-    expected = outlook(CANDIDATES, History(told), FID)
+    expected = posterior(CANDIDATES, History(told), FID)
     trial = study.ask()
     assert expected
     assert trial
@@ -38,7 +46,7 @@ def test_baselines_come_first_then_the_unasked_candidate_of_highest_gain(tmp_pat
 
 def test_while_baselines_are_under_way_it_asks_what_is_farthest_from_them():
     history = History(under_way=tuple(MANY.baselines()))
-    assert outlook(CANDIDATES, history, FID) is None
+    assert posterior(CANDIDATES, history, FID) is None
     first = MANY.allocations[spread_out(CANDIDATES, history)]
     second = MANY.allocations[spread_out(CANDIDATES, History(under_way=(*MANY.baselines(), first)))]
     assert first not in MANY.baselines()
@@ -49,7 +57,7 @@ def test_while_baselines_are_under_way_it_asks_what_is_farthest_from_them():
 
 def test_what_was_asked_has_no_gain_left_and_everything_else_is_predicted():
     gave_up = Allocation.parse("S*9-XL*11")
-    expected = outlook(CANDIDATES, History(TOLD, failed=(gave_up,)), FID)
+    expected = posterior(CANDIDATES, History(TOLD, failed=(gave_up,)), FID)
     assert expected
     asked = [MANY.allocations.index(a) for a in (*(t.allocation for t in TOLD), gave_up)]
     assert np.all(expected.ehvi[asked] == 0)
@@ -59,10 +67,10 @@ def test_what_was_asked_has_no_gain_left_and_everything_else_is_predicted():
 
 
 def test_a_trial_under_way_lowers_the_gain_of_its_neighbours_so_that_the_next_question_is_another_one():
-    alone = outlook(CANDIDATES, History(TOLD), FID)
+    alone = posterior(CANDIDATES, History(TOLD), FID)
     assert alone
     best = int(np.argmax(alone.ehvi))
-    after = outlook(CANDIDATES, History(TOLD, under_way=(MANY.allocations[best],)), FID)
+    after = posterior(CANDIDATES, History(TOLD, under_way=(MANY.allocations[best],)), FID)
     assert after
     near = np.abs(CANDIDATES.x - CANDIDATES.x[best]).max(axis=1) < 0.06
     assert after.ehvi[near].max() < 0.5 * alone.ehvi[near].max()
@@ -87,7 +95,7 @@ def test_per_second_asks_for_more_gain_per_second_and_for_less_time():
         trial = optuna.create_trial(state=TrialState.RUNNING)
         trial.number = len(TOLD)
         asked[per_second] = CutPoints(MANY).decode(sampler.sample_relative(study, trial, {}))
-    expected = outlook(CANDIDATES, History(TOLD), FID)
+    expected = posterior(CANDIDATES, History(TOLD), FID)
     assert expected
     assert asked[True] == MANY.allocations[int(np.argmax(expected.ehvi / CANDIDATES.latency_s))]
     assert latency_s(asked[True]) < latency_s(asked[False])

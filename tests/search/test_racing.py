@@ -8,7 +8,7 @@ from search.studies import MANY, fid, latency_s
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search.gaussian_process import fit
-from tstitch_search.search.outlook import Candidates, History, QualityScale, observations, outlook
+from tstitch_search.search.posterior import Candidates, History, QualityScale, observations, posterior
 from tstitch_search.search.racing import Measured, MoreImages, NewAllocation, RaceRule, RaceState, Stop, next_action
 
 LATENCIES = {a: latency_s(a) for a in MANY}
@@ -117,7 +117,7 @@ def chosen(known: tuple[Measured, ...], one_by_one: bool) -> Allocation:
         action = next_action(CANDIDATES, RaceState(known), FID, RaceRule(8, 0.0))
         assert not isinstance(action, Stop)
         return action.allocation
-    expected = outlook(CANDIDATES, History(known), FID)
+    expected = posterior(CANDIDATES, History(known), FID)
     if expected is None:
         return MANY.baselines()[len(known)]
     return MANY.allocations[int(np.argmax(expected.ehvi / CANDIDATES.latency_s))]

@@ -12,7 +12,7 @@ from search.studies import ANY_ORDER, THREE, answer, ask_all, fid, in_optuna, la
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search.encoding import StickBreaking
-from tstitch_search.search.given import GivenSampler
+from tstitch_search.search.fixed_sampler import FixedSampler
 
 
 def forget_trials_after(n_kept: int, database: Path) -> None:
@@ -88,7 +88,7 @@ def test_proposal_that_a_crash_left_before_it_was_dismissed_is_not_asked_on_reop
     answer(before, first)
     encoding, optuna_study = StickBreaking(THREE), in_optuna(tmp_path)
     for allocation in (first.allocation, Allocation.parse("S*2-B*4")):  # a repeat, and one outside the focus
-        optuna_study.sampler = GivenSampler(encoding.encode(allocation), optuna.samplers.RandomSampler())
+        optuna_study.sampler = FixedSampler(encoding.encode(allocation), optuna.samplers.RandomSampler())
         optuna_study.ask(encoding.distributions)
 
     after = open_study(tmp_path, "random", candidates=THREE.baselines())

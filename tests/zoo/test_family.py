@@ -10,10 +10,10 @@ from tstitch_search import zoo
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.measure.measurer import StudyMeasurer
-from tstitch_search.measure.spaces import check_space
 from tstitch_search.measurement import Chunk, ChunkFeatures, MakeChunk
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.reference import load_reference
+from tstitch_search.sampling.space_check import check_space
 
 ROOT = Path(__file__).parent.parent.parent
 FAMILY = zoo.embedded_path("zoo:fashion")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tstitch_search.config import Study
-    from tstitch_search.run.analysis import Analyzed
-    from tstitch_search.run.analysis.variants import Wanted
+    from tstitch_search.tasks.analysis import Analyzed
+    from tstitch_search.tasks.analysis.variants import Wanted
 
 
 @app.command()
@@ -45,7 +45,7 @@ def analyze(
     """
     from tstitch_search.config import load_study
     from tstitch_search.report.analysis_tables import COLUMNS
-    from tstitch_search.run.analysis.variants import Wanted
+    from tstitch_search.tasks.analysis.variants import Wanted
 
     loaded = load_study(study, overrides(settings, None, workers, device))
     wanted = Wanted(
@@ -63,7 +63,7 @@ def analyze(
 
 
 def _print_price(study: "Study", wanted: "Wanted", as_json: bool) -> None:
-    from tstitch_search.run.analysis import price_analysis
+    from tstitch_search.tasks.analysis import price_analysis
 
     found = price_analysis(study, wanted)
     if found is None:
@@ -77,8 +77,8 @@ def _analyze_and_print(study: "Study", wanted: "Wanted", folder: "Path", as_json
     """Raises typer.Exit when it was interrupted or allocations failed."""
     from tstitch_search.cli.display import show_progress
     from tstitch_search.cli.running import stop_on_interrupt
-    from tstitch_search.run.analysis import analyze_study
-    from tstitch_search.run.pool import open_pool
+    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.tasks.analysis import analyze_study
 
     try:
         with show_progress() as progress, stop_on_interrupt(json_log=False) as is_stopping:

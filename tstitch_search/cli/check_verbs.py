@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tstitch_search.config import Study
     from tstitch_search.measurement import Similarity
-    from tstitch_search.run.check import Check
+    from tstitch_search.tasks.check import Check
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -36,7 +36,7 @@ def check(
     """
     from tstitch_search.config import load_study
     from tstitch_search.errors import ConfigError
-    from tstitch_search.run.check import check_study
+    from tstitch_search.tasks.check import check_study
 
     loaded = load_study(study, ["workers.pool=inline", *overrides(settings, None, None, device)])
     found = check_study(loaded)
@@ -48,8 +48,8 @@ def check(
 
 def _probed(study: "Study", n_images: int) -> "Similarity":
     from tstitch_search.cli.display import show_progress
-    from tstitch_search.run.pool import open_pool
-    from tstitch_search.run.probe import probe_study
+    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.tasks.probe import probe_study
 
     with show_progress() as progress:
         return probe_study(study, n_images, open_pool, progress)

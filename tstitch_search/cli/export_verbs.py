@@ -24,7 +24,7 @@ def export(
     Example: tstitch-search export reports/quickstart/lookup.json --format csv -o steps.csv
     """
     from tstitch_search.files import write_whole
-    from tstitch_search.run.export import export as write
+    from tstitch_search.tasks.export import export as write
 
     text = write(table, form, study, overrides(settings, None, None, None))
     if output is None:

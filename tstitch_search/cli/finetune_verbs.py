@@ -37,8 +37,8 @@ def finetune(
     """
     from tstitch_search.allocation import Allocation
     from tstitch_search.cli.display import show_progress
-    from tstitch_search.run.finetune import Wanted
-    from tstitch_search.run.finetune import finetune as train
+    from tstitch_search.tasks.finetune import Wanted
+    from tstitch_search.tasks.finetune import finetune as train
 
     wanted = Wanted(member, data, iterations, batch_size, learning_rate, seed, checkpoint_every)
     given = overrides(settings, None, None, device)

@@ -43,7 +43,7 @@ def compare(
     Example: tstitch-search compare reports/quickstart 'S*8-XL*12' 'XL*20'
     """
     from tstitch_search.cli.tables import print_comparison
-    from tstitch_search.run.compare import compare as compare_two
+    from tstitch_search.tasks.compare import compare as compare_two
 
     print_comparison(compare_two(folder, first, second, metric), as_json)
 
@@ -64,6 +64,6 @@ def requality(
     Example: tstitch-search requality reports/quickstart --metric kid
     """
     from tstitch_search.cli.tables import print_requality
-    from tstitch_search.run.requality import requality as compute
+    from tstitch_search.tasks.requality import requality as compute
 
     print_requality(compute(folder, metric, reference), as_json)

@@ -38,7 +38,7 @@ def generate(
 
     given = overrides(settings, None, None, device)
     if source.suffix == ".json":
-        from tstitch_search.run.draw import Wanted, draw_from_table, entry_for
+        from tstitch_search.tasks.generate_from_table import Wanted, draw_from_table, entry_for
 
         wanted = Wanted(_whole_numbers(labels), tuple(prompt or ()), negative_prompt, seed)
         entry = entry_for(source, allocation or (), seconds(budget), share(max_fid_loss), at)
@@ -47,8 +47,8 @@ def generate(
     else:
         from tstitch_search.config import load_study
         from tstitch_search.errors import ConfigError
-        from tstitch_search.run.generate import generate_grid
-        from tstitch_search.run.pool import open_pool
+        from tstitch_search.study_run.pool import open_pool
+        from tstitch_search.tasks.generate import generate_grid
 
         if not allocation:
             raise ConfigError("which allocations? none was given", hint="-a 'S*8-XL*12', or a lookup.json to pick from")

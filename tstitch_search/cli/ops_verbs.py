@@ -12,7 +12,7 @@ def status(folder: RunPath, as_json: AsJson = False) -> None:
 
     Example: tstitch-search status reports/quickstart
     """
-    from tstitch_search.run.status import status_of
+    from tstitch_search.tasks.status import status_of
 
     found = status_of(folder)
     if as_json:
@@ -40,7 +40,7 @@ def repair(folder: RunPath) -> None:
 
     Example: tstitch-search repair reports/quickstart
     """
-    from tstitch_search.run.repair import repair as rebuild
+    from tstitch_search.tasks.repair import repair as rebuild
 
     made = rebuild(folder)
     print(f"{made.n_trials} trials of the study {made.name!r} written to {made.database}")

@@ -16,9 +16,9 @@ from tstitch_search.cli.tables import print_outcome
 from tstitch_search.config import load_study
 from tstitch_search.errors import TStitchError
 from tstitch_search.report.tensorboard import TensorBoard
-from tstitch_search.run import Outcome, run_study
-from tstitch_search.run.pool import open_pool
-from tstitch_search.run.progress import Progress
+from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.progress import Progress
 
 PROMISE = "finishing what is under way; press Ctrl-C again to stop at once"
 

@@ -67,8 +67,8 @@ def plan(
     from tstitch_search.cli.display import show_progress
     from tstitch_search.cli.tables import print_plan
     from tstitch_search.config import load_study
-    from tstitch_search.run.plan import plan_study
-    from tstitch_search.run.pool import open_pool
+    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.tasks.plan import plan_study
 
     loaded = load_study(study, overrides(settings, budget, workers, device))
     with show_progress() as progress:
@@ -91,8 +91,8 @@ def calibrate(
     from tstitch_search.cli.display import show_progress
     from tstitch_search.cli.tables import print_calibration
     from tstitch_search.config import load_study
-    from tstitch_search.run.pool import open_pool
-    from tstitch_search.run.step_times import calibrate_study
+    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.study_run.step_times import calibrate_study
 
     loaded = load_study(study, ["workers.n_workers=1", *overrides(settings, None, None, device)])
     with show_progress() as progress:

@@ -72,8 +72,8 @@ def recalibrate(
     """
     from tstitch_search.cli.display import show_progress
     from tstitch_search.cli.tables import print_table
-    from tstitch_search.run.pool import open_pool
-    from tstitch_search.run.recalibrate import recalibrate as measure_again
+    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.tasks.recalibrate import recalibrate as measure_again
 
     with show_progress() as progress:
         made = measure_again(table, point, open_pool, progress, study, overrides(settings, None, None, device))
@@ -98,8 +98,8 @@ def verify(
     """
     from tstitch_search.cli.display import show_progress
     from tstitch_search.cli.tables import print_verification
-    from tstitch_search.run.pool import open_pool
-    from tstitch_search.run.verify import verify as measure_again
+    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.tasks.verify import verify as measure_again
 
     max_loss = share(max_fid_loss) or 0.0
     with show_progress() as progress:

@@ -16,11 +16,11 @@ from tstitch_search.report.wording import metric_text, milliseconds, named, plus
 
 if TYPE_CHECKING:
     from tstitch_search.measurement import Calibration
-    from tstitch_search.run import Outcome
-    from tstitch_search.run.compare import Comparison
-    from tstitch_search.run.plan import Plan
-    from tstitch_search.run.requality import Requality
-    from tstitch_search.run.verify import Verification
+    from tstitch_search.study_run import Outcome
+    from tstitch_search.tasks.compare import Comparison
+    from tstitch_search.tasks.plan import Plan
+    from tstitch_search.tasks.requality import Requality
+    from tstitch_search.tasks.verify import Verification
 
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120

@@ -1,4 +1,4 @@
-"""What is known of each model family without loading anything: `measure/families/NAME.py` is its adapter."""
+"""What is known of each model family without loading anything: `sampling/families/NAME.py` is its adapter."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias

@@ -10,7 +10,7 @@ import torch
 from transformers import CLIPModel, CLIPProcessor
 
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
-from tstitch_search.measure.locate import first_line
+from tstitch_search.members.weights import first_line
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch_fidelity.registry import DATASETS_REGISTRY
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.measure.locate import first_line
+from tstitch_search.members.weights import first_line
 from tstitch_search.real_images import RealImages, RegisteredDataset
 
 

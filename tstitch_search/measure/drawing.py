@@ -7,11 +7,11 @@ import torch
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import Study
-from tstitch_search.measure.assembly import assemble
-from tstitch_search.measure.device import resolve_device
-from tstitch_search.measure.execution import attention
 from tstitch_search.measure.features import to_uint8
-from tstitch_search.measure.proxy_set import Condition
+from tstitch_search.members.device import resolve_device
+from tstitch_search.members.execution import attention
+from tstitch_search.sampling.assembly import assemble
+from tstitch_search.sampling.conditions import Condition
 
 
 def draw(

@@ -9,31 +9,13 @@ import torch
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import Study
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
-from tstitch_search.measure.assembly import assemble
 from tstitch_search.measure.clip_score import clip_scores, load_clip
 from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.datasets import batches_of, count_images
-from tstitch_search.measure.device import (
-    batch_size_that_fits,
-    cpu_threads,
-    device_name,
-    is_gone,
-    resolve_device,
-    timing_threads,
-)
-from tstitch_search.measure.execution import (
-    attention,
-)
 from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
-from tstitch_search.measure.frequency import NoiseLevels, frequencies
 from tstitch_search.measure.latency import Stand, calibrate, time_allocations
-from tstitch_search.measure.locate import first_line
 from tstitch_search.measure.memory import memory_of, tensors_mb
-from tstitch_search.measure.proxy_set import ProxySet
 from tstitch_search.measure.published import publish
-from tstitch_search.measure.similarity import similarity
-from tstitch_search.measure.timetable import timetable
-from tstitch_search.measure.trajectory import Answerer, Start, TrajectoryMemo
 from tstitch_search.measurement import (
     AllocationTimes,
     Answer,
@@ -55,9 +37,27 @@ from tstitch_search.measurement import (
     TimeAllocations,
     allocations_of,
 )
+from tstitch_search.members.device import (
+    batch_size_that_fits,
+    cpu_threads,
+    device_name,
+    is_gone,
+    resolve_device,
+    timing_threads,
+)
+from tstitch_search.members.execution import (
+    attention,
+)
+from tstitch_search.members.weights import first_line
+from tstitch_search.probes.frequency import NoiseLevels, frequencies
+from tstitch_search.probes.similarity import similarity
 from tstitch_search.quality.metrics import arrays_for
 from tstitch_search.quality.reference import Reference
 from tstitch_search.real_images import RealImages
+from tstitch_search.sampling.assembly import assemble
+from tstitch_search.sampling.conditions import ProxySet
+from tstitch_search.sampling.prefixes import Answerer, Start, TrajectoryMemo
+from tstitch_search.sampling.timetable import timetable
 
 
 class StudyMeasurer:

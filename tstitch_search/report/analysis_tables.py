@@ -1,4 +1,4 @@
-"""The CSV files of `analyze` in a run folder: written by `run/analysis/`, read by the report and by people."""
+"""The CSV files of `analyze` in a run folder: written by `tasks/analysis/`, read by the report and by people."""
 
 import csv
 import io

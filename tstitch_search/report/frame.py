@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from tstitch_search.report.markup import Html, join, tag
-from tstitch_search.report.palette import FRONT, RULE, SEARCH, STAR, colours, ink_on
-from tstitch_search.report.plots import plotly_html
+from tstitch_search.report.plots.common import plotly_html
+from tstitch_search.report.plots.palette import FRONT, RULE, SEARCH, STAR, colours, ink_on
 
 # The browser itself refuses to load anything from elsewhere.
 _POLICY = (

@@ -2,20 +2,20 @@
 
 from pathlib import Path
 
-from tstitch_search.report import sections
-from tstitch_search.report.alignment import alignment
-from tstitch_search.report.analysis import analysis
-from tstitch_search.report.figures import pareto_html
 from tstitch_search.report.frame import document, header, section
-from tstitch_search.report.front import front
-from tstitch_search.report.limits import limits
 from tstitch_search.report.markup import Html, tag
-from tstitch_search.report.picker import picker
+from tstitch_search.report.plots.pareto import pareto_html
 from tstitch_search.report.record import Record
-from tstitch_search.report.samples import sample_grid
-from tstitch_search.report.search import search_section
-from tstitch_search.report.story import headline, tiles
-from tstitch_search.report.times import times
+from tstitch_search.report.sections.alignment import alignment
+from tstitch_search.report.sections.analysis import analysis
+from tstitch_search.report.sections.front import front
+from tstitch_search.report.sections.limits import limits
+from tstitch_search.report.sections.overview import costs, pareto_section, provenance
+from tstitch_search.report.sections.picker import picker
+from tstitch_search.report.sections.samples import sample_grid
+from tstitch_search.report.sections.search import search_section
+from tstitch_search.report.sections.story import headline, tiles
+from tstitch_search.report.sections.times import times
 
 
 def page(record: Record, images: Path) -> str:
@@ -24,16 +24,16 @@ def page(record: Record, images: Path) -> str:
         header(record.table.study, headline(record), tiles(record)),
         _going_on(record),
         section("Pick by budget", picker(record)),
-        section("Time against quality", sections.pareto(record, pareto_html(record))),
+        section("Time against quality", pareto_section(record, pareto_html(record))),
         section("The front: who takes which steps", front(record)),
         section("Samples", sample_grid(record, images)),
         section("Prompt alignment", alignment(record)),
         section("How the search went", search_section(record)),
         section("Analysis", analysis(record, images.parent)),
         section("Time: predicted and measured", times(record)),
-        section("What the study took", sections.costs(record)),
+        section("What the study took", costs(record)),
         section("What these numbers mean", tag("ul", *(tag("li", text) for text in limits(record)), kind="prose")),
-        section("Provenance", sections.provenance(record)),
+        section("Provenance", provenance(record)),
     ]
     return document(record.table.study, record.denoisers, shown)
 

@@ -7,13 +7,13 @@ import plotly.graph_objects as go
 
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.files import write_whole
-from tstitch_search.report.alignment import alignment_plot
-from tstitch_search.report.figures import pareto
-from tstitch_search.report.hypervolume import hypervolume_plot
+from tstitch_search.report.plots.hypervolume import hypervolume_plot
+from tstitch_search.report.plots.pareto import pareto
+from tstitch_search.report.plots.times import time_plot
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
-from tstitch_search.report.search import ternary_plot
-from tstitch_search.report.time_plot import time_plot
+from tstitch_search.report.sections.alignment import alignment_plot
+from tstitch_search.report.sections.search import ternary_plot
 
 WIDTH, HEIGHT, SCALE = 1000, 560, 2  # CSS pixels, and how many of the picture's each becomes
 

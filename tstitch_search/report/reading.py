@@ -40,7 +40,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
     return Record(
         table=table,
         trials=trials_in(events),
-        believed=_believed(_of(events, "believed")),
+        posterior=_posterior(_of(events, "posterior")),
         looked=tuple(_looked(events)),
         calls=calls_in(events),
         controls=_controls(_of(events, "trial")),
@@ -75,7 +75,7 @@ def _trial(event: Event) -> Candidate:
     )
 
 
-def _believed(events: list[Event]) -> tuple[Candidate, ...]:
+def _posterior(events: list[Event]) -> tuple[Candidate, ...]:
     """The model's newest view; rows of allocation, predicted seconds, mean and standard deviation."""
     if not events:
         return ()

@@ -53,14 +53,14 @@ class Looked:
 class Record:
     """Everything the page tells. `trials` holds the newest search measurement of each allocation.
 
-    `believed`: what the search's model thinks of allocations that nobody measured. `looked`: in the order of the
+    `posterior`: what the search's model thinks of allocations that nobody measured. `looked`: in the order of the
     search. `calls`: of the denoisers, made and reused. `controls` is None for a search without control variates.
     `is_finished`: the run came to its end.
     """
 
     table: LookupTable
     trials: tuple[Candidate, ...]
-    believed: tuple[Candidate, ...]
+    posterior: tuple[Candidate, ...]
     looked: tuple[Looked, ...]
     calls: Calls
     controls: Controls | None

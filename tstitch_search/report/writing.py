@@ -5,7 +5,7 @@ from pathlib import Path
 from tstitch_search.files import write_whole
 from tstitch_search.report.page import page
 from tstitch_search.report.reading import read_record
-from tstitch_search.report.unfinished import unfinished_page
+from tstitch_search.report.sections.unfinished import unfinished_page
 
 
 def write_report(run_folder: Path) -> Path:

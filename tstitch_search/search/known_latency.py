@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search.encoding import Encoding, Params
-from tstitch_search.search.outlook import Candidates, History, Outlook, QualityScale, Told, outlook, spread_out
+from tstitch_search.search.posterior import Candidates, History, Posterior, QualityScale, Told, posterior, spread_out
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class AllocationSampler(BaseSampler):
             raise ValueError("every candidate was asked")
         if baseline := next((a for a in self._candidates.baselines if a not in history.asked), None):
             return Decision(baseline)
-        expected = outlook(self._candidates, history, self._scale)
+        expected = posterior(self._candidates, history, self._scale)
         if expected is None or not expected.ehvi.any():
             return Decision(self._candidates.allocations[spread_out(self._candidates, history)])
         return self._best(expected)
 
-    def _best(self, expected: Outlook) -> Decision:
+    def _best(self, expected: Posterior) -> Decision:
         cost = self._candidates.latency_s if self._per_second else 1.0
         best = int(np.argmax(expected.ehvi / cost))
         quality, sd = self._scale.value(float(expected.mean[best]), float(expected.sd[best]))

@@ -23,9 +23,9 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.pareto import Point, hypervolume, pareto_front
+from tstitch_search.search.acquisition import expected_hypervolume_improvement
 from tstitch_search.search.gaussian_process import GaussianProcess, fit
-from tstitch_search.search.improvement import expected_hypervolume_improvement
-from tstitch_search.search.outlook import (
+from tstitch_search.search.posterior import (
     Candidates,
     History,
     QualityScale,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.search.outlook import QualityScale
+from tstitch_search.search.posterior import QualityScale
 
 SamplerName = Literal["known_latency", "enumerate", "random", "tpe", "nsga2", "gp"]
 

@@ -22,9 +22,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search.encoding import BASELINE, CutPoints, Encoding, StickBreaking
-from tstitch_search.search.given import GivenSampler
+from tstitch_search.search.fixed_sampler import FixedSampler
 from tstitch_search.search.known_latency import AllocationSampler, history_of
-from tstitch_search.search.outlook import Candidates, QualityScale, outlook
+from tstitch_search.search.posterior import Candidates, QualityScale, posterior
 from tstitch_search.search.rule import Rule
 from tstitch_search.search.stock_samplers import stock_sampler
 from tstitch_search.search.storage import open_study
@@ -112,7 +112,7 @@ class AllocationStudy:
         earlier = self._asked().get(allocation)
         if earlier is not None:
             return None if earlier.state.is_finished() else Trial(earlier.number, allocation)
-        trial = self._answer_of(GivenSampler(self._encoding.encode(allocation), RandomSampler(seed=0)))
+        trial = self._answer_of(FixedSampler(self._encoding.encode(allocation), RandomSampler(seed=0)))
         self._accept(trial, {})
         return trial
 
@@ -153,7 +153,7 @@ class AllocationStudy:
         Infinite until every baseline is answered. It is the model's view, whoever proposes. Needs `Rule.latency_s`.
         """
         history = history_of(self._proposed(), self._encoding, self._rule.objective)
-        expected = outlook(self._known, history, self._rule.scale)
+        expected = posterior(self._known, history, self._rule.scale)
         return inf if expected is None else expected.expected_gain
 
     def tell(self, trial: Trial, latency_s: float, quality: float, quality_se: float, n_images: int) -> None:
@@ -173,7 +173,7 @@ class AllocationStudy:
         own_choice = self._rule.sampler != "enumerate" and unseen not in self._baselines
         sampler = self._sampler(question=len(before))
         if not own_choice or len(list(repeats)) >= MAX_REPEATS:
-            sampler = GivenSampler(self._encoding.encode(unseen), sampler)
+            sampler = FixedSampler(self._encoding.encode(unseen), sampler)
         try:
             trial = self._answer_of(sampler)
         except BaseException:

@@ -1,0 +1,68 @@
+"""The sentence a person acts on claims no more than was shown."""
+
+from dataclasses import replace
+
+import pytest
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.lookup import LookupEntry, LookupTable, OperatingPoint
+from tstitch_search.report.headline import headline
+
+
+def entry(text: str, latency_s: float, fid: float, lossless: bool) -> LookupEntry:
+    return LookupEntry(
+        allocation=Allocation.parse(text),
+        latency_s=latency_s,
+        latency_s_se=0.01,
+        latency_s_predicted=latency_s,
+        quality=fid,
+        quality_se=0.1,
+        n_images=500,
+        peak_memory_mb=None,
+        quality_difference=fid - 10,
+        quality_difference_se=0.05,
+        lossless=lossless,
+    )
+
+
+@pytest.fixture
+def table() -> LookupTable:
+    entries = (
+        entry("S*20", 1.0, 30.0, lossless=False),
+        entry("S*8-XL*12", 4.0, 10.1, lossless=True),
+        entry("S*4-XL*16", 6.0, 10.05, lossless=True),
+        entry("XL*20", 8.0, 10.0, lossless=True),
+    )
+    provenance = {"largest": "XL", "lossless_margin": 0.02, "largest_latency_s": 8.0}
+    return LookupTable("s", (OperatingPoint("default", "cpu", 8),), entries, (), provenance)
+
+
+def test_the_fastest_lossless_entry_is_the_one_to_deploy(table):
+    said = headline(table)
+    assert said.startswith("Deploy S*8-XL*12: 2.00 times as fast as XL alone")
+    assert "more than 2% of its FID is ruled out (one-sided 95 %, n = 500)" in said
+    assert "The front bends at S*8-XL*12" in said
+
+
+def test_what_was_not_shown_is_not_called_lossless(table):
+    unsure = tuple(replace(e, lossless=e.allocation.steps.keys() == {"XL"}) for e in table.entries)
+    said = headline(replace(table, entries=unsure))
+    assert said.startswith("No speed-up is shown to be lossless at n = 500 (margin 2%); the closest is S*4-XL*16")
+    assert "Deploy" not in said
+
+
+def test_a_front_of_the_largest_alone_says_to_deploy_it(table):
+    assert headline(replace(table, entries=table.entries[-1:])).endswith("deploy XL.")
+
+
+def test_what_is_slower_than_the_largest_is_not_recommended(table):
+    slower = replace(table.entries[1], latency_s=8.5, quality=9.9)
+    said = headline(replace(table, entries=(*table.entries[-1:], slower)))
+    assert said.endswith("deploy XL.")
+
+
+def test_what_loses_the_guard_is_neither_recommended_nor_the_bend(table):
+    lost = tuple(replace(e, guard_lost=e.allocation.steps.keys() != {"XL"}) for e in table.entries)
+    assert headline(replace(table, entries=lost)).endswith("loses the guard metric; deploy XL.")
+    one = tuple(replace(e, guard_lost=str(e.allocation) == "S*8-XL*12") for e in table.entries)
+    assert "S*8-XL*12" not in headline(replace(table, entries=one))

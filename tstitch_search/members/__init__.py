@@ -1,0 +1,1 @@
+"""Members: what can answer a sampling step. Weights and configs come in, modules ready to answer go out."""

@@ -1,0 +1,118 @@
+"""How members run: compiled or not, memory layout, attention kernel, kept on the device or brought in for their turn.
+
+The same options hold while calibrating, searching and deploying. They are part of the key: they change times a lot, and
+images by rounding.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tstitch_search.config.models import ExecutionConfig
+from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.members.weights import first_line
+
+# torch's kernels for scaled dot product attention, by the study's word for them; `default` lets torch choose.
+KERNELS = {
+    "math": SDPBackend.MATH,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+}
+
+
+def require_working(options: ExecutionConfig, device: torch.device, dtype: torch.dtype) -> None:
+    """Nothing, when torch can do here what the options ask for. Raises EnvironmentProblem otherwise."""
+    _require(f"attention is {options.attention}", lambda: _attend(options, device, dtype))
+    if options.compile:
+        _require("compile is true", lambda: torch.compile(_twice)(torch.ones(2, device=device)))
+
+
+def _require(option: str, work: Callable[[], object]) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says of every kernel why it will not do; the error is enough
+            work()
+    except Exception as error:  # of whatever type a compiler or driver raises
+        raise EnvironmentProblem(
+            f"execution.{option}, which does not work here: {first_line(error)}",
+            hint="attention: default and compile: false work everywhere; compiling needs a C++ compiler, or Triton",
+        ) from error
+
+
+def _attend(options: ExecutionConfig, device: torch.device, dtype: torch.dtype) -> None:
+    query = torch.ones(1, 1, 16, 64, device=device, dtype=dtype)
+    with attention(options):
+        nn.functional.scaled_dot_product_attention(query, query, query)
+
+
+def _twice(x: torch.Tensor) -> torch.Tensor:
+    return x + x
+
+
+@contextmanager
+def attention(options: ExecutionConfig) -> Iterator[None]:
+    """Meanwhile attention is computed by the kernel that the options name; diffusers' DiT asks torch for it."""
+    if options.attention == "default":
+        yield
+        return
+    with sdpa_kernel(KERNELS[options.attention]):
+        yield
+
+
+def home_of_members(options: ExecutionConfig, device: torch.device) -> torch.device:
+    """Where the members are loaded to: the device, or main memory when they are brought in for their turn."""
+    return torch.device("cpu") if options.offload == "model" else device
+
+
+def prepare(members: Iterable[nn.Module], vae: nn.Module, options: ExecutionConfig) -> None:
+    """Lay out members and VAE in memory, and compile the members, as the options ask for."""
+    for module in (*members, vae):
+        if options.channels_last:
+            module.to(memory_format=torch.channels_last)
+    for member in members:
+        if options.compile:
+            member.compile()
+
+
+class Offload:
+    """Only the member whose turn it is has its weights on the device; all of them stay in main memory.
+
+    diffusers' own model offload would not do: to a pipeline all members are one component, and move together. Nothing
+    is copied back, since weights do not change: what a turn takes depends on the member that comes, not on the one that
+    goes.
+    """
+
+    def __init__(self, members: Iterable[nn.Module], device: torch.device):
+        """`members` are on the CPU; on a GPU their weights are pinned there, for faster copies."""
+        self.device = device
+        self._present: nn.Module | None = None
+        self._home = {member: [(t, _at_home(t, device)) for t in _tensors(member)] for member in members}
+
+    def bring_in(self, member: nn.Module) -> None:
+        """Have the member on the device, and no other."""
+        if member is self._present:
+            return
+        self.leave()
+        for tensor, home in self._home[member]:
+            tensor.data = home.to(self.device, non_blocking=True, copy=True)
+        self._present = member
+
+    def leave(self) -> None:
+        """Have no member on the device, so that every trajectory begins alike and decoding has room."""
+        if self._present is not None:
+            for tensor, home in self._home[self._present]:
+                tensor.data = home
+        self._present = None
+
+
+def _tensors(module: nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _at_home(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return tensor.data.pin_memory() if device.type == "cuda" else tensor.data

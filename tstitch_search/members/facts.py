@@ -1,0 +1,241 @@
+"""What is known about a space's members before they are loaded, and whether they fit together.
+
+Read from config files and safetensors headers only; imports no torch, so that `plan` and the driver can check a space
+before any device is touched.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tstitch_search.config.family_traits import TRAITS
+from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.members.custom import is_custom, read_custom_config, source_of
+from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, read_checkpoint
+from tstitch_search.members.noise_process import NoiseProcess
+from tstitch_search.members.vae import VaeFacts
+from tstitch_search.members.weights import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
+
+# Files of models, tokenizers and solvers; and with their weights, but not the variants for other number formats.
+WORDS = ("*.json", "*.txt", "*.model")
+SHARED_FILES = (*WORDS, *(f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")))
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """A text encoder: its class, and the width and number of its layers."""
+
+    class_name: str
+    width: int
+    n_layers: int
+
+    def __str__(self) -> str:
+        return f"{self.class_name} {self.width} x {self.n_layers}"
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "EncoderFacts":
+        """What a text encoder's config.json says."""
+        name = (config.get("architectures") or ["a text encoder"])[0]
+        return cls(str(name), int(config.get("hidden_size", 0)), int(config.get("num_hidden_layers", 0)))
+
+
+@dataclass(frozen=True)
+class SharedFacts:
+    """What stands beside a denoiser in a repository, None or empty where it is not there: VAE, scheduler, encoders.
+
+    `latent_channels` are those of the VAE in use, which may be another than the repository's own.
+    """
+
+    vae: VaeFacts | None = None
+    noise: NoiseProcess | None = None
+    encoders: tuple[EncoderFacts, ...] = ()
+    latent_channels: int = 0
+
+
+@dataclass(frozen=True)
+class MemberFacts:
+    """A member as its files describe it, `path` being its local folder.
+
+    `n_parameters` is None while the weights are not on this machine, `weights_sha256` unless asked for. `own`: what
+    stands beside it in its own repository. `n_classes` does not count the null class. `conditioning_width`: of the
+    embeddings it attends to; `added_conditioning`: what else it takes; `guidance_embedding`: its width. None: without.
+    `form`: what `path` is, a diffusers folder, a checkpoint file of that format, or the source of a `custom` member.
+    """
+
+    name: str
+    class_name: str
+    path: Path
+    in_channels: int
+    out_channels: int
+    sample_size: int
+    n_classes: int
+    conditioning_width: int | None
+    added_conditioning: str | None
+    guidance_embedding: int | None
+    own: SharedFacts
+    n_parameters: int | None
+    weights_sha256: str | None
+    form: Literal["diffusers", "custom"] | CheckpointFormat = "diffusers"
+    weights: str = ""
+
+
+def read_member_facts(
+    denoiser: DenoiserConfig, near: Path, *, with_weights: bool = True, with_hash: bool = False
+) -> MemberFacts:
+    """What the member's files say. The hash reads every byte of the weights, so it is taken on request only.
+
+    Raises EnvironmentProblem when a file is missing, ConfigError when config.json does not describe a denoiser.
+    """
+    assert denoiser.weights is not None  # of a study that makes images
+    owner = f"denoiser {denoiser.name!r}"
+    if is_custom(denoiser.weights):
+        return _custom_facts(denoiser, owner, with_hash)
+    if denoiser.format != "diffusers":
+        return _checkpoint_facts(denoiser, near / denoiser.weights, denoiser.format, with_hash)
+    folder = _member_folder(denoiser, near, with_weights=with_weights)
+    config = read_json(folder / "config.json", owner)
+    files = weight_files(folder, owner)
+    if (absent := [file for file in files if not file.exists()]) and with_weights:
+        raise EnvironmentProblem(
+            f"{owner}: the weights are not at {absent[0]}",
+            hint="download them as safetensors, or save them there with save_pretrained",
+        )
+    facts = _facts_of(denoiser, folder, config, _own_facts(folder, owner))
+    return replace(
+        facts,
+        n_parameters=None if absent else sum(map(count_parameters, files)),
+        weights_sha256=weights_sha256(files) if with_hash and not absent else None,
+    )
+
+
+def _checkpoint_facts(denoiser: DenoiserConfig, file: Path, form: CheckpointFormat, with_hash: bool) -> MemberFacts:
+    found = read_checkpoint(file, form)
+    facts = _facts_of(denoiser, file, {"_class_name": found.class_name, **found.config}, SharedFacts(noise=NOISE[form]))
+    sha256 = weights_sha256([file]) if with_hash else None
+    return replace(facts, n_parameters=found.n_parameters, weights_sha256=sha256, form=form)
+
+
+def _custom_facts(denoiser: DenoiserConfig, owner: str, with_hash: bool) -> MemberFacts:
+    """Facts of a `module:function`; what is hashed is the module's source, the weights being its own affair."""
+    source = source_of(str(denoiser.weights), owner)
+    config = {"_class_name": denoiser.weights, **read_custom_config(source, owner)}
+    noise = NoiseProcess.of(config["scheduler"]) if "scheduler" in config else None
+    sha256 = weights_sha256([source]) if with_hash else None
+    return replace(_facts_of(denoiser, source, config, SharedFacts(noise=noise)), weights_sha256=sha256, form="custom")
+
+
+def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], own: SharedFacts) -> MemberFacts:
+    """What a denoiser's configuration says. Raises ConfigError when it describes none."""
+    if missing := [key for key in ("_class_name", "in_channels", "sample_size") if config.get(key) is None]:
+        where = path / "config.json" if path.is_dir() else path
+        raise ConfigError(f"denoiser {denoiser.name!r}: {where} lacks {', '.join(missing)}: it describes no denoiser")
+    return MemberFacts(
+        name=denoiser.name,
+        class_name=config["_class_name"],
+        path=path,
+        in_channels=config["in_channels"],
+        out_channels=config.get("out_channels") or config["in_channels"],
+        sample_size=config["sample_size"],
+        n_classes=n_classes(config),
+        conditioning_width=conditioning_width(config),
+        added_conditioning=_added_conditioning(config),
+        guidance_embedding=config.get("time_cond_proj_dim") or int(bool(config.get("guidance_embeds"))) or None,
+        own=own,
+        n_parameters=None,
+        weights_sha256=None,
+        weights=denoiser.weights or "",
+    )
+
+
+def n_classes(config: Mapping[str, Any]) -> int:
+    """How many class labels a denoiser knows; its null class ("no label") is the number after the last class.
+
+    A DiT adds an embedding for the null class to `num_embeds_ada_norm`; of a UNet2DModel's `num_class_embeds` it is
+    the last, unless `null_seed` makes noise of it. 0 for an unconditional denoiser.
+    """
+    if "num_embeds_ada_norm" in config:
+        return int(config["num_embeds_ada_norm"])
+    return int(config.get("num_class_embeds") or 1) - (config.get("null_seed") is None)
+
+
+def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
+    """The local folder of what the members share, as the family's traits list it: `vae/`, `scheduler/`, ..."""
+    assert space.pipeline is not None  # of a study that makes images
+    assert space.family is not None
+    kinds = SHARED_FILES if with_weights else WORDS
+    shared = TRAITS[space.family].shared
+    files = ["model_index.json", *(f"{part}/{kind}" for part in shared for kind in kinds)]
+    return locate(space.pipeline, near, f"the pipeline of {space.name}", files, space.pipeline_revision)
+
+
+def shared_folders(space: SpaceConfig, near: Path) -> list[Path]:
+    """The folders of all that the members share, but the VAE, which may be another than the pipeline's."""
+    assert space.family is not None  # of a study that makes images
+    pipeline = pipeline_folder(space, near, with_weights=True)
+    of_pipeline = [pipeline / part for part in TRAITS[space.family].shared if part != "vae"]
+    return [*of_pipeline, *([controlnet_folder(space, near)] if space.controlnet else [])]
+
+
+def controlnet_folder(space: SpaceConfig, near: Path) -> Path:
+    """The local folder of the space's ControlNet."""
+    assert space.controlnet is not None  # of a family that has one
+    files = ["config.json", *(f"{WEIGHTS}{end}.safetensors" for end in ("", "-*"))]
+    return locate(space.controlnet, near, f"the ControlNet of {space.name}", files)
+
+
+def vae_folder(study: Study, *, with_weights: bool = True) -> Path:
+    """The local folder of the study's VAE: its own choice (`execution.vae`), or the pipeline's."""
+    own = study.config.execution.vae
+    if own is None:
+        return pipeline_folder(study.space, study.space_path.parent, with_weights=with_weights) / "vae"
+    files = ["config.json", *(["*.safetensors"] if with_weights else [])]
+    return locate(own, study.study_path.parent, "execution.vae", files)
+
+
+def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:
+    assert denoiser.weights is not None  # of a study that makes images
+    prefix = f"{denoiser.subfolder}/" if denoiser.subfolder else ""
+    weights = [f"{prefix}{WEIGHTS}{end}" for end in (".safetensors", "-*.safetensors", ".safetensors.index.json")]
+    beside = [f"{part}/*config.json" for part in ("scheduler", "vae", "text_encoder", "text_encoder_2")]
+    files = [f"{prefix}config.json", f"{prefix}scheduler*", *beside, *(weights if with_weights else [])]
+    return locate(denoiser.weights, near, f"denoiser {denoiser.name!r}", files, denoiser.revision) / prefix
+
+
+def conditioning_width(config: Mapping[str, Any]) -> int | None:
+    """The width of the embeddings that the denoiser attends to; the same in all its blocks."""
+    # Of Sana and PixArt, the width of cross attention is their own; captions come in `caption_channels`.
+    keys = ("caption_channels", "cross_attention_dim", "joint_attention_dim")
+    width = next((config[key] for key in keys if config.get(key)), None)
+    return max(width) if isinstance(width, list) else width
+
+
+def _added_conditioning(config: Mapping[str, Any]) -> str | None:
+    kind = config.get("addition_embed_type")
+    return kind and f"{kind} {config.get('projection_class_embeddings_input_dim')}"
+
+
+def read_shared_facts(owner: str, *places: Path) -> SharedFacts:
+    """The scheduler, VAE and text encoders in the folders `places`, of each the first one found."""
+    noise = _first(owner, [place / "scheduler" / "scheduler_config.json" for place in places])
+    vae = _first(owner, [place / "vae" / "config.json" for place in places])
+    names = ("text_encoder", "text_encoder_2")
+    encoders = [_first(owner, [place / name / "config.json" for place in places]) for name in names]
+    return SharedFacts(
+        vae=VaeFacts.of(vae) if vae and "latent_channels" in vae else None,
+        noise=NoiseProcess.of(noise) if noise else None,
+        encoders=tuple(EncoderFacts.of(encoder) for encoder in encoders if encoder),
+    )
+
+
+def _own_facts(folder: Path, owner: str) -> SharedFacts:
+    """What stands in the member's folder, or beside it in its repository; a scheduler_config.json may lie in it."""
+    found = read_shared_facts(owner, folder, folder.parent)
+    noise = _first(owner, [folder / "scheduler_config.json"])
+    return replace(found, noise=NoiseProcess.of(noise)) if noise else found
+
+
+def _first(owner: str, files: list[Path]) -> dict[str, Any] | None:
+    there = [file for file in files if file.exists()]
+    return read_json(there[0], owner) if there else None

@@ -1,0 +1,86 @@
+"""One confirmed allocation on a card: who takes which steps, times, quality with interval, memory, verdict."""
+
+from tstitch_search.lookup import Candidate, OperatingPoint
+from tstitch_search.report.markup import Html, tag
+from tstitch_search.report.notes import alike, baseline_name
+from tstitch_search.report.plots.bars import bar
+from tstitch_search.report.record import Record
+from tstitch_search.report.sections.story import YES, verdict
+from tstitch_search.report.wording import (
+    DASH,
+    difference_text,
+    extra_weights_text,
+    interval_text,
+    latency_text,
+    memory_text,
+    named,
+    point_text,
+    quality_text,
+    times_faster,
+)
+
+
+def card(record: Record, measured: Candidate, shown: bool) -> Html:
+    """The card of `measured`; the script shows and hides it, and fills its slot with the strip of the sample grid."""
+    text, name = str(measured.allocation), baseline_name(record.table, measured.allocation)
+    title = tag("p", tag("code", text), *([" ", tag("span", name, kind="rule")] if name else []), kind="who")
+    slot = tag("div", kind="slot", attributes={"data-strip": measured.allocation.file_name})
+    facts = tag("dl", *(tag("div", tag("dt", label), tag("dd", *said)) for label, said in _facts(record, measured)))
+    hidden = {} if shown else {"hidden": ""}
+    return tag(
+        "article",
+        *(bar(record, measured.allocation), title, slot, facts),
+        kind="card",
+        attributes={"data-allocation": text, **hidden},
+    )
+
+
+def _facts(record: Record, measured: Candidate) -> list[tuple[str, list[str]]]:
+    """Label, and value with what is said below it."""
+    n, largest = measured.n_images, record.largest or "the largest"
+    between = interval_text(measured.quality, measured.quality_se)
+    alone = measured.allocation == record.largest_allocation
+    facts: list[tuple[str, list[str]]] = [
+        *_times(record, measured, largest),
+        (named(record.label, n), _two(quality_text(measured), f"95 % interval {between}")),
+        (f"difference to {largest}", [DASH] if alone else _two(difference_text(measured), "paired, same images")),
+        ("lossless", [_verdict(record, measured)]),
+    ]
+    if measured.peak_memory_mb is not None:
+        facts.append(("peak memory", _two(memory_text(measured), extra_weights_text(measured))))
+    group = alike(record.table).get(measured.group or 0, [])
+    if measured.group is not None and measured in group:
+        others = ", ".join(str(e.allocation) for e in group if e != measured)
+        facts.append((f"group {measured.group}", _two("cannot be told apart", f"from {others}")))
+    return facts
+
+
+def _verdict(record: Record, measured: Candidate) -> Html:
+    said = verdict(record, measured)
+    return tag("span", said, kind="yes" if said == YES else "lost" if measured.guard_lost else "open")
+
+
+def _times(record: Record, measured: Candidate, largest: str) -> list[tuple[str, list[str]]]:
+    """Seconds and speed-up at each operating point that the allocation has a time for."""
+    first, *others = record.table.operating_points
+    speed_up = record.speed_up(measured)
+    said = [(_label(first, bool(others)), _two(latency_text(measured), _faster(speed_up, largest)))]
+    alone = next((c for c in record.confirmed if c.allocation == record.largest_allocation), None)
+    for point in others:
+        if time := measured.latency_by_point.get(point.id):
+            against = alone.latency_by_point.get(point.id) if alone else None
+            ratio = against.latency_s / time.latency_s if against and time.latency_s else None
+            said.append((_label(point, several=True), _two(f"{point_text(time)} (predicted)", _faster(ratio, largest))))
+    return said
+
+
+def _label(point: OperatingPoint, several: bool) -> str:
+    return f"time at {point.id}, batch of {point.batch_size}" if several else f"time, batch of {point.batch_size}"
+
+
+def _faster(ratio: float | None, largest: str) -> str:
+    return f"{times_faster(ratio)} as fast as {largest}" if ratio else ""
+
+
+def _two(main: str, below: str) -> list[str]:
+    return [main, tag("span", below, kind="below")] if below else [main]

@@ -1,0 +1,68 @@
+"""The same seeds across the front: one strip of sample images per allocation, as the run left them."""
+
+from base64 import b64encode
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from tstitch_search.lookup import Candidate
+from tstitch_search.report.markup import Html, image, join, switch, tag
+from tstitch_search.report.plots.bars import bar
+from tstitch_search.report.record import Record
+from tstitch_search.report.wording import latency_text, named, quality_text
+
+_SMALL = 64  # pixels: images no taller than this are kept exactly, and shown enlarged, pixel by pixel
+_TALLEST = 160  # pixels: images taller than this are made smaller
+_ALL_BYTES, _BYTES_PER_PIXEL = 4e6, 0.35  # what all strips may take together; of a WebP picture, rather more than less
+
+
+def sample_grid(record: Record, images: Path) -> Html:
+    """One row per allocation that has a strip in the folder `images`; empty when none has."""
+    shown = [(c, path) for c in _candidates(record) if (path := images / f"{c.allocation.file_name}.png").is_file()]
+    if not shown:
+        return Html()
+    rows = [_row(record, measured, path, len(shown)) for measured, path in shown]
+    note = "Each column is one seed: the same start noise and the same label for every allocation."
+    largest = record.largest_allocation
+    compare = Html()
+    if largest and any(c.allocation == largest for c, _ in shown):
+        compare = switch("show", {"images": "images", f"difference to {record.largest}": "difference"}, "samples")
+        note += f" The difference to {record.largest} is that of the pixels, four times enlarged; black where equal. "
+        note += "Its own row stays."
+    listed = {"id": "samples", "data-largest": largest.file_name if largest else ""}
+    return join(compare, tag("p", note, kind="note"), tag("div", *rows, kind="samples", attributes=listed))
+
+
+def _candidates(record: Record) -> list[Candidate]:
+    """The front, and the largest denoiser alone even when it is off the front."""
+    off = [c for c in record.beaten if c.allocation == record.largest_allocation]
+    return [*record.table.entries, *off]
+
+
+def _row(record: Record, measured: Candidate, path: Path, n_rows: int) -> Html:
+    numbers = (
+        tag("span", latency_text(measured)),
+        " ",
+        tag("span", f"{named(record.label, measured.n_images)} {quality_text(measured)}"),
+    )
+    label = tag("div", bar(record, measured.allocation), tag("p", *numbers, kind="note"), kind="label")
+    try:
+        with Image.open(path) as strip:
+            picture = _picture(strip.convert("RGB"), measured, n_rows)
+    except (UnidentifiedImageError, OSError):
+        picture = tag("p", f"{path.name} is not a picture", kind="note")
+    return tag("div", label, picture, kind="row")
+
+
+def _picture(strip: Image.Image, measured: Candidate, n_rows: int) -> Html:
+    """The strip as WebP within the page."""
+    small, n_images = strip.height <= _SMALL, max(1, round(strip.width / strip.height))
+    affordable = round((_ALL_BYTES / _BYTES_PER_PIXEL / n_rows / n_images) ** 0.5)
+    height = strip.height if small else min(strip.height, _TALLEST, affordable)
+    shown = strip.resize((round(strip.width * height / strip.height), height), Image.Resampling.LANCZOS)
+    content = BytesIO()
+    shown.save(content, "WEBP", lossless=small, quality=82)
+    source = f"data:image/webp;base64,{b64encode(content.getvalue()).decode()}"
+    kind = {"class": "pixels" if small else "photo", "data-of": measured.allocation.file_name}
+    return image(source, f"samples of {measured.allocation}", *shown.size, kind)

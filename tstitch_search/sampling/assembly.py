@@ -1,0 +1,78 @@
+"""A study's stitched pipeline: members loaded, laid out as the study asks, each asked in its own terms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.utils.tqdm import disable_progress_bars
+from torch import nn
+from transformers.utils import logging as transformers_logging
+
+from tstitch_search.config.models import SpaceConfig, Study
+from tstitch_search.members.accelerators import accelerate
+from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
+from tstitch_search.members.facts import vae_folder
+from tstitch_search.members.loading import load_members, load_model
+from tstitch_search.members.weights import weights_mb
+from tstitch_search.sampling.families import Family, family_of
+from tstitch_search.sampling.space_check import check_space, conversions
+from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A stock pipeline with the stitched denoiser in it; `load_s`: seconds each member took, `weights_mb`: on disk."""
+
+    family: Family
+    pipeline: Any
+    denoiser: StitchedDenoiser
+    load_s: Mapping[str, float]
+    weights_mb: Mapping[str, float]
+
+    @property
+    def shared_parts(self) -> list[nn.Module]:
+        """What of the pipeline is not the members' own: the VAE and, where there are any, text encoders."""
+        parts = self.pipeline.components.values()
+        return [part for part in parts if isinstance(part, nn.Module) and part is not self.denoiser]
+
+
+def assemble(study: Study, device: torch.device) -> Assembly:
+    """The pipeline of `study` with every member of its space on `device`, or in main memory under offload.
+
+    Raises ConfigError for parts that do not fit together, EnvironmentProblem for parts that are missing.
+    """
+    be_quiet()
+    space, options, dtype = study.space, study.config.execution, getattr(torch, study.config.workers.dtype)
+    require_working(options, device, dtype)
+    near, vae_at, family = study.space_path.parent, vae_folder(study), family_of(study.space)
+    facts = check_space(space, near, vae_at)
+    members, load_s = load_members(facts.members, home_of_members(options, device), dtype)
+    denoiser = stitched(space, members)
+    vae = load_model(vae_at, device, dtype)
+    prepare(members.values(), vae, options)
+    if options.offload == "model":
+        denoiser.offload = Offload(members.values(), device)
+    pipeline = family.load_pipeline(space, near, denoiser, vae)
+    for name, adapter in conversions(facts).items():
+        denoiser.adapt(name, adapter)
+    sizes = {name: weights_mb(member.path) for name, member in facts.members.items()}
+    return Assembly(family, pipeline, denoiser, load_s, sizes)
+
+
+def stitched(space: SpaceConfig, members: Mapping[str, nn.Module]) -> StitchedDenoiser:
+    """Members of `space`, all or some, as one denoiser for its family's pipelines, accelerated in place as it says."""
+    accelerators = {d.name: d.accelerator for d in space.denoisers if d.accelerator and d.name in members}
+    forgets = {name: accelerate(members[name], accelerator, name) for name, accelerator in accelerators.items()}
+    denoiser = family_of(space).stitch(members)
+    denoiser.at_turn.update(forgets)
+    return denoiser
+
+
+def be_quiet() -> None:
+    """Keep progress bars and notices of diffusers, transformers and the hub out of the workers' output."""
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    disable_progress_bars()

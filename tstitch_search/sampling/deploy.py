@@ -1,0 +1,157 @@
+"""Stitching in production: a stock pipeline that is loaded already, and an entry of a lookup table."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from torch import nn
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config.family_traits import TRAITS, FamilyName
+from tstitch_search.errors import ConfigError
+from tstitch_search.lookup import Candidate, LookupTable
+from tstitch_search.members.accelerators import KINDS
+from tstitch_search.members.facts import conditioning_width
+from tstitch_search.members.loading import scheduler_of
+from tstitch_search.members.noise_process import NoiseProcess
+from tstitch_search.sampling.assembly import stitched
+from tstitch_search.sampling.conversion import conversion_of
+from tstitch_search.sampling.dit_options import with_options
+from tstitch_search.sampling.families import adapter
+from tstitch_search.sampling.member_settings import MemberSettings
+from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+
+# Names by which a table's denoisers say that they are accelerated: XL+deepcache3.
+ACCELERATED = re.compile(rf"\+({'|'.join(KINDS)})[0-9.]+$")
+
+# What members must have in common for one pipeline to speak to all of them, as far as their configurations say it.
+SHARED: dict[str, Callable[[Mapping[str, Any]], object]] = {
+    "in_channels": lambda config: config.get("in_channels"),
+    "conditioning width": conditioning_width,
+    "addition_embed_type": lambda config: config.get("addition_embed_type"),
+}
+
+
+def stitch(
+    pipeline: DiffusionPipeline,
+    entry: Candidate | Allocation | str,
+    members: Mapping[str, nn.Module] | None = None,
+    table: LookupTable | None = None,
+) -> DiffusionPipeline:
+    """The same `pipeline`, whose next images are made as `entry` says: one of a lookup table, or `S*8-XL*12`.
+
+    `members`: loaded denoisers by the entry's names, as diffusers loads them; those that the entry does not use may be
+    left out. `table`: where the entry is from. With it the members answer as they did in its study: converted to the
+    pipeline's noise process, accelerated, guided, and with the table's solver; members that need none of it may do
+    without. A later call without `members` switches to another entry of the same ones; nothing is loaded again. Call
+    the pipeline with as many steps as the entry has. A pipeline with `enable_model_cpu_offload` keeps it. Raises
+    ConfigError for a pipeline without a denoiser, for a member of another family and for names that are not there.
+    """
+    allocation = _allocation_of(entry)
+    slot = _slot_of(pipeline)
+    if members is None:
+        denoiser = getattr(pipeline, slot)
+    else:
+        _require_modules(members)
+        settings = MemberSettings.of(table) if table else None
+        members = _checked(allocation, settings.members(members) if settings else members)
+        denoiser = _as_studied(pipeline, members, settings) if settings else _plainly(pipeline, members)
+    if not isinstance(denoiser, StitchedDenoiser):
+        raise ConfigError(
+            f"the pipeline's {slot} is a {type(denoiser).__name__}: nothing is stitched yet",
+            hint='give the denoisers by name: stitch(pipeline, entry, members={"S": ..., "XL": ...})',
+        )
+    denoiser.set_allocation(allocation)
+    denoiser.watch(pipeline.scheduler)  # again, for it may be another one by now
+    setattr(pipeline, slot, denoiser)
+    if members is not None and getattr(pipeline, "_all_hooks", None):  # they are those of the denoiser before
+        pipeline.enable_model_cpu_offload(device=pipeline._offload_device)
+    return pipeline
+
+
+def _allocation_of(entry: Candidate | Allocation | str) -> Allocation:
+    if isinstance(entry, str):
+        return Allocation.parse(entry)
+    return entry if isinstance(entry, Allocation) else entry.allocation
+
+
+def _slot_of(pipeline: DiffusionPipeline) -> str:
+    """The component that denoises. Raises ConfigError when there is none that is known."""
+    slots = [slot for slot in ("transformer", "unet") if getattr(pipeline, slot, None) is not None]
+    if not slots:
+        raise ConfigError(
+            f"{type(pipeline).__name__} has neither a transformer nor a unet, but {', '.join(pipeline.components)}",
+            hint="give a loaded diffusers pipeline that generates images",
+        )
+    return slots[0]
+
+
+def _require_modules(members: Mapping[str, object]) -> None:
+    for name, member in members.items():
+        if not isinstance(member, nn.Module):
+            kind = type(member).__name__
+            raise ConfigError(f"the denoiser {name!r} is a {kind}, expected a torch module", hint="load it first")
+
+
+def _checked(allocation: Allocation, members: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+    """The members, once they are known to be those of the allocation, and of one family."""
+    if missing := [name for name in allocation.steps if name not in members]:
+        raise ConfigError(f"{allocation} needs the denoiser {missing[0]!r}, got {', '.join(members) or 'none'}")
+    first, *others = members
+    for name in others:
+        for key, read in SHARED.items():
+            ours, theirs = (read(getattr(members[n], "config", {})) for n in (first, name))
+            if ours != theirs:
+                raise ConfigError(
+                    f"denoisers {first!r} and {name!r} are of different families: {key} is {ours} and {theirs}",
+                    hint="`tstitch-search check` says which denoisers fit together",
+                )
+    return members
+
+
+def _plainly(pipeline: DiffusionPipeline, members: Mapping[str, nn.Module]) -> StitchedDenoiser:
+    """The members as one denoiser for this kind of pipeline, none of them converted or accelerated."""
+    for name, member in members.items():
+        if ACCELERATED.search(name) and not getattr(member, "is_stateful", False):
+            raise ConfigError(
+                f"the denoiser {name!r} is not accelerated yet",
+                hint="give the table that the entry is from: stitch(pipeline, entry, members, table=table)",
+            )
+    families = _families_of(pipeline)
+    return adapter(families[0]).stitch(members) if families else StitchedDenoiser(members)
+
+
+def _as_studied(
+    pipeline: DiffusionPipeline, members: Mapping[str, nn.Module], settings: MemberSettings
+) -> StitchedDenoiser:
+    """The members as one denoiser that answers this pipeline as in the study; its solver is the study's from now on."""
+    space = settings.space
+    if (families := _families_of(pipeline)) and space.family not in families:
+        raise ConfigError(
+            f"the table is about denoisers of the family {space.family!r}, got a {type(pipeline).__name__}",
+            hint="load the pipeline that the table names as its `pipeline`",
+        )
+    scheduler = pipeline.scheduler
+    if space.solver:
+        scheduler = scheduler_of(_as_configured(scheduler), space.solver)
+    want = NoiseProcess.of({"_class_name": type(scheduler).__name__, **scheduler.config})
+    converted = settings.converted(members, want)
+    denoiser = stitched(space, members)
+    pipeline.scheduler = with_options(space, denoiser, scheduler)
+    for name, have in converted.items():
+        denoiser.adapt(name, conversion_of(have, want))
+    return denoiser
+
+
+def _families_of(pipeline: DiffusionPipeline) -> list[FamilyName]:
+    """The families whose pipelines are of this class; none for a class that is not known."""
+    return [name for name, traits in TRAITS.items() if type(pipeline).__name__ in traits.pipelines]
+
+
+def _as_configured(scheduler: Any) -> dict[str, Any]:
+    """The scheduler's configuration without the defaults of its class, which another class has its own for."""
+    config = dict(scheduler.config)
+    unset, defaults = config.pop("_use_default_values", ()), inspect.signature(type(scheduler).__init__).parameters
+    return {key: value for key, value in config.items() if key not in unset or value != defaults[key].default}

@@ -1,0 +1,111 @@
+"""Whether a search space's members fit together and its pipeline, by their files alone. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tstitch_search.config.family_traits import TRAITS
+from tstitch_search.config.models import SpaceConfig
+from tstitch_search.errors import ConfigError
+from tstitch_search.members.compatibility import (
+    Finding,
+    against_member,
+    against_pipeline,
+    guidance_embedding,
+)
+from tstitch_search.members.facts import (
+    MemberFacts,
+    SharedFacts,
+    pipeline_folder,
+    read_member_facts,
+    read_shared_facts,
+)
+from tstitch_search.members.noise_process import NoiseProcess
+from tstitch_search.members.vae import read_vae_config
+from tstitch_search.members.weights import read_json
+
+if TYPE_CHECKING:
+    from tstitch_search.sampling.calls import ForwardAdapter
+
+
+@dataclass(frozen=True)
+class SpaceFacts:
+    """The members of a space by name, from the noise end, and what they share."""
+
+    members: Mapping[str, MemberFacts]
+    shared: SharedFacts
+
+    def with_pipeline(self, name: str, n_classes: int | None) -> list[Finding]:
+        """One member held against the pipeline."""
+        return against_pipeline(self.members[name], self.shared, n_classes)
+
+    def between(self) -> dict[tuple[str, str], list[Finding]]:
+        """Each later member held against each earlier one, by (earlier, later)."""
+        pairs = combinations(self.members.values(), 2)
+        return {(first.name, member.name): against_member(member, first) for first, member in pairs}
+
+
+def read_space_facts(
+    space: SpaceConfig, near: Path, vae: Path | None = None, *, with_weights: bool = True
+) -> SpaceFacts:
+    """What the files of the space say; its paths are relative to `near`.
+
+    `vae` is the folder of another VAE than the pipeline's own. Without `with_weights` only config files are fetched
+    from the hub, and weights may be missing. Raises EnvironmentProblem when a file cannot be had.
+    """
+    folder = pipeline_folder(space, near, with_weights=with_weights)
+    channels = read_vae_config(vae or folder / "vae")["latent_channels"]
+    read_json(folder / "scheduler" / "scheduler_config.json", "the pipeline's scheduler")  # it has to be there
+    shared = replace(read_shared_facts("the pipeline", folder), latent_channels=channels)
+    members = {d.name: read_member_facts(d, near, with_weights=with_weights) for d in space.denoisers}
+    return SpaceFacts(members, shared)
+
+
+def check_space(space: SpaceConfig, near: Path, vae: Path | None = None, *, with_weights: bool = True) -> SpaceFacts:
+    """The same, once it is known that they fit together. Raises ConfigError saying both sides when they do not."""
+    facts = read_space_facts(space, near, vae, with_weights=with_weights)
+    require_fitting(all_findings(space, facts), convert=space.convert)
+    return facts
+
+
+def all_findings(space: SpaceConfig, facts: SpaceFacts) -> list[Finding]:
+    """Everything held against something: members against the pipeline, against each other, and the guidance."""
+    n_classes = n_classes_of(space)
+    with_pipeline = [finding for name in facts.members for finding in facts.with_pipeline(name, n_classes)]
+    between = [finding for found in facts.between().values() for finding in found]
+    return [*with_pipeline, *between, *guidance_embedding(list(facts.members.values()))]
+
+
+def n_classes_of(space: SpaceConfig) -> int | None:
+    """How many classes the space's members have to know, None for a family without any."""
+    assert space.family is not None  # of a study that makes images
+    return space.n_classes if "labels" in TRAITS[space.family].takes else None
+
+
+def require_fitting(findings: Sequence[Finding], *, convert: bool) -> None:
+    """Nothing, when nothing is refused, and what is convertible may be converted. Raises ConfigError otherwise."""
+    if refused := [finding for finding in findings if finding.verdict == "refused"]:
+        raise ConfigError(
+            str(refused[0]),
+            hint="choose denoisers trained in the latent space and for the noise schedule of one pipeline",
+        )
+    if (convertible := [f for f in findings if f.verdict == "convertible"]) and not convert:
+        raise ConfigError(
+            str(convertible[0]), hint="set `convert: true` in the search space, or choose other denoisers"
+        )
+
+
+def converted_members(facts: SpaceFacts) -> dict[str, NoiseProcess]:
+    """The noise process of each member that was trained for another than the pipeline's solver expects."""
+    known = {name: member.own.noise for name, member in facts.members.items()}
+    return {name: have for name, have in known.items() if have and facts.shared.noise and have != facts.shared.noise}
+
+
+def conversions(facts: SpaceFacts) -> dict[str, "ForwardAdapter"]:
+    """How those members answer."""
+    from tstitch_search.sampling.conversion import conversion_of  # loads torch
+
+    want = facts.shared.noise
+    return {name: conversion_of(have, want) for name, have in converted_members(facts).items() if want}

@@ -1,0 +1,116 @@
+"""The confirmation: the front again on images the search never saw, torch-fidelity's own values, and real times."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import Study
+from tstitch_search.ledger import Event
+from tstitch_search.lookup import LookupTable
+from tstitch_search.measure.picture_files import save_strip
+from tstitch_search.measurement import AllocationTime, AllocationTimes, Chunk, MakeImages, Publish, TimeAllocations
+from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.quality.reference import Reference
+from tstitch_search.study_run.evaluation import Estimates, Evaluator
+from tstitch_search.study_run.folder import RunFolder
+from tstitch_search.study_run.stages import confirm_chunks, search_chunks
+from tstitch_search.study_run.workbench import Workbench
+
+# Images per row of the report's sample grid.
+N_SAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What was found about the selected allocations on held-out images: by metric, by allocation.
+
+    `published`: torch-fidelity's own values. `times`: measured end to end.
+    """
+
+    quality: Estimates
+    further: dict[str, Estimates]
+    guard: Estimates
+    published: dict[str, dict[Allocation, float]]
+    times: dict[Allocation, AllocationTime]
+
+
+def confirm(bench: Workbench, study: Study, evaluator: Evaluator, selected: Sequence[Allocation]) -> Confirmed:
+    """The selected allocations again, on images the search never saw, and their times end to end."""
+    bench.progress.stage("confirm")
+    chunks = confirm_chunks(study)
+    bench.make([(allocation, chunks) for allocation in selected])
+    quality = evaluator.estimates(bench, selected, chunks)
+    entries = list(quality)
+    bench.progress.stage("publish")
+    return Confirmed(
+        quality,
+        further={metric.name: evaluator.estimates(bench, entries, chunks, metric) for metric in evaluator.further},
+        guard=evaluator.guard_estimates(bench, entries, chunks, search_chunks(study)),
+        published=publish(bench, evaluator, entries, chunks),
+        times=time_entries(bench, study, entries),
+    )
+
+
+def time_entries(bench: Workbench, study: Study, entries: Sequence[Allocation]) -> dict[Allocation, AllocationTime]:
+    """Measured end-to-end times of the entries, all taken in one interleaved job so that drift hits them alike."""
+    known = {Allocation.parse(e["allocation"]): e for e in bench.ledger.of("timing")}
+    if missing := [a for a in entries if a not in known]:
+        bench.progress.stage("time")
+        job = TimeAllocations(tuple(missing), study.config.latency.n_repeats)
+        answer = bench.alone(job)
+        assert isinstance(answer, AllocationTimes)
+        for allocation, time in zip(missing, answer.times, strict=True):
+            known[allocation] = bench.ledger.append("timing", allocation=str(allocation), **asdict(time))
+            bench.n_new += 1
+    return {a: _timing(known[a]) for a in entries}
+
+
+def _timing(event: Event) -> AllocationTime:
+    return AllocationTime(tuple(event["seconds"]), tuple(event["predicted_s"]), event["peak_memory_mb"])
+
+
+def publish(
+    bench: Workbench, evaluator: Evaluator, entries: Sequence[Allocation], chunks: Sequence[Chunk]
+) -> dict[str, dict[Allocation, float]]:
+    """torch-fidelity's own values of the study's metrics for every entry, computed once and kept in the ledger."""
+    metrics = (evaluator.objective, *evaluator.further)
+    return {metric.name: _published(bench, metric, evaluator.reference, entries, chunks) for metric in metrics}
+
+
+def _published(
+    bench: Workbench,
+    metric: Metric,
+    reference: Reference | None,
+    entries: Sequence[Allocation],
+    chunks: Sequence[Chunk],
+) -> dict[Allocation, float]:
+    n_images = chunks[-1].last
+    events = [e for e in bench.ledger.of("published") if e["n_images"] == n_images and e["metric"] == metric.name]
+    known = {e["allocation"]: e["value"] for e in events}
+    for allocation in entries:
+        if str(allocation) not in known:
+            value = bench.alone(_publication(metric, bench.read(allocation, chunks, metric.array), reference))
+            named = {"allocation": str(allocation), "metric": metric.name, "n_images": n_images}
+            known[str(allocation)] = bench.ledger.append("published", **named, value=value)["value"]
+    return {a: float(known[str(a)]) for a in entries}
+
+
+def _publication(metric: Metric, array: np.ndarray, reference: Reference | None) -> Publish:
+    """The job, with no more of the reference than the metric needs."""
+    if reference is None or metric.needs == "nothing":
+        return Publish(metric.name, array)
+    if metric.needs == "statistics":
+        return Publish(metric.name, array, reference.mu, reference.sigma)
+    return Publish(metric.name, array, reference.mu, reference.sigma, reference.features)
+
+
+def make_strips(bench: Workbench, folder: RunFolder, table: LookupTable) -> None:
+    """One strip of sample images per entry, and of the largest denoiser, the same seeds for all, for the report."""
+    largest = [table.anchor] if table.anchor else []
+    for allocation in dict.fromkeys([*(e.allocation for e in table.entries), *largest]):
+        path = folder.images / f"{allocation.file_name}.png"
+        if not path.exists():
+            images = bench.alone(MakeImages(allocation, Chunk("confirm", 0, N_SAMPLES)))
+            save_strip(np.asarray(images), path)

@@ -1,0 +1,142 @@
+"""What an allocation's images are worth: the study's metrics, bound to its reference, each with its error."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config.models import QualityConfig
+from tstitch_search.errors import EnvironmentProblem, MeasurementError
+from tstitch_search.measurement import Chunk
+from tstitch_search.quality.estimate import QualityEstimate, estimate
+from tstitch_search.quality.jackknife import Jackknifed, Statistic, jackknifed
+from tstitch_search.quality.metrics import metric_named
+from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.quality.reference import Reference
+from tstitch_search.study_run.progress import Progress
+
+Estimates = dict[Allocation, QualityEstimate]
+
+
+class Reader(Protocol):
+    """Who can read stored arrays: the bench of a run, or a run folder read again."""
+
+    @property
+    def progress(self) -> Progress:
+        """Who is told about allocations that cannot be judged."""
+        ...
+
+    def read(self, allocation: Allocation, chunks: Sequence[Chunk], array: str = "features") -> np.ndarray:
+        """A stored array (n, ...) of the chunks in order. Raises MeasurementError when one is not there."""
+        ...
+
+
+class Evaluator:
+    """The metrics of one study: its objective, the further ones and the guard."""
+
+    def __init__(self, quality: QualityConfig, anchor: Allocation, reference: Reference | None):
+        """Raises ConfigError when the reference lacks what a metric needs."""
+        self.anchor, self.guard = anchor, quality.guard
+        self.objective = metric_named(quality.objective)
+        self.statistics: dict[str, Statistic] = {
+            name: metric_named(name).bind(reference) for name in quality.from_reference
+        }
+        self.reference = reference
+        self._known: dict[tuple[Allocation, tuple[Chunk, ...], Statistic], Jackknifed] = {}
+
+    @property
+    def further(self) -> tuple[Metric, ...]:
+        """All metrics but the objective."""
+        return tuple(metric_named(name) for name in self.statistics if name != self.objective.name)
+
+    def estimates(
+        self, reader: Reader, allocations: Sequence[Allocation], chunks: Sequence[Chunk], metric: Metric | None = None
+    ) -> Estimates:
+        """Value, error and paired difference to the anchor of every allocation whose chunks are all there.
+
+        Of the objective, or of `metric`.
+        """
+        metric = metric or self.objective
+        return self._estimates(reader, allocations, chunks, metric, self.statistics[metric.name])
+
+    def guard_estimates(
+        self, reader: Reader, allocations: Sequence[Allocation], chunks: Sequence[Chunk], others: Sequence[Chunk]
+    ) -> Estimates:
+        """The guard metric on `chunks`; `others` are the anchor's images to compare with, if the guard wants those."""
+        if self.guard is None:
+            return {}
+        metric = metric_named(self.guard.metric)
+        if self.guard.reference == "study":
+            return self.estimates(reader, allocations, chunks, metric)
+        reference = Reference.of_features(require_anchor(reader, self.anchor, others, metric.array))
+        return self._estimates(reader, allocations, chunks, metric, metric.bind(reference))
+
+    def measured(
+        self,
+        reader: Reader,
+        allocation: Allocation,
+        chunks: Sequence[Chunk],
+        metric: Metric | None = None,
+        statistic: Statistic | None = None,
+    ) -> Jackknifed:
+        """The metric (the objective if none is named) on the allocation's images; computed once.
+
+        Raises MeasurementError when a chunk was given up.
+        """
+        metric = metric or self.objective
+        statistic = statistic or self.statistics[metric.name]
+        key = (allocation, tuple(chunks), statistic)
+        if key not in self._known:
+            self._known[key] = jackknifed(statistic, reader.read(allocation, chunks, metric.array))
+        return self._known[key]
+
+    def _estimates(
+        self,
+        reader: Reader,
+        allocations: Sequence[Allocation],
+        chunks: Sequence[Chunk],
+        metric: Metric,
+        statistic: Statistic,
+    ) -> Estimates:
+        require_anchor(reader, self.anchor, chunks, metric.array)
+        anchor = self.measured(reader, self.anchor, chunks, metric, statistic)
+        estimates = {}
+        for allocation in allocations:
+            try:
+                estimates[allocation] = estimate(
+                    self.measured(reader, allocation, chunks, metric, statistic), anchor, metric
+                )
+            except MeasurementError as error:
+                reader.progress.note(error.message)
+        return estimates
+
+    def groups(self, reader: Reader, front: Sequence[Allocation], chunks: Sequence[Chunk]) -> dict[Allocation, int]:
+        """A number for each entry of the front, fastest first: those of one number cannot be told apart.
+
+        A group begins with its fastest entry and goes on while the paired difference to that one is not significant
+        (two-sided 90 % interval).
+        """
+        numbers: dict[Allocation, int] = {}
+        first, number = front[0], 1
+        for allocation in front:
+            own, fastest = (self.measured(reader, a, chunks) for a in (allocation, first))
+            if estimate(own, fastest, self.objective).differs:
+                first, number = allocation, number + 1
+            numbers[allocation] = number
+        return numbers
+
+    def is_guard_lost(self, quality: QualityEstimate) -> bool:
+        """Whether the guard metric is worse than the anchor's by more than the study tolerates."""
+        return self.guard is not None and quality.relative_loss > self.guard.tolerance
+
+
+def require_anchor(reader: Reader, anchor: Allocation, chunks: Sequence[Chunk], array: str) -> np.ndarray:
+    """The anchor's stored array: without it nothing can be compared."""
+    try:
+        return reader.read(anchor, chunks, array)
+    except MeasurementError as error:
+        raise EnvironmentProblem(
+            f"the largest denoiser alone could not be measured, so nothing can be compared to it ({error.message})",
+            hint="try `tstitch-search generate` with it to see the problem",
+        ) from error

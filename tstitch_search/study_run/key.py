@@ -1,0 +1,182 @@
+"""All facts that make two measurements comparable. A run folder holds measurements of one key only."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import SpaceConfig, Study
+from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.measure.recorded import Record, open_record
+from tstitch_search.members.custom import source_of
+from tstitch_search.members.facts import (
+    SHARED_FILES,
+    MemberFacts,
+    read_member_facts,
+    shared_folders,
+    vae_folder,
+)
+from tstitch_search.members.vae import pixels_per_latent, read_vae_config
+from tstitch_search.quality.sources import ReferenceSource, open_source
+from tstitch_search.sampling.space_check import check_space, converted_members
+from tstitch_search.search_space import SearchSpace
+from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
+
+# How the seed of an image follows from the study's: see sampling/conditions.py.
+SEED_SCHEME = "numpy SeedSequence(seed, spawn_key=(0 search | 1 confirm, image))"
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What the study's files turned out to be: its members, and hashes of everything the numbers depend on.
+
+    `resolution` is the width and height of its images in pixels. A study of a `record` has neither members nor images.
+    """
+
+    members: Mapping[str, MemberFacts]
+    key: Mapping[str, str]
+    resolution: int | None
+    reference: ReferenceSource
+    record: Record | None = None
+
+    @property
+    def recipe(self) -> dict[str, str]:
+        """What features depend on, written into every feature file: that part of the key, their layer, their seeds."""
+        facts = {name: value for name, value in self.key.items() if not name.startswith(("latency.", "search."))}
+        return {**facts, "layer": "the extractor's own for FID", "seed_scheme": SEED_SCHEME}
+
+    def measurable(self, space: SearchSpace) -> tuple[Allocation, ...]:
+        """The allocations of the space that can be measured: all, or those that were recorded."""
+        return tuple(a for a in space if self.record is None or a in self.record.table.rows)
+
+
+def resolve_facts(study: Study) -> StudyFacts:
+    """Check that the members fit together, or the record, and hash what will be measured.
+
+    Raises ConfigError for members that do not fit, EnvironmentProblem for files that are missing.
+    """
+    return _facts_of_models(study) if study.config.measure.recorded is None else _facts_of_record(study)
+
+
+def facts_as_asked(facts: StudyFacts, study: Study) -> StudyFacts:
+    """The facts of the same files for `study`, which asks for another solver or guidance; nothing is read again."""
+    return replace(facts, key={**facts.key, **_asked(study)})
+
+
+def _facts_of_record(study: Study) -> StudyFacts:
+    record = open_record(study)
+    reference = ReferenceSource("the record", "recorded", record.images.reference, images=None)
+    proxy_set = study.config.proxy_set
+    key = {**_asked(study), **record.key, "proxy_set": f"seed {proxy_set.seed} chunks of {proxy_set.chunk_size}"}
+    return StudyFacts({}, key, None, reference, record)
+
+
+def _facts_of_models(study: Study) -> StudyFacts:
+    space, config, near = study.space, study.config, study.space_path.parent
+    vae = vae_folder(study)
+    converted = converted_members(check_space(space, near, vae))
+    members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
+    resolution = members[space.names[-1]].sample_size * pixels_per_latent(read_vae_config(vae))
+    reference = open_source(config.quality.reference, study.study_path.parent, resolution)
+    key = {
+        **_asked(study),
+        **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
+        **{f"accelerator.{d.name}": d.accelerator for d in space.denoisers if d.accelerator},
+        **{f"noise.{name}": str(members[name].own.noise) for name in converted},
+        "weights.pipeline": pipeline_sha256(study),
+        **_proxy_facts(study),
+        "quality.extractor": config.quality.extractor,
+        "quality.extractor_weights": _extractor_hash(study),
+        **({"quality.clip_model": config.quality.clip_model} if "clip_score" in config.quality.all_metrics else {}),
+        "quality.reference": reference.sha256,
+    }
+    return StudyFacts(members, key, resolution, reference)
+
+
+def _asked(study: Study) -> dict[str, str]:
+    """What the study's own words decide, without a file."""
+    space, config = study.space, study.config
+    return {
+        "space.denoisers": " ".join(space.names),
+        "space.orders": str(space.orders),
+        "space.n_steps": str(space.n_steps),
+        **_asked_beyond_one_count(space),
+        "space.grid_steps": f"{space.grid_steps:g}",
+        "space.solver": space.solver or "the pipeline's own",
+        **({"space.guided_channels": str(space.guided_channels)} if space.guided_channels else {}),
+        **({"space.learned_variance": "true"} if space.learned_variance else {}),
+        "execution": str(config.execution),
+        "guidance_scale": f"{config.guidance_scale:g}",
+        "dtype": config.workers.dtype,
+        "quality.objective": config.quality.objective,
+        "quality.features_dtype": config.quality.features_dtype,
+        **({"quality.control_images": str(config.quality.control_images)} if config.quality.control_images else {}),
+        "latency.batch_size": str(config.latency.batch_size),
+        "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
+    }
+
+
+def _asked_beyond_one_count(space: SpaceConfig) -> dict[str, str]:
+    """Further step counts, switches and baselines, where the study's space names any."""
+    facts = {
+        "space.fewer_counts": " ".join(map(str, space.step_counts[1:])),
+        "space.max_switches": "" if space.max_switches is None else str(space.max_switches),
+        "space.fewer_steps": "" if space.fewer_steps is None else " ".join(map(str, space.fewer_whole_steps)) or "none",
+        "space.baselines": " ".join(space.baselines),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _proxy_facts(study: Study) -> dict[str, str]:
+    """What the images are made from. With files, where the confirmation set begins in them decides its images too."""
+    config, files = study.config.proxy_set, study.proxy_files
+    labels = config.labels if files.labels is None else "given"
+    facts = {"proxy_set": f"{labels} seed {config.seed} chunks of {config.chunk_size}"}
+    facts |= {f"proxy_set.{key}": sha256 for key, sha256 in files.sha256}
+    if config.negative_prompt is not None:
+        facts["proxy_set.negative_prompt"] = config.negative_prompt
+    if files.control_images:
+        facts["proxy_set.control_images"] = _hash_files(files.control_images)
+    if files.sha256 or files.control_images:
+        facts["proxy_set.n_search"] = str(files.n_search)
+    return facts
+
+
+def _extractor_hash(study: Study) -> str:
+    """Hash of the extractor's weights where we hold them; torch-fidelity's own are fixed by its version."""
+    quality = study.config.quality
+    if quality.extractor_weights:
+        path = study.study_path.parent / quality.extractor_weights
+    elif quality.extractor == FASHION_EXTRACTOR:
+        path = embedded_path("zoo:fashion/features.safetensors")
+    elif ":" in quality.extractor:
+        path = source_of(quality.extractor, f"the feature extractor {quality.extractor!r}")
+    else:
+        return f"torch-fidelity {version('torch-fidelity')}"
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot read the weights of the extractor {quality.extractor!r} at {path}: {error.strerror}",
+            hint="correct quality.extractor_weights",
+        ) from error
+
+
+def pipeline_sha256(study: Study) -> str:
+    """The hash of all that the study's members share: VAE, scheduler, text encoders, ControlNet."""
+    return _hash_folders(vae_folder(study), *shared_folders(study.space, study.space_path.parent))
+
+
+def _hash_folders(*folders: Path) -> str:
+    """One hash of the files in the folders that are loaded; other number formats of the weights may lie beside them."""
+    return _hash_files(sorted({file for folder in folders for kind in SHARED_FILES for file in folder.glob(kind)}))
+
+
+def _hash_files(paths: Iterable[Path]) -> str:
+    """One hash of names and contents, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""The racing search: each chunk of images goes where it is expected to gain most per second.
+
+An allocation gets its first chunk, and maybe more, up to `quality.n_images`; most are dropped long before. All are
+compared at the level of the control images. Every decision follows from what was told, in the order in which it was
+asked for with a fixed look-ahead: so it does not depend on which worker was faster, and after a crash the same
+decisions are taken again from the ledger, without a new image.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import Study
+from tstitch_search.errors import MeasurementError
+from tstitch_search.latency_model import LatencyModel
+from tstitch_search.measurement import Chunk
+from tstitch_search.search import AllocationStudy
+from tstitch_search.search.racing import Measured, MoreImages, RaceRule, RaceState, Stop, next_action
+from tstitch_search.study_run.proxy_quality import ProxyEstimate, ProxyQuality
+from tstitch_search.study_run.stages import note_stop
+from tstitch_search.study_run.workbench import Workbench
+
+
+@dataclass
+class Race:
+    """What is known while racing: estimates and chunks per allocation, and the chunks under way, oldest first.
+
+    `first_effects`: what each block of an allocation's first chunk contributes to its error.
+    """
+
+    latency: LatencyModel
+    proxy: ProxyQuality
+    found: dict[Allocation, ProxyEstimate] = field(default_factory=dict)
+    n_chunks: dict[Allocation, int] = field(default_factory=dict)
+    first_effects: dict[Allocation, tuple[float, ...]] = field(default_factory=dict)
+    failed: list[Allocation] = field(default_factory=list)
+    live: deque[tuple[Allocation, Chunk]] = field(default_factory=deque)
+    seconds: float = 0.0
+
+    @property
+    def state(self) -> RaceState:
+        """What the next decision rests on."""
+        measured = [
+            Measured(a, self.latency.latency_s(a), e.value, e.se, self.n_chunks[a], self.first_effects.get(a, ()))
+            for a, e in self.found.items()
+        ]
+        return RaceState(tuple(measured), tuple(a for a, _ in self.live), tuple(self.failed))
+
+
+def race(
+    bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, proxy: ProxyQuality
+) -> Mapping[Allocation, int | None]:
+    """The allocations that were measured, with their numbers of chunks.
+
+    Asks for one chunk after the other until none is worth it or the budget is spent, then tells all trials.
+    """
+    bench.progress.stage("search")
+    running, reason = Race(latency, proxy), None
+    _measure_controls(bench, running)
+    while reason is None or running.live:
+        while reason is None and len(running.live) < study.config.search.look_ahead:
+            reason = _next_chunk(bench, study, trials, running)
+        if running.live:
+            _learn(bench, running)
+    note_stop(bench, str(reason), len(running.found))
+    _tell(bench, study, trials, running)
+    return {allocation: running.n_chunks[allocation] for allocation in running.found}
+
+
+def _measure_controls(bench: Workbench, running: Race) -> None:
+    """The controls in full: they are the control variates of all others."""
+    controls = running.proxy.controls
+    bench.make([(a, running.proxy.chunks_of(a)) for a in controls])
+    for control in controls:
+        chunks = running.proxy.chunks_of(control)
+        try:
+            running.found[control] = running.proxy.measure(bench, control)
+        except MeasurementError as error:
+            bench.progress.note(error.message)
+            running.failed.append(control)
+        running.n_chunks[control] = len(chunks)
+        running.seconds += sum(bench.seconds_of(control, chunk) for chunk in chunks)
+
+
+def _next_chunk(bench: Workbench, study: Study, trials: AllocationStudy, running: Race) -> str | None:
+    """Ask for the next chunk, or say why there is none."""
+    config = study.config.search
+    if config.device_seconds is not None and running.seconds >= config.device_seconds:
+        return f"budget used up: search.device_seconds = {config.device_seconds:g}"
+    rule = RaceRule(len(running.proxy.proxy_chunks), config.stop_below or 0.0, config.n_trials)
+    action = next_action(trials.candidates, running.state, trials.scale, rule)
+    if isinstance(action, Stop):
+        return f"expected remaining gain {100 * action.expected_gain:.2g} % is below {100 * rule.tolerance:g} %"
+    done = running.n_chunks[action.allocation] if isinstance(action, MoreImages) else 0
+    chunk = running.proxy.proxy_chunks[done]
+    trials.open(action.allocation)
+    running.live.append((action.allocation, chunk))
+    bench.request(action.allocation, [chunk])
+    return None
+
+
+def _learn(bench: Workbench, running: Race) -> None:
+    """Wait for the oldest chunk under way and take it into its allocation's estimate."""
+    allocation, chunk = running.live[0]
+    while not bench.is_ready(allocation, [chunk]):
+        bench.collect()
+    running.live.popleft()
+    n_chunks = running.n_chunks.get(allocation, 0) + 1
+    try:
+        found = running.found[allocation] = running.proxy.measure(bench, allocation, n_chunks)
+        running.first_effects.setdefault(allocation, found.effects)
+        running.n_chunks[allocation] = n_chunks
+        running.seconds += bench.seconds_of(allocation, chunk)
+    except MeasurementError as error:
+        bench.progress.note(error.message)
+        running.found.pop(allocation, None)
+        running.failed.append(allocation)
+
+
+def _tell(bench: Workbench, study: Study, trials: AllocationStudy, running: Race) -> None:
+    """Answer every trial once: COMPLETE with its full number of images, PRUNED with less, FAIL without any."""
+    known = {(e["allocation"], e["n_made"]) for e in bench.ledger.of("trial") if "n_made" in e}
+    for allocation, found in running.found.items():
+        whole = allocation in running.proxy.controls or found.n_made >= study.config.quality.n_images
+        trial = trials.open(allocation)
+        latency_s = running.latency.latency_s(allocation)
+        if (str(allocation), found.n_made) not in known:
+            bench.ledger.append(
+                "trial",
+                number=trial.number if trial else None,
+                allocation=str(allocation),
+                state="COMPLETE" if whole else "PRUNED",
+                latency_s=latency_s,
+                metric=study.config.quality.objective,
+                quality=found.value,
+                quality_se=found.se,
+                n_images=found.n_images,
+                n_made=found.n_made,
+                effective_n=found.effective_n,
+            )
+        if trial and whole:
+            trials.tell(trial, latency_s, found.value, found.se, found.n_images)
+        elif trial:
+            trials.prune(trial, found.value, found.se, found.n_images)
+    for allocation in running.failed:
+        if trial := trials.open(allocation):
+            trials.fail(trial, "its images could not be made")

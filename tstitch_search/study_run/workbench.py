@@ -1,0 +1,246 @@
+"""The bench: whatever is asked of it is measured once.
+
+Finished chunks come from the ledger, the rest from workers, which start when first needed. Every answer is on disk
+before anything is decided from it. Timing jobs have the bench to themselves.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from sys import intern
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.errors import MeasurementError
+from tstitch_search.ledger import GROUP_S, Event, Ledger
+from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
+from tstitch_search.quality.feature_store import FeatureStore
+from tstitch_search.study_run.progress import Progress
+from tstitch_search.workers.protocol import WorkerPool
+
+# A chunk that failed this often is given up, and its allocation with it.
+MAX_TRIES = 3
+# How long one look at the workers waits before the display is refreshed.
+POLL_S = 0.5
+
+ChunkKey = tuple[str, str, int, int]
+
+
+class Kept(NamedTuple):
+    """Where a finished chunk's features are, and the device seconds it took."""
+
+    file: str
+    sha256: str
+    seconds: float
+
+    @classmethod
+    def of(cls, event: Event) -> "Kept":
+        """What a `chunk` event says."""
+        return cls(event["file"], event["sha256"], event["seconds"])
+
+
+class Workbench:
+    """Measures chunks and times, and remembers them in the ledger and the feature store of one run folder."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        ledger: Ledger,
+        store: FeatureStore,
+        progress: Progress,
+        arrays: tuple[str, ...] = ("features",),
+        is_stopping: Callable[[], bool] = lambda: False,
+    ):
+        """`arrays`: what the study's metrics need of every image; a chunk kept without one of them is made again.
+
+        Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised.
+        """
+        self.ledger, self.progress = ledger, progress
+        self._pool, self._store, self._started = pool, store, False
+        self._is_stopping = is_stopping
+        self._in_flight: set[ChunkKey] = set()
+        self._arrays = arrays
+        self._done = {_key_of(e): Kept.of(e) for e in ledger.read("chunk") if self._is_kept(e)}
+        self._errors: dict[ChunkKey, list[str]] = {}
+        self._given_up: dict[tuple[str, str], str] = {}
+        for e in ledger.of("failed"):
+            self._remember_error(_key_of(e), e["error"])
+        self.n_new = 0
+
+    def __enter__(self) -> "Workbench":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+
+    @property
+    def n_failed(self) -> int:
+        """How many allocations could not be measured, on either set."""
+        return len(self._given_up)
+
+    def seconds_of(self, allocation: Allocation, chunk: Chunk) -> float:
+        """Device seconds that making the chunk took; 0 when it was given up."""
+        kept = self._done.get(_key(allocation, chunk))
+        return kept.seconds if kept else 0.0
+
+    def request(self, allocation: Allocation, chunks: Sequence[Chunk]) -> None:
+        """Have the missing ones of `chunks` made; returns at once."""
+        for chunk in chunks:
+            key = _key(allocation, chunk)
+            if key in self._done:
+                self.progress.known(allocation, chunk)
+            elif key not in self._in_flight and key[:2] not in self._given_up:
+                self._in_flight.add(key)
+                self._workers().submit(MakeChunk(allocation, chunk))
+
+    def is_ready(self, allocation: Allocation, chunks: Sequence[Chunk]) -> bool:
+        """Whether every chunk is there or given up."""
+        done = (_key(allocation, chunk) in self._done for chunk in reversed(chunks))  # the last one is made last
+        return _key(allocation, chunks[0])[:2] in self._given_up or all(done)
+
+    def collect(self) -> None:
+        """Wait a moment for workers and record what they finished. Raises KeyboardInterrupt once it is to stop."""
+        if self._is_stopping():
+            self._finish_what_is_under_way()
+        for finished in self._workers().wait(POLL_S if self.ledger.is_synced else GROUP_S):
+            self._record(finished)
+        self.ledger.sync_if_due()
+        self.progress.tick()
+        for loaded in self._workers().reloads():
+            self._record_loaded(loaded)
+
+    def make(self, wanted: Sequence[tuple[Allocation, Sequence[Chunk]]]) -> None:
+        """Have all of it made and wait until it is."""
+        for allocation, chunks in wanted:
+            self.request(allocation, chunks)
+        self.wait_for(wanted)
+
+    def wait_for(self, wanted: Sequence[tuple[Allocation, Sequence[Chunk]]]) -> None:
+        """Return when all of it, requested before, is there or given up."""
+        waiting = deque(wanted)
+        while waiting:
+            if self.is_ready(*waiting[0]):
+                waiting.popleft()
+            else:
+                self.collect()
+
+    def read(self, allocation: Allocation, chunks: Sequence[Chunk], array: str = "features") -> np.ndarray:
+        """A stored array (n, ...) of the chunks in order. Raises MeasurementError when one was given up."""
+        keys = [_key(allocation, chunk) for chunk in chunks]
+        if problem := self._given_up.get(keys[0][:2]):
+            raise MeasurementError(f"{allocation}: {problem}")
+        self.ledger.sync()
+        return self._store.read([(self._done[key].file, self._done[key].sha256) for key in keys], array)
+
+    def alone(self, job: Job) -> Answer:
+        """The answer to a job that must have the device to itself. Raises MeasurementError when it fails."""
+        self._become_idle()
+        return run_alone(self._pool, job, self.progress)
+
+    def together(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Answer]]:
+        """Each job with its answer as workers finish them, all workers at once and nothing else under way.
+
+        Raises MeasurementError when one fails.
+        """
+        self._become_idle()
+        pool = self._pool
+        for job in jobs:
+            pool.submit(job)
+        while pool.n_in_flight:
+            if self._is_stopping():
+                pool.withdraw()
+            for finished in pool.wait(POLL_S):
+                if finished.answer is None:
+                    raise MeasurementError(finished.error or "a worker gave no answer")
+                yield finished.job, finished.answer
+            self.progress.tick()
+            for loaded in pool.reloads():
+                self._record_loaded(loaded)
+        self._leave_if_stopping()
+
+    def _become_idle(self) -> None:
+        """Wait until nothing is under way. Raises KeyboardInterrupt when the bench is to stop."""
+        while self._workers().n_in_flight:
+            self.collect()
+        self._leave_if_stopping()
+
+    def _finish_what_is_under_way(self) -> None:
+        """Record what workers have begun, and leave the rest for another run: raises KeyboardInterrupt."""
+        while self._started and self._pool.n_in_flight:
+            self._pool.withdraw()  # again, since a job comes back into the queue when its worker dies
+            for finished in self._pool.wait(POLL_S):
+                self._record(finished)
+            self.progress.tick()
+        self._leave_if_stopping()
+
+    def _leave_if_stopping(self) -> None:
+        if self._is_stopping():
+            raise KeyboardInterrupt
+
+    def _workers(self) -> WorkerPool:
+        if not self._started:
+            self.progress.note("starting workers and loading the denoisers")
+            self._started = True
+            for loaded in self._pool.start():
+                self._record_loaded(loaded)
+        return self._pool
+
+    def _record(self, finished: Finished) -> None:
+        job = finished.job
+        assert isinstance(job, MakeChunk)
+        key = _key(job.allocation, job.chunk)
+        self._in_flight.discard(key)
+        where = {"set": key[0], "allocation": key[1], "first": key[2], "last": key[3], "worker": finished.worker}
+        try:
+            if not isinstance(finished.answer, ChunkFeatures):
+                raise MeasurementError(finished.error or "a worker gave no answer")
+            file, sha256 = self._store.write(job.allocation, job.chunk, finished.answer.arrays)
+        except MeasurementError as error:
+            self.ledger.add("failed", **where, error=error.message)
+            self._remember_error(key, error.message)
+            if not self._is_stopping():
+                self.request(job.allocation, [job.chunk])
+            return
+        kept = {"file": file, "sha256": sha256, "arrays": sorted(finished.answer.arrays)}
+        calls = finished.answer.calls
+        counted = {"calls": {"made": calls.made, "reused": calls.reused}} if calls.n_all else {}
+        seconds = round(finished.answer.seconds, 4)
+        self.ledger.add("chunk", **where, **kept, seconds=seconds, **counted)
+        self._done[key] = Kept(file, sha256, seconds)
+        self.n_new += 1
+        self.progress.made(job.allocation, job.chunk)
+
+    def _is_kept(self, event: Event) -> bool:
+        """Whether the chunk's file is there and holds what is needed."""
+        return set(self._arrays) <= set(event.get("arrays", ["features"])) and self._store.holds(event["file"])
+
+    def _record_loaded(self, loaded: Loaded) -> None:
+        self.ledger.append("loaded", worker=loaded.worker, device=loaded.device, load_s=loaded.load_s)
+
+    def _remember_error(self, key: ChunkKey, error: str) -> None:
+        self._errors.setdefault(key, []).append(error)
+        if len(self._errors[key]) >= MAX_TRIES:
+            self._given_up[key[:2]] = error
+
+
+def run_alone(pool: WorkerPool, job: Job, progress: Progress) -> Answer:
+    """The answer to a job on an idle pool. Raises MeasurementError when it fails."""
+    pool.submit(job)
+    while True:
+        for finished in pool.wait(POLL_S):
+            if finished.answer is None:
+                raise MeasurementError(finished.error or "a worker gave no answer")
+            return finished.answer
+        progress.tick()
+
+
+def _key(allocation: Allocation, chunk: Chunk) -> ChunkKey:
+    return (chunk.set_name, str(allocation), chunk.first, chunk.last)
+
+
+def _key_of(event: Event) -> ChunkKey:
+    return (intern(event["set"]), intern(event["allocation"]), event["first"], event["last"])

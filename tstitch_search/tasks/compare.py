@@ -1,0 +1,58 @@
+"""Two allocations of a finished or running study, held against each other on the same images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.errors import ConfigError
+from tstitch_search.measurement import SetName
+from tstitch_search.quality.estimate import Z_95, QualityEstimate, estimate
+from tstitch_search.quality.metrics import metric_named
+from tstitch_search.search_space import allocation_in
+from tstitch_search.study_run.evaluation import Evaluator
+from tstitch_search.tasks.stored import StoredRun
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The paired difference `first` minus `second` of a metric, over `n_images` images of `set_name`."""
+
+    first: Allocation
+    second: Allocation
+    metric: str
+    label: str
+    set_name: SetName
+    quality: QualityEstimate
+
+    @property
+    def interval_90(self) -> tuple[float, float]:
+        """The two-sided 90 % interval of the difference."""
+        half = Z_95 * self.quality.difference_se
+        return self.quality.difference - half, self.quality.difference + half
+
+    @property
+    def verdict(self) -> str:
+        """Which one is better, if that can be told."""
+        if not self.quality.differs:
+            return "cannot tell apart"
+        return f"{self.second if self.quality.loss > 0 else self.first} is better"
+
+
+def compare(path: Path, first: str, second: str, metric: str | None = None) -> Comparison:
+    """The comparison of two allocations of the run folder at `path`; of the objective unless `metric` is named.
+
+    On the confirmation images if both have those, else on the search's. Raises ConfigError when they share too few.
+    """
+    run = StoredRun.open(path)
+    a, b = (allocation_in(run.study.space, text) for text in (first, second))
+    evaluator = Evaluator(run.study.config.quality, run.space.anchor, run.reference())
+    measured = metric_named(metric) if metric else evaluator.objective
+    statistic = measured.bind(evaluator.reference)
+    for set_name in ("confirm", "search"):
+        if chunks := run.common([a, b], set_name):
+            of_a, of_b = (evaluator.measured(run, allocation, chunks, measured, statistic) for allocation in (a, b))
+            return Comparison(a, b, measured.name, measured.label, set_name, estimate(of_a, of_b, measured))
+    raise ConfigError(
+        f"{a} and {b} have no images in common in {path}",
+        hint=f"it holds {', '.join(map(str, sorted(run.chunks)[:8])) or 'no images yet'}",
+    )

@@ -1,0 +1,149 @@
+"""What a study would do and take, without doing it: everything is resolved and checked, nothing is sampled."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from tstitch_search.config import Study
+from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.latency_model import LatencyModel
+from tstitch_search.ledger import read_events
+from tstitch_search.machine import count_cores, count_gpus
+from tstitch_search.measurement import Calibration
+from tstitch_search.quality.metrics import needs_real_features
+from tstitch_search.search_space import SearchSpace
+from tstitch_search.study_run.calibration_files import given_calibration, recall, remember
+from tstitch_search.study_run.folder import key_of_measurements, require_same_key
+from tstitch_search.study_run.key import StudyFacts, resolve_facts
+from tstitch_search.study_run.prices import price
+from tstitch_search.study_run.progress import Progress
+from tstitch_search.study_run.references import feature_dim, state_of_reference
+from tstitch_search.study_run.stages import candidates_in_focus, require_budget
+from tstitch_search.study_run.step_times import measure_calibration
+from tstitch_search.workers.protocol import WorkerPool
+
+# Arithmetic a device does per second, for prices before anything was measured: within a factor of ten.
+FLOPS_PER_GPU, FLOPS_PER_CORE = 2e13, 5e10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts, device seconds by stage, and how they are known."""
+
+    study: str
+    folder: str
+    n_allocations: int
+    n_in_focus: int
+    n_trials: int
+    n_images: int
+    stages_s: dict[str, float]
+    device_seconds: float
+    disk_mb: float
+    basis: str
+    reference: str
+    denoisers: dict[str, int | None]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and value of every line of the plan, for people."""
+        members = ", ".join(f"{name} {n / 1e6:.3g} M" if n else name for name, n in self.denoisers.items())
+        stages = ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in self.stages_s.items())
+        return [
+            ("denoisers, noise end first", members),
+            ("real images", self.reference),
+            ("allocations in the space", f"{self.n_allocations} ({self.n_in_focus} in focus)"),
+            ("allocations to be tried", f"at most {self.n_trials}"),
+            ("images to be made", f"at most {self.n_images}"),
+            ("device seconds", f"about {self.device_seconds:.3g} ({stages})"),
+            ("known from", self.basis),
+            ("disk", f"about {self.disk_mb:.3g} MB in {self.folder}"),
+        ]
+
+
+def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPool] | None, progress: Progress) -> Plan:
+    """The plan of `study` in `folder`; with `open_pool` step times are measured first.
+
+    Raises what `run` would raise: ConfigError, EnvironmentProblem.
+    """
+    space = SearchSpace.from_config(study.space)
+    facts = resolve_facts(study)
+    _require_usable(folder, facts)
+    calibration, basis = _calibration(study, facts, folder, open_pool, progress)
+    latency = LatencyModel(calibration)
+    candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
+    require_budget(study, candidates, latency)
+    cost = price(study, space, candidates, latency)
+    return Plan(
+        study=study.config.name,
+        folder=str(folder),
+        n_allocations=len(space),
+        n_in_focus=len(candidates),
+        n_trials=cost.n_trials,
+        n_images=cost.n_images,
+        stages_s=cost.stages,
+        device_seconds=cost.device_seconds,
+        disk_mb=cost.disk_mb(feature_dim=feature_dim(study, facts)),
+        basis=basis,
+        reference=state_of_reference(study, facts, needs_real_features(study.config.quality.all_metrics)),
+        denoisers={d: facts.members[d].n_parameters if d in facts.members else None for d in space.denoisers},
+    )
+
+
+def _require_usable(folder: Path, facts: StudyFacts) -> None:
+    """The folder can be written, and holds nothing or this study."""
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    try:
+        with TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot write into {existing}: {error.strerror}", hint="choose a writable folder with --output"
+        ) from error
+    if (folder / "ledger.jsonl").exists():
+        bound_to = key_of_measurements(read_events(folder / "ledger.jsonl"))
+        if bound_to is not None:
+            require_same_key(folder, bound_to, facts.key)
+
+
+def _calibration(
+    study: Study, facts: StudyFacts, folder: Path, open_pool: Callable[[Study], WorkerPool] | None, progress: Progress
+) -> tuple[Calibration, str]:
+    """Step times and how they are known: from the file the study names, measured now or before, or guessed."""
+    if facts.record:
+        return facts.record.calibration, f"{facts.record.table.path}, recorded on {facts.record.calibration.device}"
+    if given := given_calibration(study, facts.key):
+        return given, f"{study.config.latency.from_file}, measured on {given.device}"
+    if open_pool:
+        calibration = measure_calibration(study, open_pool, progress)
+        remember(study, facts.key, calibration)
+        return calibration, f"measured now on {calibration.device}"
+    if stored := recall(study, facts.key):
+        return stored, f"measured before on {stored.device}"
+    return rough_calibration(study, facts), "rough: from the number of parameters; --calibrate measures it"
+
+
+def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
+    """Step times from FLOPs: two per parameter, image and latent patch of 2x2, twice with guidance."""
+    batch_size, guided = study.config.latency.batch_size, 1 + (study.config.guidance_scale > 1)
+    gpu = study.config.workers.device != "cpu" and count_gpus() > 0
+    flops_per_s = FLOPS_PER_GPU if gpu else FLOPS_PER_CORE * count_cores()
+    step_s = {
+        name: 2 * (m.n_parameters or 0) * (m.sample_size / 2) ** 2 * batch_size * guided / flops_per_s
+        for name, m in facts.members.items()
+    }
+    nothing = dict.fromkeys(step_s, 0.0)
+    return Calibration(
+        step_s=step_s,
+        step_se=nothing,
+        switch_s=nothing,
+        switch_se=nothing,
+        fixed_s=max(step_s.values()),
+        fixed_se=0.0,
+        spread=0.0,
+        peak_memory_mb=0.0,
+        member_memory_mb=nothing,
+        weights_mb=nothing,
+        device="unknown",
+        batch_size=batch_size,
+        n_repeats=0,
+    )
