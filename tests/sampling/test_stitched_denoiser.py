@@ -218,7 +218,7 @@ def test_dit_pipelines_null_class_becomes_the_members_own() -> None:
     table[:10], table[1000] = weights[key][:10], weights[key][10]
     large.load_state_dict({**weights, key: table})
     latents, t, labels = torch.randn(4, 4, 8, 8), torch.tensor([500] * 4), torch.tensor([0, 9, 1000, 1000])
-    assert torch.equal(dit.ask(small, latents, t, labels).sample, large(latents, t, labels).sample)
+    assert torch.equal(dit.forward(small, latents, t, labels).sample, large(latents, t, labels).sample)
 
 
 def test_the_largest_member_answers_for_the_whole_wherever_it_stands() -> None:
