@@ -1,5 +1,6 @@
 """Stitching in production: a stock pipeline that is loaded already, and an entry of a lookup table."""
 
+import copy
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from tstitch_search.sampling.dit_options import with_options
 from tstitch_search.sampling.families import adapter
 from tstitch_search.sampling.member_settings import MemberSettings
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitched_pipeline import stitched_class
 
 # Names by which a table's denoisers say that they are accelerated: XL+deepcache3.
 ACCELERATED = re.compile(rf"\+({'|'.join(KINDS)})[0-9.]+$")
@@ -40,13 +42,16 @@ def stitch(
     members: Mapping[str, nn.Module] | None = None,
     table: LookupTable | None = None,
 ) -> DiffusionPipeline:
-    """The same `pipeline`, whose next images are made as `entry` says: one of a lookup table, or `S*8-XL*12`.
+    """The same `pipeline`, whose images are made as `entry` says from now on: one of a lookup table, or `S*8-XL*12`.
 
     `members`: loaded denoisers by the entry's names, as diffusers loads them; those that the entry does not use may be
     left out. `table`: where the entry is from. With it the members answer as they did in its study: converted to the
     pipeline's noise process, accelerated, guided, and with the table's solver; members that need none of it may do
-    without. A later call without `members` switches to another entry of the same ones; nothing is loaded again. Call
-    the pipeline with as many steps as the entry has. A pipeline with `enable_model_cpu_offload` keeps it. Raises
+    without. A later call without `members` switches to another entry of the same ones; nothing is loaded again.
+
+    The pipeline takes the entry's number of steps by default, and gets a copy of its scheduler that goes by the entry.
+    So `stitch(copy.copy(pipeline), entry)` makes a pipeline for one request: it shares the members and changes nothing
+    for the others. A pipeline serves one call at a time. One with `enable_model_cpu_offload` keeps it. Raises
     ConfigError for a pipeline without a denoiser, for a member of another family and for names that are not there.
     """
     allocation = _allocation_of(entry)
@@ -63,15 +68,23 @@ def stitch(
             f"the pipeline's {slot} is a {type(denoiser).__name__}: nothing is stitched yet",
             hint='give the denoisers by name: stitch(pipeline, entry, members={"S": ..., "XL": ...})',
         )
-    denoiser.set_allocation(allocation)
-    denoiser.watch(pipeline.scheduler)  # again, for it may be another one by now
+    scheduler = copy.deepcopy(pipeline.scheduler)
+    denoiser.watch(scheduler, allocation)
+    pipeline.scheduler = scheduler
     setattr(pipeline, slot, denoiser)
+    kind: Any = type(pipeline)
+    pipeline.__class__ = stitched_class(kind)
     if members is not None and getattr(pipeline, "_all_hooks", None):  # they are those of the denoiser before
         pipeline.enable_model_cpu_offload(device=pipeline._offload_device)
     return pipeline
 
 
-def _allocation_of(entry: Candidate | Allocation | str) -> Allocation:
+def _allocation_of(entry: Candidate | Allocation | str | None) -> Allocation:
+    if entry is None:
+        raise ConfigError(
+            "there is no entry to stitch: got None, which stands for nothing that satisfied the limits",
+            hint="ask the table with a larger budget or a weaker limit, or take table.entries[0], the fastest",
+        )
     if isinstance(entry, str):
         return Allocation.parse(entry)
     return entry if isinstance(entry, Allocation) else entry.allocation

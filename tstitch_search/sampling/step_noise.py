@@ -22,4 +22,4 @@ def own_step_noise(scheduler: Any, generators: Sequence[torch.Generator]) -> Ite
     try:
         yield
     finally:
-        scheduler.step = step
+        vars(scheduler).pop("step", None)

@@ -1,11 +1,10 @@
 """The stand-in that makes a stock diffusers pipeline stitch (T-Stitch, arXiv 2402.14167, figure 2).
 
 A `StitchedDenoiser` sits in the pipeline's `transformer` or `unet` slot and lets the right member answer each sampling
-step. Which step it is, it learns by watching the pipeline's own solver: no tensor is read back from the device, and
-forward calls are not counted, because guidance may take one or two per step.
+step. Which step it is, the pipeline's own scheduler tells (`sampling/trajectory.py`): no tensor is read back from the
+device, and forward calls are not counted, because guidance may take one or two per step.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.members.execution import Offload
 from tstitch_search.sampling.calls import Forward, ForwardAdapter, call, fitted
 from tstitch_search.sampling.prefixes import Answerer
+from tstitch_search.sampling.trajectory import NOW, Once, Trajectory, nothing_under_way, watch
 
 
 class StitchedDenoiser(nn.Module):
@@ -27,7 +27,8 @@ class StitchedDenoiser(nn.Module):
     strength below 1) or leaves it earlier (`denoising_end`) runs that part of it. `on_step(i)`, when set, is called
     once i sampling steps are done, i = 0 ... n_steps, without waiting for the device. `offload`, when set, brings in
     whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
-    `answerer`, when set, may answer a call in the member's place (`sampling/prefixes.py`).
+    `answerer`, when set, may answer a call in the member's place (`sampling/prefixes.py`). Several pipelines may ask it
+    at once, each in a trajectory of its own; what cannot be shared then is in `exclusive`.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], forward: Forward = call):
@@ -40,14 +41,9 @@ class StitchedDenoiser(nn.Module):
         self.on_step: Callable[[int], None] | None = None
         self.offload: Offload | None = None
         self.at_turn: dict[str, Callable[[], None]] = {}
-        self._turn: int | None = None
         self.answerer: Answerer | None = None
-        self._path: tuple[str, ...] = ()
         self._allocation: Allocation | None = None
-        self._scheduler: Any = None
-        self._member_of_step: list[int] = []
-        self._step_of_entry: list[int] = []
-        self._entry: int | None = None
+        self._in_use = {name: Once() for name in self.names}
 
     def __getattr__(self, name: str) -> Any:
         """What a module does not have itself, the anchor answers; but what it hides, as hooks of its own, it keeps."""
@@ -77,9 +73,12 @@ class StitchedDenoiser(nn.Module):
 
     def set_allocation(self, allocation: Allocation) -> None:
         """Who answers from the next trajectory on. Raises ConfigError when it names an unknown denoiser."""
+        self._require_known(allocation)
+        self._allocation = allocation
+
+    def _require_known(self, allocation: Allocation) -> None:
         if unknown := [name for name in allocation.steps if name not in self.names]:
             raise ConfigError(f"{allocation}: unknown denoiser {unknown[0]!r}, expected one of {', '.join(self.names)}")
-        self._allocation = allocation
 
     def adapt(self, name: str, adapter: ForwardAdapter) -> None:
         """Put the pipeline's questions to the member `name`, and bring its answers back, through `adapter`."""
@@ -91,101 +90,63 @@ class StitchedDenoiser(nn.Module):
 
         A member says so by `is_stateful`, diffusers' own caches by `is_cache_enabled`.
         """
-        members = [self.members[self.names.index(name)] for name in allocation.steps if name in self.names]
-        return not any(getattr(m, "is_stateful", False) or getattr(m, "is_cache_enabled", False) for m in members)
+        return not any(_remembers(self.members[k]) for k, name in enumerate(self.names) if name in allocation.steps)
+
+    def exclusive(self, allocation: Allocation) -> list[Once]:
+        """What one trajectory must have for itself: members that remember their calls; under offload, every member."""
+        shared = [name for k, name in enumerate(self.names) if not (self.offload or _remembers(self.members[k]))]
+        return [self._in_use[name] for name in sorted(allocation.steps) if name not in shared]
 
     def forward(self, *inputs: Any, **named_inputs: Any) -> Any:
         """The answer of the current step's member to whatever the pipeline asks."""
-        k = self._member_of_step[self._step_of_entry[self._current_entry()]]
+        trajectory = NOW.get()
+        if trajectory is None or trajectory.follower is not self:
+            raise nothing_under_way()
         if self.answerer is None:
-            return self._put(k, inputs, named_inputs)
-        self._path += (self.names[k],)
-        return self.answerer(self._path, lambda name: self._put(self.names.index(name), inputs, named_inputs))
+            return self._put(trajectory, trajectory.name, inputs, named_inputs)
+        trajectory.path += (trajectory.name,)
+        return self.answerer(trajectory.path, lambda name: self._put(trajectory, name, inputs, named_inputs))
 
-    def _put(self, k: int, inputs: tuple[Any, ...], named_inputs: Mapping[str, Any]) -> Any:
-        """What member k answers."""
+    def _put(self, trajectory: Trajectory, name: str, inputs: tuple[Any, ...], named_inputs: Mapping[str, Any]) -> Any:
+        """What the member `name` answers."""
+        k = self.names.index(name)
         if self.offload:
             self.offload.bring_in(self.members[k])
-        if k != self._turn and self.names[k] in self.at_turn:
-            self.at_turn[self.names[k]]()
-        self._turn = k
+        if name != trajectory.turn and name in self.at_turn:
+            self.at_turn[name]()
+        trajectory.turn = name
         return self._forwards[k](self.members[k], *inputs, **named_inputs)
 
-    def watch(self, scheduler: Any) -> None:
-        """Follow this diffusers scheduler from now on: its timesteps start a trajectory, its steps move it on.
+    def watch(self, scheduler: Any, allocation: Allocation | None = None) -> None:
+        """Follow this diffusers scheduler, and copies of it, from now on: it opens trajectories and moves them on.
 
-        Whoever watched it before does so no longer.
+        Whoever followed it before does so no longer. `allocation`: who answers in its trajectories, whatever
+        `set_allocation` says. Raises ConfigError when it names an unknown denoiser.
         """
-        for name in ("set_timesteps", "scale_model_input", "step"):
-            vars(scheduler).pop(name, None)
-        set_timesteps, step = scheduler.set_timesteps, scheduler.step
+        if allocation is not None:
+            self._require_known(allocation)
+        watch(scheduler, self, allocation)
 
-        @functools.wraps(set_timesteps)
-        def watched_set_timesteps(*args: Any, **kwargs: Any) -> None:
-            set_timesteps(*args, **kwargs)
-            self._start(n_steps=scheduler.num_inference_steps, n_entries=len(scheduler.timesteps))
-
-        @functools.wraps(step)
-        def watched_step(model_output: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
-            self._arrive(timestep)
-            result = step(model_output, timestep, *args, **kwargs)
-            self._advance()
-            return result
-
-        self._scheduler = scheduler
-        scheduler.set_timesteps, scheduler.step = watched_set_timesteps, watched_step
-        if hasattr(scheduler, "scale_model_input"):
-            scheduler.scale_model_input = self._watched_scaling(scheduler.scale_model_input)
-
-    def _watched_scaling(self, scale: Callable[..., Any]) -> Callable[..., Any]:
-        """`scale_model_input`, by which most pipelines say before they ask which timestep is next."""
-
-        @functools.wraps(scale)
-        def watched_scale(sample: Any, timestep: Any = None) -> Any:
-            self._arrive(timestep)
-            return scale(sample, timestep)
-
-        return watched_scale
-
-    def _start(self, n_steps: int | None, n_entries: int) -> None:
-        """Begin a trajectory. PNDM and Heun have more timestep entries than steps: the noise end gets the surplus."""
-        n_steps = n_steps or n_entries  # unknown to some solvers when the timesteps are given
-        if self._allocation is None:
+    def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
+        """Who takes the `n_steps` of a trajectory that begins. Raises ConfigError when they are not that many."""
+        allocation = own or self._allocation
+        if allocation is None:
             raise ConfigError("the pipeline was started without an allocation: call set_allocation first")
-        if self._allocation.n_steps != n_steps:
+        if allocation.n_steps != n_steps:
             raise ConfigError(
-                f"{self._allocation} has {self._allocation.n_steps} steps, but the pipeline runs {n_steps} steps",
-                hint="give the allocation and the pipeline the same n_steps",
+                f"{allocation} has {allocation.n_steps} steps, but the pipeline runs {n_steps} steps",
+                hint=f"give the pipeline num_inference_steps={allocation.n_steps}",
             )
-        self._member_of_step = [self.names.index(name) for name in self._allocation.by_step]
-        self._step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
-        self._entry, self._turn, self._path = None, None, ()
-        self._report(0)
+        return allocation
 
-    def _current_entry(self) -> int:
-        """The place among the solver's timesteps; that of a new trajectory is where the pipeline told its solver."""
-        if self._entry is None and self._step_of_entry:
-            self._entry = getattr(self._scheduler, "begin_index", None) or 0
-        if self._entry is None or self._entry >= len(self._step_of_entry):
-            raise ConfigError("no trajectory is under way: expected set_allocation, then the pipeline's own loop")
-        return self._entry
-
-    def _arrive(self, timestep: Any) -> None:
-        """Note the place of `timestep` where it is a view of the solver's own: by its address, not by its value."""
-        own = self._scheduler.timesteps
-        if not (isinstance(timestep, torch.Tensor) and isinstance(own, torch.Tensor)):
-            return
-        if timestep.untyped_storage().data_ptr() == own.untyped_storage().data_ptr():
-            self._entry = int(timestep.storage_offset() - own.storage_offset()) // own.stride(0)
-
-    def _advance(self) -> None:
-        done = self._step_of_entry[self._current_entry()]
-        self._entry = following = self._current_entry() + 1
-        if self.offload and following == len(self._step_of_entry):
+    def report(self, n_done: int, is_last: bool) -> None:
+        """So many sampling steps of a trajectory are done."""
+        if self.offload and is_last:
             self.offload.leave()
-        if following == len(self._step_of_entry) or self._step_of_entry[following] > done:
-            self._report(done + 1)
-
-    def _report(self, n_done: int) -> None:
         if self.on_step is not None:
             self.on_step(n_done)
+
+
+def _remembers(member: nn.Module) -> bool:
+    """Whether its answers go by its own earlier calls."""
+    return bool(getattr(member, "is_stateful", False) or getattr(member, "is_cache_enabled", False))

@@ -1,0 +1,67 @@
+"""A pipeline that is stitched: the entry's number of steps by default, one call at a time, and not saved by itself."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tstitch_search.errors import ConfigError
+from tstitch_search.sampling.trajectory import NOW, Once, Watch, nothing_under_way, watch_of
+
+# How a pipeline may be told its number of steps.
+STEPS = ("num_inference_steps", "timesteps", "sigmas")
+
+
+@functools.cache
+def stitched_class(kind: Any) -> Any:
+    """The pipeline class, extended; under its own name, by which diffusers finds related pipelines."""
+    if hasattr(kind, "is_stitched"):
+        return kind
+
+    @functools.wraps(kind.__call__)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        watch = watch_of(self.scheduler)
+        if watch is None or watch.allocation is None:
+            raise nothing_under_way()
+        kwargs |= _steps(functools.partial(kind.__call__, self), args, kwargs, watch.allocation.n_steps)
+        with _alone(watch):
+            return kind.__call__(self, *args, **kwargs)
+
+    def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise ConfigError(
+            "a stitched pipeline is not saved: its denoiser is several members, each with a folder of its own",
+            hint="save the lookup table, and each member by itself: members['XL'].save_pretrained(folder)",
+        )
+
+    methods = {"__call__": call, "save_pretrained": save_pretrained}
+    same = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind,), {"is_stitched": True, **same, **methods})
+
+
+def _steps(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], n_steps: int) -> dict[str, int]:
+    """`n_steps` as the pipeline takes it; nothing where the caller says it, or the pipeline has no such argument."""
+    signature = inspect.signature(call)
+    if STEPS[0] not in signature.parameters:
+        return {}
+    given = signature.bind_partial(*args, **kwargs).arguments
+    return {} if any(given.get(name) is not None for name in STEPS) else {STEPS[0]: n_steps}
+
+
+@contextmanager
+def _alone(watch: Watch) -> Iterator[None]:
+    """Meanwhile nobody else has what one call must have for itself. Raises ConfigError when somebody has it."""
+    taken: list[Once] = []
+    try:
+        for once, error in watch.needs():
+            if not once.take():
+                raise error
+            taken.append(once)
+        before = NOW.set(None)
+        try:
+            yield
+        finally:
+            NOW.reset(before)
+    finally:
+        for once in taken:
+            once.give_back()

@@ -1,0 +1,219 @@
+"""Where a call of a pipeline stands among its sampling steps.
+
+A trajectory belongs to one call of one pipeline, not to the pipeline: threads and copies do not see each other's. The
+pipeline's own scheduler says where it is. Its class is extended, so that a deep copy is watched as well:
+`set_timesteps` opens a trajectory in a context variable, `step` of the same scheduler moves it on, the stitched
+denoiser reads it. A scheduler that a pipeline copies and steps beside its own (LTX-2 does for the audio) moves nothing.
+"""
+
+import functools
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.errors import ConfigError
+
+
+class Follower(Protocol):
+    """Who hears of a trajectory: the stitched denoiser."""
+
+    def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
+        """Who takes the `n_steps` of a trajectory that begins: as `own` says, where the scheduler has its own."""
+        ...
+
+    def report(self, n_done: int, is_last: bool) -> None:
+        """So many steps are done; `is_last`: the scheduler has no further timestep."""
+        ...
+
+    def exclusive(self, allocation: Allocation) -> list["Once"]:
+        """What one trajectory must have for itself."""
+        ...
+
+
+@dataclass
+class Trajectory:
+    """One call of a pipeline. `step_of_entry`: the sampling step of each of the scheduler's timesteps.
+
+    `turn` is the member that answered last, `path` who answered so far, call by call.
+    """
+
+    scheduler: Any
+    follower: Follower
+    names: tuple[str, ...]
+    step_of_entry: list[int]
+    turn: str | None = None
+    path: tuple[str, ...] = ()
+    _entry: int | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Whose turn it is."""
+        return self.names[self.step_of_entry[self._current_entry()]]
+
+    def arrive(self, timestep: Any) -> None:
+        """Note the place of `timestep` where it is a view of the scheduler's own: by its address, not by its value."""
+        own = self.scheduler.timesteps
+        if not (isinstance(timestep, torch.Tensor) and isinstance(own, torch.Tensor)):
+            return
+        if timestep.untyped_storage().data_ptr() == own.untyped_storage().data_ptr():
+            self._entry = int(timestep.storage_offset() - own.storage_offset()) // own.stride(0)
+
+    def advance(self) -> None:
+        """The scheduler has done the present timestep."""
+        entry, n_entries = self._current_entry(), len(self.step_of_entry)
+        done, self._entry = self.step_of_entry[entry], entry + 1
+        is_last = self._entry == n_entries
+        if is_last or self.step_of_entry[self._entry] > done:
+            self.follower.report(done + 1, is_last)
+        if is_last:
+            NOW.set(None)
+
+    def _current_entry(self) -> int:
+        """The place among the scheduler's timesteps; a new trajectory's is where the pipeline told it to begin."""
+        if self._entry is None:
+            self._entry = getattr(self.scheduler, "begin_index", None) or 0
+        if self._entry >= len(self.step_of_entry):
+            raise nothing_under_way()
+        return self._entry
+
+
+NOW: ContextVar[Trajectory | None] = ContextVar("trajectory", default=None)
+
+
+def nothing_under_way() -> ConfigError:
+    """The error of a denoiser that is asked outside a trajectory of its own."""
+    return ConfigError(
+        "no trajectory is under way: expected a pipeline's own loop, with the scheduler that it was stitched with",
+        hint="after a change of scheduler, or a deep copy of the pipeline, stitch it again: stitch(pipeline, entry)",
+    )
+
+
+class Once:
+    """Held by one at a time. A copy is free."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type["Once"], tuple[()]]:
+        return Once, ()
+
+    def take(self) -> bool:
+        """Whether nobody held it until now."""
+        return self._lock.acquire(blocking=False)
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        self._lock.release()
+
+
+@dataclass
+class Watch:
+    """What a watched scheduler knows: who follows it, and its own allocation where it has one.
+
+    A copy of the scheduler is followed by the same denoiser, and free where the original is in use.
+    """
+
+    follower: Follower
+    allocation: Allocation | None = None
+    in_use: Once = field(default_factory=Once)
+    latest: Trajectory | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Watch":
+        return Watch(memo.get(id(self.follower), self.follower), self.allocation)
+
+    def needs(self) -> list[tuple[Once, ConfigError]]:
+        """What a call of the pipeline must have for itself, and what to say when another call has it."""
+        members = self.follower.exclusive(self.allocation) if self.allocation else []
+        return [(self.in_use, in_use()), *((member, _member_in_use()) for member in members)]
+
+    def begin(self, scheduler: Any) -> None:
+        """Open a trajectory. PNDM and Heun have more timesteps than steps: the noise end gets the surplus."""
+        n_entries = len(scheduler.timesteps)
+        n_steps = scheduler.num_inference_steps or n_entries  # unknown to some when the timesteps are given
+        allocation = self.follower.allocation_for(n_steps, self.allocation)
+        step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
+        self.latest = Trajectory(scheduler, self.follower, allocation.by_step, step_of_entry)
+        NOW.set(self.latest)
+        self.follower.report(0, is_last=False)
+
+
+def watch(scheduler: Any, follower: Follower, allocation: Allocation | None = None) -> None:
+    """Have `follower` follow this diffusers scheduler from now on, and its copies; who did before does so no longer."""
+    kind: Any = type(scheduler)
+    scheduler.__class__ = _watched(kind)
+    scheduler.watched_by = Watch(follower, allocation)
+
+
+def watch_of(scheduler: Any) -> Watch | None:
+    """What `watch` left with the scheduler."""
+    found: Watch | None = vars(scheduler).get("watched_by")
+    return found
+
+
+@functools.cache
+def _watched(kind: Any) -> Any:
+    """The scheduler class, extended; under its own name, by which diffusers saves it and finds it again."""
+    if hasattr(kind, "is_watched"):
+        return kind
+
+    @functools.wraps(kind.set_timesteps)
+    def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> None:
+        kind.set_timesteps(self, *args, **kwargs)
+        self.watched_by.begin(self)
+
+    @functools.wraps(kind.step)
+    def step(self: Any, model_output: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+        if trajectory := _own(self):
+            trajectory.arrive(timestep)
+        result = kind.step(self, model_output, timestep, *args, **kwargs)
+        if trajectory:
+            trajectory.advance()
+        return result
+
+    methods: dict[str, Callable[..., Any]] = {"set_timesteps": set_timesteps, "step": step}
+    if hasattr(kind, "scale_model_input"):
+        methods["scale_model_input"] = _watched_scaling(kind)
+    same = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind,), {"is_watched": True, **same, **methods})
+
+
+def _watched_scaling(kind: Any) -> Callable[..., Any]:
+    """`scale_model_input`, by which most pipelines say before they ask which timestep is next."""
+
+    @functools.wraps(kind.scale_model_input)
+    def scale_model_input(self: Any, sample: Any, timestep: Any = None) -> Any:
+        if trajectory := _own(self):
+            trajectory.arrive(timestep)
+        return kind.scale_model_input(self, sample, timestep)
+
+    return scale_model_input
+
+
+def _own(scheduler: Any) -> Trajectory | None:
+    """The trajectory of this context, if this scheduler opened it. Raises ConfigError when another call took over."""
+    trajectory = NOW.get()
+    if trajectory is None or trajectory.scheduler is not scheduler:
+        return None
+    if trajectory is not scheduler.watched_by.latest:
+        raise in_use()
+    return trajectory
+
+
+def in_use() -> ConfigError:
+    """The error of two calls at once that share what only one may have."""
+    return ConfigError(
+        "this stitched pipeline is in use: its scheduler serves one call at a time",
+        hint="take one shallow copy per request, members are shared: stitch(copy.copy(pipeline), entry)",
+    )
+
+
+def _member_in_use() -> ConfigError:
+    return ConfigError(
+        "a member is in use by another call: one that goes by its own earlier calls, or is offloaded, serves one only",
+        hint="give pipelines that run at once members of their own, or let them take turns",
+    )
