@@ -243,3 +243,12 @@ def test_a_stitched_pipeline_is_not_saved_as_if_it_had_one_denoiser(tmp_path: Pa
 def test_no_entry_is_refused_with_what_it_means() -> None:
     with pytest.raises(ConfigError, match="nothing that satisfied the limits"):
         stitch(stitched(), None)
+
+
+def test_what_diffusers_makes_anew_of_a_stitched_pipelines_classes_is_plain() -> None:
+    """Pipelines and users make schedulers and pipelines of the class of one that they have."""
+    pipeline, unet = stitched(), new_unet(2, 12)
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+    plain = type(pipeline)(**{**pipeline.components, "unet": unet, "scheduler": scheduler})
+    plain.set_progress_bar_config(disable=True)
+    assert torch.equal(draw(plain, num_inference_steps=4), draw(text_pipeline(unet), num_inference_steps=4))

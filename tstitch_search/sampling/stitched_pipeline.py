@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tstitch_search.errors import ConfigError
-from tstitch_search.sampling.trajectory import NOW, Once, Watch, nothing_under_way, watch_of
+from tstitch_search.sampling.trajectory import NOW, Once, Watch, watch_of
 
 # How a pipeline may be told its number of steps.
 STEPS = ("num_inference_steps", "timesteps", "sigmas")
@@ -22,8 +22,8 @@ def stitched_class(kind: Any) -> Any:
     @functools.wraps(kind.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         watch = watch_of(self.scheduler)
-        if watch is None or watch.allocation is None:
-            raise nothing_under_way()
+        if watch is None or watch.allocation is None:  # made of this class anew, or with another scheduler
+            return kind.__call__(self, *args, **kwargs)
         kwargs |= _steps(functools.partial(kind.__call__, self), args, kwargs, watch.allocation.n_steps)
         with _alone(watch):
             return kind.__call__(self, *args, **kwargs)

@@ -164,7 +164,8 @@ def _watched(kind: Any) -> Any:
     @functools.wraps(kind.set_timesteps)
     def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> None:
         kind.set_timesteps(self, *args, **kwargs)
-        self.watched_by.begin(self)
+        if watched_by := watch_of(self):  # one made of this class anew is not watched
+            watched_by.begin(self)
 
     @functools.wraps(kind.step)
     def step(self: Any, model_output: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
