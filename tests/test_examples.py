@@ -1,16 +1,27 @@
 """The examples run as they stand."""
 
+import http.client
+import io
 import os
+import re
+import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from PIL import Image
 
 from tstitch_search import LookupTable
 
 ROOT = Path(__file__).parent.parent
+FAMILY = ROOT / "tstitch_search" / "zoo" / "fashion"
 TABLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
 
 
@@ -32,13 +43,90 @@ def test_a_table_entry_is_deployed_on_the_embedded_family(tmp_path: Path) -> Non
     assert fast.tobytes() != good.tobytes()
 
 
-def test_a_server_picks_for_each_budget_and_says_when_none_fits(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the example server, which runs in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(ROOT / "examples" / "serve_by_budget.py"), str(TABLE), str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path_factory.mktemp("server"), env=environment)
+    try:
+        wait_for(port, process)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        assert process.poll() is None, "the server has ended"
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the server does not answer")
+
+
+def ask(address: str, query: str) -> tuple[int, str | None, bytes]:
+    """Status, allocation and body of a request over a connection of its own."""
+    connection = http.client.HTTPConnection(address, timeout=120)
+    try:
+        connection.request("GET", f"/?{query}")
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("allocation"), answer.read()
+    finally:
+        connection.close()
+
+
+def test_eight_requests_at_once_get_the_bits_of_requests_one_by_one(server: str) -> None:
     entries = LookupTable.read(TABLE).entries
-    fastest, second, largest = entries[0].allocation, entries[1].allocation, entries[-1].allocation
-    too_little, enough = entries[0].latency_s / 2, entries[1].latency_s
-    done = run("serve_by_budget.py", str(too_little), str(enough), "1000", cwd=tmp_path)
-    assert done.stdout.split("\n")[:3] == [f"{too_little} {fastest}", f"{enough} {second}", f"1000.0 {largest}"]
-    assert f"{too_little} s: no entry takes at most {too_little:g} s; the fastest is {fastest}" in done.stderr
+    budgets = [entry.latency_s for entry in entries[:4]] * 2
+    queries = [f"label={k}&seed={k}&budget={budget}" for k, budget in enumerate(budgets)]
+    one_by_one = [ask(server, query) for query in queries]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(2):
+            assert list(pool.map(lambda query: ask(server, query), queries)) == one_by_one
+    assert [name for _, name, _ in one_by_one] == [str(entry.allocation) for entry in entries[:4]] * 2
+    images = {body for _, _, body in one_by_one}
+    assert len(images) == 8
+    assert {Image.open(io.BytesIO(body)).size for body in images} == {(32, 32)}
+
+
+def test_a_request_that_no_entry_is_fast_enough_for_gets_the_fastest_and_a_wrong_one_an_explanation(
+    server: str,
+) -> None:
+    fastest = LookupTable.read(TABLE).entries[0].allocation
+    assert ask(server, "label=7&budget=0.000001")[:2] == (200, str(fastest))
+    status, _, body = ask(server, "label=70&budget=1")
+    assert (status, body) == (400, b"ask for /?label=7&seed=1&budget=0.2: label 70, expected 0 to 9\n")
+
+
+def test_the_deployment_lines_of_the_readme_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (lines,) = (block for block in blocks if "stitch(pipeline" in block)
+    (tmp_path / "reports" / "quickstart").mkdir(parents=True)
+    shutil.copy(TABLE, tmp_path / "reports" / "quickstart")
+    monkeypatch.chdir(tmp_path)
+    members = {name: DiTTransformer2DModel.from_pretrained(FAMILY / name) for name in ("S", "B", "XL")}
+    pipeline = DiTPipeline(
+        transformer=members["XL"],
+        vae=AutoencoderKL.from_pretrained(FAMILY / "vae"),
+        scheduler=DDIMScheduler.from_pretrained(FAMILY / "scheduler"),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    names = {"pipeline": pipeline, "small": members["S"], "base": members["B"], "large": members["XL"]}
+    exec(lines, names)
+    assert names["sneaker"].size == (32, 32)
+    request = names["request"]
+    noise = torch.Generator().manual_seed(0)
+    plain = DiTPipeline(transformer=members["B"], vae=pipeline.vae, scheduler=pipeline.scheduler)
+    plain.scheduler = DDIMScheduler.from_pretrained(FAMILY / "scheduler")
+    plain.set_progress_bar_config(disable=True)
+    expected = plain([7], guidance_scale=1, num_inference_steps=20, generator=noise, output_type="np").images
+    assert (request([7], generator=noise.manual_seed(0), output_type="np").images == expected).all()
 
 
 def test_edges_are_white_on_black_where_a_photograph_changes(tmp_path: Path) -> None:

@@ -310,6 +310,40 @@ def test_what_is_not_of_the_table_is_refused(family: Path, tmp_path: Path, plain
         stitch(other, "S*2-XL*2", members, table=plain_table)
 
 
+def test_members_under_each_others_names_are_refused(family: Path, plain_table: LookupTable) -> None:
+    members = loaded(family, "S", "XL")
+    swapped = {"S": members["XL"], "XL": members["S"]}
+    with pytest.raises(ConfigError, match=r"'S' is not the table's: it has .* parameters") as caught:
+        stitch(dit_pipeline(family, members["XL"]), "S*2-XL*2", swapped, table=plain_table)
+    assert "it is the table's 'XL'" in str(caught.value.hint)
+
+
+def test_a_member_of_the_same_size_and_other_weights_is_refused(family: Path, plain_table: LookupTable) -> None:
+    retrained = loaded(family, "S")["S"]
+    with torch.no_grad():
+        next(retrained.parameters()).add_(1)
+    retrained.save_pretrained(family / "retrained")
+    members = loaded(family, "XL", "retrained")
+    with pytest.raises(ConfigError, match=r"'S' is not the table's: the weights in .*retrained are others"):
+        stitch(
+            dit_pipeline(family, members["XL"]),
+            "S*2-XL*2",
+            {"S": members["retrained"], "XL": members["XL"]},
+            table=plain_table,
+        )
+
+
+def test_called_plainly_a_pipeline_makes_what_its_entry_was_measured_with(family: Path) -> None:
+    """Steps and guidance are the study's; the pipeline's own defaults are 50 steps and a guidance of 4."""
+    study, allocation = load_study(family / "study.yaml"), "S*1-B*1-XL*2"
+    table, members = table_of(study, resolve_facts(study), allocation), loaded(family, "XL", "B", "S")
+    pipeline = stitch(dit_pipeline(family, members["XL"]), table.entries[0], members, table=table)
+    images = pipeline([0, 1], generator=seeded(), output_type="pt").images
+    assert torch.equal(to_uint8(images), studied(study, allocation))
+    guided = pipeline([0, 1], guidance_scale=3, generator=seeded(), output_type="pt").images
+    assert not torch.equal(images, guided)
+
+
 def test_an_accelerated_name_without_a_table_is_refused(family: Path) -> None:
     members = loaded(family, "S", "XL")
     with pytest.raises(ConfigError, match=r"'XL\+taylorseer3' is not accelerated yet") as caught:

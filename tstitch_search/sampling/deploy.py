@@ -49,7 +49,8 @@ def stitch(
     pipeline's noise process, accelerated, guided, and with the table's solver; members that need none of it may do
     without. A later call without `members` switches to another entry of the same ones; nothing is loaded again.
 
-    The pipeline takes the entry's number of steps by default, and gets a copy of its scheduler that goes by the entry.
+    The pipeline takes the entry's number of steps by default, with a `table` also its study's guidance scale, and gets
+    a copy of its scheduler that goes by the entry.
     So `stitch(copy.copy(pipeline), entry)` makes a pipeline for one request: it shares the members and changes nothing
     for the others. A pipeline serves one call at a time. One with `enable_model_cpu_offload` keeps it. Raises
     ConfigError for a pipeline without a denoiser, for a member of another family and for names that are not there.
@@ -61,6 +62,8 @@ def stitch(
     else:
         _require_modules(members)
         settings = MemberSettings.of(table) if table else None
+        if settings:
+            settings.require_same(members)
         members = _checked(allocation, settings.members(members) if settings else members)
         denoiser = _as_studied(pipeline, members, settings) if settings else _plainly(pipeline, members)
     if not isinstance(denoiser, StitchedDenoiser):
@@ -155,6 +158,7 @@ def _as_studied(
     pipeline.scheduler = with_options(space, denoiser, scheduler)
     for name, have in converted.items():
         denoiser.adapt(name, conversion_of(have, want))
+    denoiser.defaults = {"guidance_scale": settings.guidance_scale}
     return denoiser
 
 

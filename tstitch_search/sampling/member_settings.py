@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,14 +14,21 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.noise_schedule import compare
+from tstitch_search.members.weights import weight_files, weights_sha256
 
 
 @dataclass(frozen=True)
 class MemberSettings:
-    """The search space of a table, and what each of its denoisers was trained to undo where that is known."""
+    """The search space of a table, its guidance, and what is known of each of its denoisers.
+
+    `noise`: what it was trained to undo; `sizes`: number of parameters; `hashes`: sha256 of its weight files.
+    """
 
     space: SpaceConfig
+    guidance_scale: float
     noise: Mapping[str, NoiseProcess]
+    sizes: Mapping[str, int]
+    hashes: Mapping[str, str]
 
     @classmethod
     def of(cls, table: LookupTable) -> "MemberSettings":
@@ -34,13 +42,40 @@ class MemberSettings:
             ) from error
         if space.family is None:
             raise ConfigError("the table holds recorded numbers: it does not say how its denoisers make images")
-        noise = {d["name"]: NoiseProcess(**d["noise"]) for d in table.provenance.get("denoisers", ()) if d.get("noise")}
+        denoisers = {d["name"]: d for d in table.provenance.get("denoisers", ())}
+        noise = {name: NoiseProcess(**d["noise"]) for name, d in denoisers.items() if d.get("noise")}
         if unknown := [n for n in space.names if n not in noise and f"noise.{n}" in table.provenance.get("key", {})]:
             raise ConfigError(
                 f"the table says that {unknown[0]!r} was converted, but not from what",
                 hint="an earlier version made it; run its study again, which measures nothing anew",
             )
-        return cls(space, noise)
+        sizes = {name: d["n_parameters"] for name, d in denoisers.items() if d.get("n_parameters")}
+        hashes = {name: d["sha256"] for name, d in denoisers.items() if d.get("sha256")}
+        guidance_scale = float(table.provenance["study"].get("guidance_scale", 1))
+        return cls(space, guidance_scale, noise, sizes, hashes)
+
+    def require_same(self, given: Mapping[str, nn.Module]) -> None:
+        """Nothing, when the modules are those that the table is about, as far as that can be told.
+
+        Raises ConfigError for one of another size, and for one that was loaded from a folder of other weights.
+        """
+        for name, member in given.items():
+            size, known = count_values(member), self.sizes.get(name)
+            if known and size and abs(size - known) > self._slack(name) * known:
+                raise _not_the_tables(name, f"it has {size:,} parameters, there {known:,}", self._of_size(size))
+            loaded = loaded_from(member)
+            sha256 = weights_sha256(loaded) if loaded and name in self.hashes else None
+            if sha256 and sha256 != self.hashes[name]:
+                same = [other for other, theirs in self.hashes.items() if theirs == sha256]
+                raise _not_the_tables(name, f"the weights in {loaded[0].parent} are others", same)
+
+    def _slack(self, name: str) -> float:
+        """Of other formats, the file holds a table of positions too, which the module computes."""
+        (form,) = [d.format for d in self.space.denoisers if d.name == name] or ["diffusers"]
+        return 0 if form == "diffusers" else 0.02
+
+    def _of_size(self, size: int) -> list[str]:
+        return [name for name, known in self.sizes.items() if known == size]
 
     def members(self, given: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
         """Those of `given` in the order of the space; accelerated ones are copies of the plain ones, sharing weights.
@@ -76,6 +111,28 @@ class MemberSettings:
                     hint="give the pipeline that the table was made with, or its scheduler",
                 )
         return other
+
+
+def _not_the_tables(name: str, why: str, same: list[str]) -> ConfigError:
+    hint = f"it is the table's {same[0]!r}: give each under its own name" if same else "give the one that was measured"
+    return ConfigError(f"the denoiser {name!r} is not the table's: {why}", hint=hint)
+
+
+def count_values(module: nn.Module) -> int | None:
+    """How many values its weights have, without those of adapters on it; None where they are packed (quantised)."""
+    if getattr(module, "hf_quantizer", None) is not None or getattr(module, "is_quantized", False):
+        return None
+    own = {id(tensor): tensor for name, tensor in module.state_dict(keep_vars=True).items() if "lora_" not in name}
+    return sum(tensor.numel() for tensor in own.values())
+
+
+def loaded_from(module: Any) -> list[Path]:
+    """The weight files of the local folder that diffusers loaded the module from; empty where it is not known."""
+    place = getattr(module, "config", {}).get("_name_or_path")
+    if not place or not (Path(place) / "config.json").exists():
+        return []
+    files = weight_files(Path(place), "the denoiser")
+    return files if all(file.exists() for file in files) else []
 
 
 def sharing_weights(module: nn.Module) -> Any:

@@ -28,7 +28,8 @@ class StitchedDenoiser(nn.Module):
     once i sampling steps are done, i = 0 ... n_steps, without waiting for the device. `offload`, when set, brings in
     whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
     `answerer`, when set, may answer a call in the member's place (`sampling/prefixes.py`). Several pipelines may ask it
-    at once, each in a trajectory of its own; what cannot be shared then is in `exclusive`.
+    at once, each in a trajectory of its own; what cannot be shared then is in `exclusive`. `defaults`: arguments of a
+    stitched pipeline for calls that do not give them.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], forward: Forward = call):
@@ -42,6 +43,7 @@ class StitchedDenoiser(nn.Module):
         self.offload: Offload | None = None
         self.at_turn: dict[str, Callable[[], None]] = {}
         self.answerer: Answerer | None = None
+        self.defaults: dict[str, Any] = {}
         self._allocation: Allocation | None = None
         self._in_use = {name: Once() for name in self.names}
 

@@ -1,4 +1,4 @@
-"""A pipeline that is stitched: the entry's number of steps by default, one call at a time, and not saved by itself."""
+"""A pipeline that is stitched: called as its entry was measured by default, one call at a time, not saved by itself."""
 
 import functools
 import inspect
@@ -24,7 +24,7 @@ def stitched_class(kind: Any) -> Any:
         watch = watch_of(self.scheduler)
         if watch is None or watch.allocation is None:  # made of this class anew, or with another scheduler
             return kind.__call__(self, *args, **kwargs)
-        kwargs |= _steps(functools.partial(kind.__call__, self), args, kwargs, watch.allocation.n_steps)
+        kwargs |= _defaults(functools.partial(kind.__call__, self), args, kwargs, watch)
         with _alone(watch):
             return kind.__call__(self, *args, **kwargs)
 
@@ -39,13 +39,14 @@ def stitched_class(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"is_stitched": True, **same, **methods})
 
 
-def _steps(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], n_steps: int) -> dict[str, int]:
-    """`n_steps` as the pipeline takes it; nothing where the caller says it, or the pipeline has no such argument."""
+def _defaults(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
+    """The entry's number of steps and the study's guidance, where the pipeline takes them and the caller is silent."""
+    assert watch.allocation is not None
     signature = inspect.signature(call)
-    if STEPS[0] not in signature.parameters:
-        return {}
-    given = signature.bind_partial(*args, **kwargs).arguments
-    return {} if any(given.get(name) is not None for name in STEPS) else {STEPS[0]: n_steps}
+    given = {name for name, value in signature.bind_partial(*args, **kwargs).arguments.items() if value is not None}
+    steps = {} if given.intersection(STEPS) else {STEPS[0]: watch.allocation.n_steps}
+    defaults = {**watch.follower.defaults, **steps}
+    return {name: value for name, value in defaults.items() if name in signature.parameters and name not in given}
 
 
 @contextmanager

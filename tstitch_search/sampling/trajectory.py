@@ -20,7 +20,9 @@ from tstitch_search.errors import ConfigError
 
 
 class Follower(Protocol):
-    """Who hears of a trajectory: the stitched denoiser."""
+    """Who hears of a trajectory: the stitched denoiser. `defaults`: what its pipeline is called with unless told."""
+
+    defaults: dict[str, Any]
 
     def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
         """Who takes the `n_steps` of a trajectory that begins: as `own` says, where the scheduler has its own."""
