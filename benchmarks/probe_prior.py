@@ -24,7 +24,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.measurement import Similarity
 from tstitch_search.quality.control_variates import ControlVariates
-from tstitch_search.search.embedding import Embedding
+from tstitch_search.search.embedding import Embedding, positions_in_order
 from tstitch_search.search.gaussian_process import fit
 from tstitch_search.search.posterior import Candidates, History, QualityScale, Told, observations, posterior
 from tstitch_search.search_space import SearchSpace
@@ -142,7 +142,7 @@ def main() -> None:
         "n_probe_images": arguments.images,
         "one_minus_cosine": {name: [round(float(v), 5) for v in x] for name, x in strayed.items()},
         "r_squared_of_the_probe_alone": explained(
-            land, WithProbe(Embedding(SPACE.denoisers, 1), strayed, False).of(tuple(SPACE))[:, -1:]
+            land, WithProbe(Embedding(positions_in_order(SPACE.denoisers), 1), strayed, False).of(tuple(SPACE))[:, -1:]
         ),
         "rows": rows,
         "environment": environment(),

@@ -5,14 +5,14 @@ import pytest
 from search.studies import ALONE, ANY_ORDER, MANY
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.search.embedding import MAX_POINTS, Embedding
+from tstitch_search.search.embedding import MAX_POINTS, Embedding, positions_in_order
 from tstitch_search.search_space import SearchSpace
 
 SANDWICH = SearchSpace(("S", "XL"), (("S", "XL", "S"), ("XL", "S", "XL")), 12, 3)
 
 
 def coordinates(denoisers: tuple[str, ...], *texts: str, n_points: int = 1) -> np.ndarray:
-    return Embedding(denoisers, n_points).of([Allocation.parse(text) for text in texts])
+    return Embedding(positions_in_order(denoisers), n_points).of([Allocation.parse(text) for text in texts])
 
 
 def test_small_first_with_three_members_has_the_two_cut_points_as_fractions():
@@ -57,6 +57,25 @@ def test_what_cannot_be_told_apart_ends_at_the_finest_reading():
 
 
 def test_points_on_the_way_share_one_length_scale_per_curve():
-    embedding = Embedding(("S", "B", "XL"), 4)
+    embedding = Embedding(positions_in_order(("S", "B", "XL")), 4)
     assert list(embedding.groups) == [0, 1, 2, 2, 2, 3, 3, 3]
     assert embedding.of([Allocation.parse("S*4-XL*4")]).shape == (1, 8)
+
+
+def test_members_alike_make_allocations_alike():
+    """Where B lies on XL, it does not matter which of the two takes the late steps."""
+    positions = {"S": (0.0, 0.5), "B": (1.0, 0.5), "XL": (1.0, 0.5)}
+    rows = Embedding(positions, 4).of([Allocation.parse(text) for text in ("S*4-B*4", "S*4-XL*4", "B*8", "S*8")])
+    np.testing.assert_array_equal(rows[0], rows[1])
+    assert np.linalg.norm(rows[2] - rows[0]) < np.linalg.norm(rows[3] - rows[2])
+
+
+def test_the_order_of_the_list_is_no_property_of_measured_members():
+    positions = {"S": (0.0, 0.2), "B": (0.7, 0.0), "XL": (1.0, 0.1)}
+    turned = dict(reversed(positions.items()))
+    np.testing.assert_allclose(
+        Embedding(positions, 4).of(ANY_ORDER_OF_THREE), Embedding(turned, 4).of(ANY_ORDER_OF_THREE), atol=1e-12
+    )
+
+
+ANY_ORDER_OF_THREE = SearchSpace(("S", "B", "XL"), (), 12, 3, max_switches=2).allocations

@@ -14,7 +14,7 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.search.acquisition import expected_hypervolume_improvement
-from tstitch_search.search.embedding import Embedding
+from tstitch_search.search.embedding import Embedding, Positions
 from tstitch_search.search.gaussian_process import GaussianProcess, Observations, Prior, fit
 
 # The worst corner that still counts: this much above the longest candidate, and above the worst baseline on the front
@@ -83,12 +83,13 @@ class Candidates:
         baselines: Sequence[Allocation],
         latency_s: Mapping[Allocation, float],
         denoisers: tuple[str, ...],
+        positions: Positions | None = None,
     ):
         self.allocations, self.baselines = tuple(allocations), tuple(baselines)
         self._rows = {a: i for i, a in enumerate(self.allocations)}
         self.seconds_of = latency_s
         self.latency_s = np.array([latency_s[a] for a in self.allocations])
-        self.embedding = Embedding.for_set(denoisers, self.allocations)
+        self.embedding = Embedding.for_set(denoisers, self.allocations, positions)
         self.x = self.embedding.of(self.allocations)
 
     def unasked(self, history: History) -> np.ndarray:

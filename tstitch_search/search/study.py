@@ -254,7 +254,8 @@ class AllocationStudy:
 
     @cached_property
     def _known(self) -> Candidates:
-        return Candidates(self._rule.candidates, self._baselines, self._rule.latency_s, self._space.denoisers)
+        rule = self._rule
+        return Candidates(rule.candidates, self._baselines, rule.latency_s, self._space.denoisers, rule.positions)
 
     def _describe(self, trial: Trial, **attributes: str | int | float) -> None:
         self._read = None

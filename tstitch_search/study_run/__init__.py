@@ -23,6 +23,7 @@ from tstitch_search.study_run.confirmation import confirm, make_strips
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import resolve_facts
+from tstitch_search.study_run.member_positions import member_positions
 from tstitch_search.study_run.posterior_record import record_posterior
 from tstitch_search.study_run.prices import price, seconds_of
 from tstitch_search.study_run.progress import Progress
@@ -91,7 +92,8 @@ def run_study(
         progress.expect(price(study, space, candidates, latency).stages, partial(seconds_of, latency))
 
         proxy = ProxyQuality(study, space, candidates, evaluator)
-        rule = rule_of(study, evaluator.objective, candidates, latency, proxy.controls)
+        positions = member_positions(bench, study, space)
+        rule = rule_of(study, evaluator.objective, candidates, latency, proxy.controls, positions)
         name = folder.record_name(config.name, proxy.n_level)
         trials = AllocationStudy(config.storage or folder.database, name, space, rule, folder.identity)
         find = race if config.races else search

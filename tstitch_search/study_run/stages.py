@@ -16,6 +16,7 @@ from tstitch_search.measurement import (
 )
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.search import AllocationStudy, Rule, Trial
+from tstitch_search.search.embedding import Positions
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.calibration_files import given_calibration
 from tstitch_search.study_run.prices import seconds_of
@@ -213,6 +214,7 @@ def rule_of(
     candidates: tuple[Allocation, ...],
     latency: LatencyModel,
     controls: tuple[Allocation, ...] = (),
+    positions: Positions | None = None,
 ) -> Rule:
     """Who proposes allocations, as the study says; seconds are what runs out unless trials are the only limit."""
     search = study.config.search
@@ -221,6 +223,7 @@ def rule_of(
         seed=study.config.sampler_seed,
         candidates=candidates,
         controls=controls,
+        positions=positions,
         objective=objective.name,
         direction="maximize" if objective.higher_is_better else "minimize",
         latency_s={a: latency.latency_s(a) for a in candidates},

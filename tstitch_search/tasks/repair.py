@@ -47,9 +47,8 @@ def repair(path: Path) -> Repaired:
         n_level = config.control_level or config.quality.n_images
         database, name = config.storage or folder.database, folder.record_name(config.name, n_level)
         set_aside(database, name)
-        rule = rule_of(
-            study, metric_named(config.quality.objective), candidates, latency, controls_of(study, space, candidates)
-        )
+        objective, controls = metric_named(config.quality.objective), controls_of(study, space, candidates)
+        rule = rule_of(study, objective, candidates, latency, controls)
         trials = AllocationStudy(database, name, space, rule, folder.identity)
         events = newest_trials(ledger.read("trial"), n_level)
         known = [e for e in events if Allocation.parse(e["allocation"]) in set(candidates)]
