@@ -141,10 +141,16 @@ def test_negative_steps_are_refused_even_where_a_neighbour_would_hide_them(given
         Allocation.of(given_parts)
 
 
-@pytest.mark.parametrize("name", ["", "8S", "S L", "S-XL", "S*", "S/XL", "S\n"])
+@pytest.mark.parametrize("name", ["", "8S", "S L", "S-", "S--XL", "S*", "S/XL", "S\n"])
 def test_name_that_would_break_the_text_form_is_refused(name):
     with pytest.raises(ConfigError, match="is not a denoiser name: expected a letter"):
         Segment(name, 1)
+
+
+def test_a_name_may_have_hyphens_which_the_text_form_keeps_apart_from_those_between_segments():
+    allocation = Allocation.of([("XL-free", 6), ("XL", 10), ("v1-2", 4)])
+    assert str(allocation) == "XL-free*6-XL*10-v1-2*4"
+    assert Allocation.parse(str(allocation)) == allocation
 
 
 def test_from_steps_refuses_lists_of_different_length():

@@ -1,5 +1,6 @@
 """Time is known: the model is Eq. 7 with a fixed part, and it says when its assumption is contradicted."""
 
+from dataclasses import replace
 from itertools import pairwise
 from math import sqrt
 
@@ -45,6 +46,20 @@ def model(**step_s: float) -> LatencyModel:
 )
 def test_latency_is_the_fixed_part_the_steps_and_the_segments(text, seconds):
     assert model().latency_s(Allocation.parse(text)) == pytest.approx(seconds)
+
+
+def test_weights_that_members_share_count_once():
+    calibration = replace(
+        model().calibration,
+        member_memory_mb={"S": 11.0, "B": 90.0, "XL": 100.0},
+        weights_mb={"S": 1.0, "B": 80.0, "XL": 80.0},
+        weights_of={"XL": "B"},
+    )
+    shared, apart = LatencyModel(calibration), LatencyModel(replace(calibration, weights_of={}))
+    allocation = Allocation.parse("S*2-B*2-XL*2")
+    assert (shared.extra_weights_mb(allocation, "XL"), apart.extra_weights_mb(allocation, "XL")) == (1, 81)
+    assert (shared.memory_mb(allocation), apart.memory_mb(allocation)) == (101, 181)
+    assert shared.extra_weights_mb(Allocation.parse("B*6"), "XL") == 0
 
 
 allocations = st.lists(st.sampled_from(list(STEP_S)), min_size=1, max_size=12).map(

@@ -14,9 +14,10 @@ from math import floor, fsum
 
 from tstitch_search.errors import ConfigError
 
-# A denoiser's name: a letter, then letters, digits, `_`, `.`, `+` (as in `XL+deepcache3`).
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+]*")
-_SEGMENT = re.compile(rf"({NAME.pattern})\*([0-9]{{1,9}})")
+# A denoiser's name: a letter, then letters, digits, `_`, `.`, `+`, single `-` (as in `XL+deepcache3`, `XL-free`).
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+]*(?:-[A-Za-z0-9_.+]+)*")
+_SEGMENT = re.compile(rf"\s*({NAME.pattern})\*([0-9]{{1,9}})\s*")
+_SEGMENTS = re.compile(rf"{_SEGMENT.pattern}(?:-{_SEGMENT.pattern})*")
 _TOTAL = re.compile(r"[0-9]{1,9}")
 
 
@@ -30,7 +31,7 @@ class Segment:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.denoiser):
             raise ConfigError(
-                f"{self.denoiser!r} is not a denoiser name: expected a letter, then letters, digits, _ . +"
+                f"{self.denoiser!r} is not a denoiser name: expected a letter, then letters, digits, _ . + and single -"
             )
         if self.n_steps < 1:
             raise ConfigError(f"a segment needs at least one step, got {self.denoiser}*{self.n_steps}")
@@ -76,13 +77,12 @@ class Allocation:
         Raises ConfigError on any other form, and when the sum is another.
         """
         segments, at, total = text.partition("@")
-        matches = [_SEGMENT.fullmatch(part.strip()) for part in segments.split("-")]
-        if any(m is None for m in matches) or (at and not _TOTAL.fullmatch(total.strip())):
+        if not _SEGMENTS.fullmatch(segments) or (at and not _TOTAL.fullmatch(total.strip())):
             raise ConfigError(
                 f"{text!r} is not an allocation: expected segments DENOISER*STEPS joined by '-'",
                 hint="for example S*8-XL*12",
             )
-        allocation = cls.of((m[1], int(m[2])) for m in matches if m)
+        allocation = cls.of((name, int(n)) for name, n in _SEGMENT.findall(segments))
         if at and int(total) != allocation.n_steps:
             raise ConfigError(
                 f"{text!r} says {int(total)} steps in all, but its segments have {allocation.n_steps}",

@@ -1,11 +1,11 @@
 """Time is not searched, it is known: seconds of any allocation from one calibration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.measurement import Calibration
+from tstitch_search.measurement import Calibration, each_once
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LatencyModel:
         None where the calibration knows no memory (0).
         """
         c, members = self.calibration, list(allocation.steps)
-        weights_mb = sum(c.weights_mb[name] for name in members)
+        weights_mb = self._weights_mb(members)
         return max(c.member_memory_mb[name] + weights_mb - c.weights_mb[name] for name in members) or None
 
     def extra_weights_mb(self, allocation: Allocation, largest: str) -> float | None:
@@ -59,10 +59,13 @@ class LatencyModel:
 
         None where the calibration knows no weights (0).
         """
-        weights_mb = self.calibration.weights_mb
-        if not any(weights_mb.values()):
+        if not any(self.calibration.weights_mb.values()):
             return None
-        return sum(weights_mb[name] for name in allocation.steps) - weights_mb[largest]
+        return self._weights_mb(allocation.steps) - self.calibration.weights_mb[largest]
+
+    def _weights_mb(self, members: Iterable[str]) -> float:
+        """MB of the members' weights, those that several share once."""
+        return sum(self.calibration.weights_mb[name] for name in each_once(members, self.calibration.weights_of))
 
     def order_warning(self, denoisers: Sequence[str]) -> str | None:
         """A sentence when measured step times contradict the listed order; Eq. 7 assumes C_1 < C_2 < ..."""

@@ -6,7 +6,7 @@ it is the list of all that can be asked.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal, TypeAlias
@@ -102,7 +102,8 @@ class Calibration:
     `switch_s[name]` is what beginning a segment of a denoiser takes beyond a step of it. All are medians over repeats,
     `*_se` their standard errors; `spread` says how much repeats of a step differ (interquartile range over median).
     `member_memory_mb` is what a pipeline with that member alone needs, `peak_memory_mb` with all of them;
-    `weights_mb` the size of the members' weights on disk. MB are 10^6 bytes, 0 where they are not known.
+    `weights_mb` the size of the members' weights on disk. MB are 10^6 bytes, 0 where they are not known. `weights_of`
+    says of a member that shares the weights of another whose they are: together they count once.
     """
 
     step_s: dict[str, float]
@@ -118,6 +119,12 @@ class Calibration:
     device: str
     batch_size: int
     n_repeats: int
+    weights_of: dict[str, str] = field(default_factory=dict)
+
+
+def each_once(names: Iterable[str], weights_of: Mapping[str, str]) -> list[str]:
+    """Of the members `names` those whose weights they are, each once."""
+    return list(dict.fromkeys(weights_of.get(name, name) for name in names))
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,30 @@ def test_accelerated_members_are_made_of_the_plain_ones_which_stay_plain(family:
     assert sum(parameter.numel() for parameter in pipeline.transformer.parameters()) == n_loaded
 
 
+GUIDED = ["name: S, weights: S", "name: XL-free, weights: XL, guidance_scale: 1", "name: XL, of: XL-free"]
+
+
+def test_members_of_their_own_guidance_are_made_of_the_modules_given(family: Path) -> None:
+    listed = [*GUIDED[:2], "name: XL, of: XL-free, guidance_scale: 2"]
+    study = study_in(family, (family / "study.yaml").read_text(), listed, family="dit", n_classes=10)
+    allocation = "XL-free*1-XL*1-S*2"
+    table, members = table_of(study, resolve_facts(study), allocation), loaded(family, "S", "XL")
+    pipeline = stitch(dit_pipeline(family, members["XL"]), table.entries[0], members, table=table)
+    assert torch.equal(by_labels(pipeline, study), studied(study, allocation))
+    for other in ("XL-free*4", "XL*4"):
+        assert torch.equal(by_labels(stitch(pipeline, other), study), studied(study, other))
+    n_loaded = sum(parameter.numel() for member in members.values() for parameter in member.parameters())
+    assert sum(parameter.numel() for parameter in pipeline.transformer.parameters()) == n_loaded
+
+
+def test_another_guidance_than_the_studys_is_refused_where_members_have_their_own(family: Path) -> None:
+    study = study_in(family, (family / "study.yaml").read_text(), GUIDED, family="dit", n_classes=10)
+    table, members = table_of(study, resolve_facts(study), "XL-free*4"), loaded(family, "XL")
+    pipeline = stitch(dit_pipeline(family, members["XL"]), table.entries[0], members, table=table)
+    with pytest.raises(ConfigError, match=r"guidance_scale=1: this entry has members .* measured with 1.5"):
+        pipeline([0], guidance_scale=1)
+
+
 def checkpoints(folder: Path, family: Path, scheduler: Any) -> Path:
     """A DiT of 64 channels and a larger one, both with learned variances, and a U-ViT of 128, as their files."""
     torch.save(dit_weights(64), folder / "DiT-S.pt")

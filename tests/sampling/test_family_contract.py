@@ -7,12 +7,13 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from diffusers import DiTTransformer2DModel
 from PIL import Image
 from sampling.tiny_families import save_ldm, save_sana
@@ -21,6 +22,7 @@ from text_to_image import PROMPTS, save_sdxl, save_sdxl_controlnet, save_stable_
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study, load_study
 from tstitch_search.config.family_traits import TRAITS
+from tstitch_search.measure.memory import tensors_mb
 from tstitch_search.measurement import Chunk
 from tstitch_search.members.loading import load_model
 from tstitch_search.sampling.assembly import Assembly, assemble
@@ -157,17 +159,73 @@ def test_no_family_is_forgotten() -> None:
 
 def test_all_steps_to_one_member_is_bit_equal_to_the_stock_pipeline(tiny: Tiny) -> None:
     """Of a class that TRAITS names, with that member in the slot that it names."""
-    pipeline, traits = tiny.assembly.pipeline, TRAITS[tiny.study.space.family]
-    assert type(pipeline).__name__ in traits.pipelines
+    assert type(tiny.assembly.pipeline).__name__ in TRAITS[tiny.study.space.family].pipelines
     for name in names(tiny)[:2]:
-        parts = {
-            **pipeline.components,
-            traits.slot: load_model(tiny.folder / name, CPU, torch.float32).eval(),
-            "scheduler": type(pipeline.scheduler).from_config(pipeline.scheduler.config),
-        }
-        stock = type(pipeline)(**parts, **({"requires_safety_checker": False} if "safety_checker" in parts else {}))
-        stock.set_progress_bar_config(disable=True)
+        stock = stock_with(tiny, load_model(tiny.folder / name, CPU, torch.float32).eval())
         assert torch.equal(stitched(tiny, Allocation.of([(name, N_STEPS)])), images(tiny, stock))
+
+
+def stock_with(tiny: Tiny, denoiser: torch.nn.Module) -> Any:
+    """The pipeline as diffusers has it, around the denoiser."""
+    pipeline, traits = tiny.assembly.pipeline, TRAITS[tiny.study.space.family]
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+    parts = {**pipeline.components, traits.slot: denoiser, "scheduler": scheduler}
+    stock = type(pipeline)(**parts, **({"requires_safety_checker": False} if "safety_checker" in parts else {}))
+    stock.set_progress_bar_config(disable=True)
+    return stock
+
+
+@pytest.fixture(scope="module")
+def guided(tiny: Tiny) -> Tiny:
+    """The same with two members more of the largest one's weights: without guidance, and with one of 2."""
+    text = (tiny.folder / "space.yaml").read_text()
+    space = yaml.safe_load(text)
+    last = space["denoisers"][-1]["name"]
+    space["denoisers"] += [{"name": "Free", "of": last, "guidance_scale": 1}]
+    space["denoisers"] += [{"name": "Weak", "of": last, "guidance_scale": 2}]
+    (tiny.folder / "guided_space.yaml").write_text(yaml.safe_dump(space))
+    study = (tiny.folder / "study.yaml").read_text().replace("space.yaml", "guided_space.yaml")
+    (tiny.folder / "guided_study.yaml").write_text(study)
+    loaded = load_study(tiny.folder / "guided_study.yaml")
+    return Tiny(tiny.case, tiny.folder, loaded, assemble(loaded, CPU))
+
+
+def largest(tiny: Tiny) -> torch.nn.Module:
+    return load_model(tiny.folder / names(tiny)[-3], CPU, torch.float32).eval()
+
+
+def at_guidance(tiny: Tiny, scale: float) -> Tiny:
+    config = tiny.study.config.model_copy(update={"guidance_scale": scale})
+    return replace(tiny, study=tiny.study.model_copy(update={"config": config}))
+
+
+def test_a_member_without_guidance_alone_is_the_pipeline_with_guidance_off_at_half_the_work(guided: Tiny) -> None:
+    stock = images(at_guidance(guided, 1.0), stock_with(guided, largest(guided)))
+    denoiser, rows = guided.assembly.denoiser, []
+    member = denoiser.members[denoiser.names.index("Free")]
+    with member.register_forward_pre_hook(
+        lambda _, args, named: rows.append(len([*args, *named.values()][0])), with_kwargs=True
+    ):
+        made = stitched(guided, Allocation.parse(f"Free*{N_STEPS}"))
+    if guided.case.family == "sdxl_controlnet":  # the ControlNet sees both halves still, and rounds otherwise
+        torch.testing.assert_close(made, stock, atol=1e-5, rtol=0)
+    else:
+        assert torch.equal(made, stock)
+    assert set(rows) == {N_IMAGES}
+
+
+def test_a_member_of_another_guidance_alone_is_the_pipeline_with_that_guidance(guided: Tiny) -> None:
+    stock = images(at_guidance(guided, 2.0), stock_with(guided, largest(guided)))
+    torch.testing.assert_close(stitched(guided, Allocation.parse(f"Weak*{N_STEPS}")), stock, atol=1e-5, rtol=0)
+    others = [stitched(guided, Allocation.of([(name, N_STEPS)])) for name in (names(guided)[-3], "Free")]
+    assert all((other - stock).abs().max() > 1e-3 for other in others)
+
+
+def test_members_of_one_set_of_weights_hold_it_once(guided: Tiny) -> None:
+    denoiser = guided.assembly.denoiser
+    base, free, weak = (denoiser.members[denoiser.names.index(n)] for n in (names(guided)[-3], "Free", "Weak"))
+    assert len({id(base), id(free), id(weak)}) == 3
+    assert tensors_mb([base, free, weak]) == tensors_mb([base]) > 0
 
 
 @pytest.mark.parametrize("n_steps", [4, 2])

@@ -195,7 +195,7 @@ def calibration_table(calibration: "Calibration") -> Table:
             f"{step_s / min(c.step_s.values()):.2f}x",
             milliseconds(c.switch_s[name], c.switch_se[name]),
             f"{c.member_memory_mb[name]:.1f}",
-            f"{c.weights_mb[name]:.1f}",
+            f"of {c.weights_of[name]}" if name in c.weights_of else f"{c.weights_mb[name]:.1f}",
         )
     return shown
 

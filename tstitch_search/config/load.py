@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from tstitch_search.config.document import Document, Key, Place, parse_document, printable, read_document
 from tstitch_search.config.explain import validated
+from tstitch_search.config.family_traits import TRAITS
+from tstitch_search.config.guidance import guidance_of
 from tstitch_search.config.models import ProxyFiles, SpaceConfig, Study, StudyConfig
 from tstitch_search.config.overrides import override, split_overrides
 from tstitch_search.config.proxy_files import check_family, read_proxy_files
@@ -55,6 +57,8 @@ def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
                 hint="search_space is relative to the folder of the study file",
             )
         space = load_space(space_path, of_space, needs_models=needs_models)
+    if needs_models:
+        _require_guidance(config, space)
     return Study(
         config=config,
         space=space,
@@ -71,6 +75,21 @@ def _require_prompts(config: StudyConfig, document: Document) -> None:
         raise ConfigError(
             f"{document.place(('quality',)).label}: quality: clip_score needs prompts, got no proxy_set.prompts",
             hint="name a file of prompts, or take another metric",
+        )
+
+
+def _require_guidance(config: StudyConfig, space: SpaceConfig) -> None:
+    """Nothing, when every denoiser's own guidance can be had in a pipeline that guides as the study says."""
+    own = {d.name: d.guidance_scale for d in space.denoisers if d.guidance_scale is not None}
+    if not own or space.family is None:
+        return
+    off = guidance_of(TRAITS[space.family].pipelines[0]).off
+    guided = [name for name, scale in own.items() if scale > off]
+    if guided and config.guidance_scale <= off:
+        raise ConfigError(
+            f"denoiser {guided[0]!r} has guidance_scale {own[guided[0]]:g}, but the study's is "
+            f"{config.guidance_scale:g}: its pipeline would ask for no unconditional half",
+            hint=f"set the study's to {own[guided[0]]:g}, and guidance_scale: 1 for the denoisers without guidance",
         )
 
 

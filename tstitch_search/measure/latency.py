@@ -11,7 +11,7 @@ that one disturbed batch does not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice, pairwise
 from statistics import fmean, median
 from typing import Any, TypeAlias
@@ -22,7 +22,14 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.latency_model import Parts
 from tstitch_search.measure.clock import Clock
 from tstitch_search.measure.memory import MemoryMeter
-from tstitch_search.measurement import AllocationTime, AllocationTimes, Calibrate, Calibration, TimeAllocations
+from tstitch_search.measurement import (
+    AllocationTime,
+    AllocationTimes,
+    Calibrate,
+    Calibration,
+    TimeAllocations,
+    each_once,
+)
 
 # Makes one batch with the allocation, calling the function once i steps are done, i = 0 ... n_steps.
 RunBatch: TypeAlias = Callable[[Allocation, Callable[[int], None]], None]
@@ -36,7 +43,7 @@ class Stand:
     """What times and memory are taken with, and what is known of the pipeline under test.
 
     `weights_mb` are the members' files on disk, `resident_mb` their tensors where they are kept while others answer,
-    `shared_mb` those of the parts they share.
+    `shared_mb` those of the parts they share; `weights_of` as in `Calibration`.
     """
 
     run: RunBatch
@@ -47,6 +54,7 @@ class Stand:
     weights_mb: Mapping[str, float]
     resident_mb: Mapping[str, float]
     shared_mb: float
+    weights_of: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ def calibrate(job: Calibrate, stand: Stand) -> Calibration:
         device=stand.device,
         batch_size=stand.batch_size,
         n_repeats=job.n_repeats,
+        weights_of=dict(stand.weights_of),
     )
 
 
@@ -180,7 +189,8 @@ def _rise_mb(allocation: Allocation, stand: Stand) -> float:
 
 def _memory_mb(members: Sequence[str], rise_mb: float, stand: Stand) -> float:
     """What a pipeline with these members needs: their weights, those of the shared parts, and a batch's rise."""
-    return sum(stand.resident_mb[name] for name in members) + stand.shared_mb + rise_mb
+    held = each_once(members, stand.weights_of)
+    return sum(stand.resident_mb[name] for name in held) + stand.shared_mb + rise_mb
 
 
 def median_se(values: Sequence[float]) -> float:

@@ -226,6 +226,7 @@ class StudyMeasurer:
             weights_mb=dict(self._assembly.weights_mb),
             resident_mb={name: 0.0 if self._denoiser.offload else tensors_mb([member]) for name, member in members},
             shared_mb=tensors_mb(self._assembly.shared_parts),
+            weights_of=dict(self._assembly.weights_of),
         )
 
     def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from tstitch_search.members.twins import tensors_of
+
 # torch's profiler reports its own comings and goings to stderr, in colours of its own.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
@@ -73,5 +75,5 @@ def memory_of(device: torch.device) -> MemoryMeter:
 
 
 def tensors_mb(modules: Iterable[nn.Module]) -> float:
-    """Parameters and buffers of the modules as they are in memory, in MB (10^6 bytes)."""
-    return sum(t.nbytes for module in modules for t in (*module.parameters(), *module.buffers())) / 1e6
+    """Parameters and buffers of the modules as they are in memory, in MB (10^6 bytes); what they share counts once."""
+    return sum(tensor.nbytes for tensor in tensors_of(modules)) / 1e6

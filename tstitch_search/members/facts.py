@@ -80,6 +80,16 @@ class MemberFacts:
     form: Literal["diffusers", "custom"] | CheckpointFormat = "diffusers"
     weights: str = ""
 
+    def same_weights(self, other: "MemberFacts") -> bool:
+        """Whether both are made of the same files. A custom member's weights are its own affair: they differ."""
+        return self.form != "custom" and (self.path, self.form) == (other.path, other.form)
+
+
+def weights_of(members: Mapping[str, MemberFacts]) -> dict[str, str]:
+    """For each member that is made of the files of an earlier one: the name of the first of these."""
+    first = {name: next(o for o in members if o == name or members[o].same_weights(members[name])) for name in members}
+    return {name: other for name, other in first.items() if name != other}
+
 
 def read_member_facts(
     denoiser: DenoiserConfig, near: Path, *, with_weights: bool = True, with_hash: bool = False

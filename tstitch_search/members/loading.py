@@ -13,10 +13,11 @@ from torch import nn
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.members.custom import call, read_custom_config
-from tstitch_search.members.facts import MemberFacts
+from tstitch_search.members.facts import MemberFacts, weights_of
 from tstitch_search.members.formats.checkpoint_models import load_checkpoint
 from tstitch_search.members.formats.class_conditional import ClassConditionalUNet
 from tstitch_search.members.formats.uvit import UViT2DModel
+from tstitch_search.members.twins import twin_of
 from tstitch_search.members.weights import first_line, read_json
 
 # Denoisers that diffusers has no class for.
@@ -26,12 +27,13 @@ OWN_CLASSES = {"UViT2DModel": UViT2DModel, "ClassConditionalUNet": ClassConditio
 def load_members(
     members: Mapping[str, MemberFacts], device: torch.device, dtype: torch.dtype
 ) -> tuple[dict[str, nn.Module], dict[str, float]]:
-    """Every member on the device, and the seconds each took to load."""
+    """Every member on the device, and the seconds each took to load; those of the same weights share them."""
     modules: dict[str, nn.Module] = {}
     seconds: dict[str, float] = {}
+    shared = weights_of(members)
     for name, facts in members.items():
         started = time.perf_counter()
-        modules[name] = load_member(facts, device, dtype)
+        modules[name] = twin_of(modules[shared[name]]) if name in shared else load_member(facts, device, dtype)
         seconds[name] = time.perf_counter() - started
     return modules, seconds
 

@@ -141,7 +141,10 @@ def is_finished(events: list[Event]) -> bool:
 def calibration_in(events: list[Event]) -> Calibration | None:
     """The newest calibration, if any."""
     newest = _of(events, "calibration")[-1:]
-    return Calibration(**{f.name: get(newest[0], f.name) for f in fields(Calibration)}) if newest else None
+    if not newest:
+        return None
+    values = {"weights_of": {}, **newest[0]}  # which an earlier version did not write
+    return Calibration(**{f.name: get(values, f.name) for f in fields(Calibration)})
 
 
 def failures_in(events: list[Event]) -> tuple[Failure, ...]:

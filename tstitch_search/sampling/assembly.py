@@ -13,23 +13,28 @@ from transformers.utils import logging as transformers_logging
 from tstitch_search.config.models import SpaceConfig, Study
 from tstitch_search.members.accelerators import accelerate
 from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
-from tstitch_search.members.facts import vae_folder
+from tstitch_search.members.facts import vae_folder, weights_of
 from tstitch_search.members.loading import load_members, load_model
 from tstitch_search.members.weights import weights_mb
 from tstitch_search.sampling.families import Family, family_of
+from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.space_check import check_space, conversions
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """A stock pipeline with the stitched denoiser in it; `load_s`: seconds each member took, `weights_mb`: on disk."""
+    """A stock pipeline with the stitched denoiser in it.
+
+    `load_s`: seconds each member took, `weights_mb`: on disk, `weights_of`: whose weights a member shares.
+    """
 
     family: Family
     pipeline: Any
     denoiser: StitchedDenoiser
     load_s: Mapping[str, float]
     weights_mb: Mapping[str, float]
+    weights_of: Mapping[str, str]
 
     @property
     def shared_parts(self) -> list[nn.Module]:
@@ -57,8 +62,9 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     pipeline = family.load_pipeline(space, near, denoiser, vae)
     for name, adapter in conversions(facts).items():
         denoiser.adapt(name, adapter)
+    guide(space, denoiser, pipeline, study.config.guidance_scale)
     sizes = {name: weights_mb(member.path) for name, member in facts.members.items()}
-    return Assembly(family, pipeline, denoiser, load_s, sizes)
+    return Assembly(family, pipeline, denoiser, load_s, sizes, weights_of(facts.members))
 
 
 def stitched(space: SpaceConfig, members: Mapping[str, nn.Module]) -> StitchedDenoiser:

@@ -21,6 +21,7 @@ from tstitch_search.sampling.assembly import stitched
 from tstitch_search.sampling.conversion import conversion_of
 from tstitch_search.sampling.dit_options import with_options
 from tstitch_search.sampling.families import adapter
+from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.member_settings import MemberSettings
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 from tstitch_search.sampling.stitched_pipeline import stitched_class
@@ -158,6 +159,7 @@ def _as_studied(
     pipeline.scheduler = with_options(space, denoiser, scheduler)
     for name, have in converted.items():
         denoiser.adapt(name, conversion_of(have, want))
+    guide(space, denoiser, pipeline, settings.guidance_scale)
     denoiser.defaults = {"guidance_scale": settings.guidance_scale}
     return denoiser
 

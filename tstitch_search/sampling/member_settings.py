@@ -1,7 +1,6 @@
 """What a lookup table says of how its members are asked, so that they answer in production as they did in the study."""
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.noise_schedule import compare
+from tstitch_search.members.twins import twin_of
 from tstitch_search.members.weights import weight_files, weights_sha256
 
 
@@ -78,10 +78,9 @@ class MemberSettings:
         return [name for name, known in self.sizes.items() if known == size]
 
     def members(self, given: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-        """Those of `given` in the order of the space; accelerated ones are copies of the plain ones, sharing weights.
+        """Those of `given` in the order of the space; several of the same weights are modules of their own over them.
 
-        An accelerated denoiser may be left out where the plain one of the same weights is there. Raises ConfigError for
-        a name that the table does not know.
+        So one of them is enough to be given. Raises ConfigError for a name that the table does not know.
         """
         if unknown := [name for name in given if name not in self.space.names]:
             known = ", ".join(self.space.names)
@@ -90,12 +89,11 @@ class MemberSettings:
         return {name: member for name, member in found.items() if member is not None}
 
     def _find(self, denoiser: DenoiserConfig, given: Mapping[str, nn.Module]) -> nn.Module | None:
-        if denoiser.accelerator is None:
-            return given.get(denoiser.name)
-        plain = denoiser.model_copy(update={"accelerator": None})
-        alike = [d.name for d in self.space.denoisers if d == plain.model_copy(update={"name": d.name})]
+        alike = [d.name for d in self.space.denoisers if d.source == denoiser.source]
         found = next((given[name] for name in (denoiser.name, *alike) if name in given), None)
-        return None if found is None else sharing_weights(found)
+        if found is None or (len(alike) == 1 and denoiser.accelerator is None):
+            return found
+        return twin_of(found)
 
     def converted(self, names: Iterable[str], want: NoiseProcess) -> dict[str, NoiseProcess]:
         """The noise process of each denoiser of these names that was trained for another than `want`, the pipeline's.
@@ -133,8 +131,3 @@ def loaded_from(module: Any) -> list[Path]:
         return []
     files = weight_files(Path(place), "the denoiser")
     return files if all(file.exists() for file in files) else []
-
-
-def sharing_weights(module: nn.Module) -> Any:
-    """A copy of the module that has the same parameters and buffers: what is changed in its layers stays its own."""
-    return deepcopy(module, {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())})

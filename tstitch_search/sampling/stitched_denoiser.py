@@ -29,7 +29,8 @@ class StitchedDenoiser(nn.Module):
     whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
     `answerer`, when set, may answer a call in the member's place (`sampling/prefixes.py`). Several pipelines may ask it
     at once, each in a trajectory of its own; what cannot be shared then is in `exclusive`. `defaults`: arguments of a
-    stitched pipeline for calls that do not give them.
+    stitched pipeline for calls that do not give them; `fixed`: those that no call may change. `keeps_answers`: members
+    see what was answered at the same timestep before.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], forward: Forward = call):
@@ -44,6 +45,8 @@ class StitchedDenoiser(nn.Module):
         self.at_turn: dict[str, Callable[[], None]] = {}
         self.answerer: Answerer | None = None
         self.defaults: dict[str, Any] = {}
+        self.fixed: dict[str, Any] = {}
+        self.keeps_answers = False
         self._allocation: Allocation | None = None
         self._in_use = {name: Once() for name in self.names}
 
@@ -104,10 +107,16 @@ class StitchedDenoiser(nn.Module):
         trajectory = NOW.get()
         if trajectory is None or trajectory.follower is not self:
             raise nothing_under_way()
+        output = self._answer(trajectory, lambda name: self._put(trajectory, name, inputs, named_inputs))
+        if self.keeps_answers:
+            trajectory.answers.append(output)
+        return output
+
+    def _answer(self, trajectory: Trajectory, put: Callable[[str], Any]) -> Any:
         if self.answerer is None:
-            return self._put(trajectory, trajectory.name, inputs, named_inputs)
+            return put(trajectory.name)
         trajectory.path += (trajectory.name,)
-        return self.answerer(trajectory.path, lambda name: self._put(trajectory, name, inputs, named_inputs))
+        return self.answerer(trajectory.path, put)
 
     def _put(self, trajectory: Trajectory, name: str, inputs: tuple[Any, ...], named_inputs: Mapping[str, Any]) -> Any:
         """What the member `name` answers."""

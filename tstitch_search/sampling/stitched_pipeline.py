@@ -24,7 +24,7 @@ def stitched_class(kind: Any) -> Any:
         watch = watch_of(self.scheduler)
         if watch is None or watch.allocation is None:  # made of this class anew, or with another scheduler
             return kind.__call__(self, *args, **kwargs)
-        kwargs |= _defaults(functools.partial(kind.__call__, self), args, kwargs, watch)
+        kwargs |= _arguments(functools.partial(kind.__call__, self), args, kwargs, watch)
         with _alone(watch):
             return kind.__call__(self, *args, **kwargs)
 
@@ -39,13 +39,25 @@ def stitched_class(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"is_stitched": True, **same, **methods})
 
 
-def _defaults(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
-    """The entry's number of steps and the study's guidance, where the pipeline takes them and the caller is silent."""
+def _arguments(
+    call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], watch: Watch
+) -> dict[str, Any]:
+    """The entry's number of steps and the study's guidance, where the pipeline takes them and the caller is silent.
+
+    Raises ConfigError for an argument that the entry's members do not allow to change.
+    """
     assert watch.allocation is not None
-    signature = inspect.signature(call)
-    given = {name for name, value in signature.bind_partial(*args, **kwargs).arguments.items() if value is not None}
-    steps = {} if given.intersection(STEPS) else {STEPS[0]: watch.allocation.n_steps}
-    defaults = {**watch.follower.defaults, **steps}
+    signature, follower = inspect.signature(call), watch.follower
+    bound = signature.bind_partial(*args, **kwargs).arguments
+    given = {name: value for name, value in bound.items() if value is not None}
+    for name, value in follower.fixed.items():
+        if given.get(name, value) != value:
+            raise ConfigError(
+                f"{name}={given[name]!r}: this entry has members with a guidance of their own, measured with {value!r}",
+                hint=f"leave {name} out",
+            )
+    steps = {} if given.keys() & STEPS else {STEPS[0]: watch.allocation.n_steps}
+    defaults = {**follower.defaults, **steps}
     return {name: value for name, value in defaults.items() if name in signature.parameters and name not in given}
 
 

@@ -20,9 +20,13 @@ from tstitch_search.errors import ConfigError
 
 
 class Follower(Protocol):
-    """Who hears of a trajectory: the stitched denoiser. `defaults`: what its pipeline is called with unless told."""
+    """Who hears of a trajectory: the stitched denoiser.
+
+    `defaults`: what its pipeline is called with unless told; `fixed`: what it cannot be called with otherwise.
+    """
 
     defaults: dict[str, Any]
+    fixed: dict[str, Any]
 
     def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
         """Who takes the `n_steps` of a trajectory that begins: as `own` says, where the scheduler has its own."""
@@ -41,7 +45,8 @@ class Follower(Protocol):
 class Trajectory:
     """One call of a pipeline. `step_of_entry`: the sampling step of each of the scheduler's timesteps.
 
-    `turn` is the member that answered last, `path` who answered so far, call by call.
+    `turn` is the member that answered last, `path` who answered so far, call by call; `answers` what was answered at
+    the present timestep, where the denoiser keeps it.
     """
 
     scheduler: Any
@@ -50,6 +55,7 @@ class Trajectory:
     step_of_entry: list[int]
     turn: str | None = None
     path: tuple[str, ...] = ()
+    answers: list[Any] = field(default_factory=list, repr=False)
     _entry: int | None = field(default=None, repr=False)
 
     @property
@@ -67,6 +73,7 @@ class Trajectory:
 
     def advance(self) -> None:
         """The scheduler has done the present timestep."""
+        self.answers.clear()
         entry, n_entries = self._current_entry(), len(self.step_of_entry)
         done, self._entry = self.step_of_entry[entry], entry + 1
         is_last = self._entry == n_entries

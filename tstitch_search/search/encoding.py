@@ -167,4 +167,4 @@ def _chosen_baseline(params: Params) -> Allocation | None:
 def _order(space: SearchSpace, params: Params) -> Order:
     if space.max_switches is not None:
         return tuple(params[f"who_{k}"] for k in range(1, space.max_segments + 1))
-    return tuple(params["order"].split("-")) if "order" in params else space.orders[0]
+    return next((order for order in space.orders if "-".join(order) == params.get("order")), space.orders[0])

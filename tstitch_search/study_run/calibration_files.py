@@ -24,6 +24,8 @@ TIMED_BY = (
     "space.n_steps",
     "space.solver",
     "weights.",
+    "accelerator.",
+    "guidance.",
     "measure.",
     "guidance_scale",
     "dtype",
@@ -67,6 +69,8 @@ def _parse(document: Any, timed: Mapping[str, str]) -> Calibration:
             hint="calibrate this study anew, or leave latency.from out",
         )
     values = get(document, "calibration")
+    get(values, "step_s")
+    values = {"weights_of": {}, **values}  # which an earlier version did not write
     for field in fields(Calibration):
         _check(field.name, get(values, field.name), timed["space.denoisers"].split())
     return Calibration(**{field.name: values[field.name] for field in fields(Calibration)})
@@ -78,6 +82,9 @@ def _check(field: str, value: Any, denoisers: Sequence[str]) -> None:
         check_text(field, value)
     elif field in ("batch_size", "n_repeats"):
         check_count(field, value)
+    elif field == "weights_of":
+        for name in value:
+            check_text(f"{field}.{name}", get(value, name))
     elif field in PER_DENOISER:
         for name in denoisers:
             check_number(f"{field}.{name}", get(value, name), lowest=-inf if field == "switch_s" else 0)

@@ -84,6 +84,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
         **{f"accelerator.{d.name}": d.accelerator for d in space.denoisers if d.accelerator},
+        **{f"guidance.{d.name}": f"{d.guidance_scale:g}" for d in space.denoisers if d.guidance_scale is not None},
         **{f"noise.{name}": str(members[name].own.noise) for name in converted},
         "weights.pipeline": pipeline_sha256(study),
         **_proxy_facts(study),

@@ -124,11 +124,15 @@ def _calibration(
 
 def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
     """Step times from FLOPs: two per parameter, image and latent patch of 2x2, twice with guidance."""
-    batch_size, guided = study.config.latency.batch_size, 1 + (study.config.guidance_scale > 1)
+    batch_size, own = study.config.latency.batch_size, {d.name: d.guidance_scale for d in study.space.denoisers}
+
+    def n_halves(own_scale: float | None) -> int:
+        return 2 if (study.config.guidance_scale if own_scale is None else own_scale) > 1 else 1
+
     gpu = study.config.workers.device != "cpu" and count_gpus() > 0
     flops_per_s = FLOPS_PER_GPU if gpu else FLOPS_PER_CORE * count_cores()
     step_s = {
-        name: 2 * (m.n_parameters or 0) * (m.sample_size / 2) ** 2 * batch_size * guided / flops_per_s
+        name: 2 * (m.n_parameters or 0) * (m.sample_size / 2) ** 2 * batch_size * n_halves(own[name]) / flops_per_s
         for name, m in facts.members.items()
     }
     nothing = dict.fromkeys(step_s, 0.0)

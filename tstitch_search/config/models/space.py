@@ -1,5 +1,6 @@
 """A search space: the denoisers of one family, and the allocations allowed."""
 
+from collections.abc import Mapping
 from math import floor
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -8,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from tstitch_search.allocation import NAME
 from tstitch_search.config.family_traits import FamilyName
 from tstitch_search.config.models.base import Model
-from tstitch_search.config.quantities import FileName, Grid, Steps, Text, Whole
+from tstitch_search.config.quantities import FileName, Grid, Number, Steps, Text, Whole
 
 RuleName: TypeAlias = Literal["interleaving", "decreasing_probability", "large_to_small"]
 
@@ -20,7 +21,7 @@ class DenoiserConfig(Model):
     """One member: a named denoiser and where its weights are."""
 
     name: str = Field(
-        description="Short name in allocations, for example S or XL+deepcache3: a letter, then letters, digits, _ . +",
+        description="Short name in allocations, for example S or XL-free: a letter, then letters, digits, _ . + and single -",
         pattern=f"^{NAME.pattern}$",
         max_length=100,
     )
@@ -28,6 +29,15 @@ class DenoiserConfig(Model):
         None,
         description="Hub id, folder or file (relative to this file), zoo:FAMILY/MEMBER for an embedded one, or "
         "module:function of your own; only a study of recorded measurements does without.",
+    )
+    of: Text | None = Field(
+        None,
+        description="Another denoiser of this list, whose weights it shares; beside it only what differs is said.",
+    )
+    guidance_scale: Number | None = Field(
+        None,
+        description="Guidance of its own, whatever the study's; 1: none, and only the conditional half is computed.",
+        ge=0,
     )
     format: Literal["diffusers", "dit", "uvit", "ldm"] = Field(
         "diffusers",
@@ -44,6 +54,17 @@ class DenoiserConfig(Model):
     )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
+
+    @property
+    def source(self) -> tuple[str | None, ...]:
+        """Where its weights are from; members of one source share them."""
+        return (self.weights, self.format, self.subfolder, self.revision)
+
+    def completed_by(self, base: "DenoiserConfig") -> "DenoiserConfig":
+        """The same with what it does not say taken from the denoiser it is `of`."""
+        said = self.model_fields_set
+        taken = {key: getattr(base, key) for key in type(self).model_fields if key not in said}
+        return self.model_copy(update=taken)
 
 
 class SpaceConfig(Model):
@@ -135,7 +156,7 @@ class SpaceConfig(Model):
         names = [d.name for d in denoisers]
         if len(set(names)) < len(names):
             raise ValueError(f"got the names {', '.join(names)}, expected each only once")
-        return denoisers
+        return tuple(_completed(denoiser, {d.name: d for d in denoisers}) for denoiser in denoisers)
 
     @field_validator("n_steps_given")
     @classmethod
@@ -215,6 +236,25 @@ class SpaceConfig(Model):
         asked = self.fewer_steps if self.fewer_steps is not None else () if searched else FEWER_STEPS
         whole = (max(1, floor(n * self.n_steps + 0.5)) if n < 1 else round(n) for n in asked)
         return tuple(dict.fromkeys(n for n in (*searched, *whole) if n < self.n_steps))
+
+
+def _completed(denoiser: DenoiserConfig, by_name: Mapping[str, DenoiserConfig]) -> DenoiserConfig:
+    """The denoiser with all that it takes from those it is `of`. Raises ValueError for a circle or an unknown name."""
+    chain = [denoiser]
+    while chain[-1].of is not None:
+        if chain[-1].of not in by_name:
+            raise ValueError(f"{chain[-1].name} is of {chain[-1].of!r:.60}, expected one of {', '.join(by_name)}")
+        chain.append(by_name[chain[-1].of])
+        if chain[-1] in chain[:-1]:
+            circle = " of ".join(d.name for d in chain)
+            raise ValueError(f"got the circle {circle}, expected one of them to name its weights")
+    completed = chain[-1]
+    for each in reversed(chain[:-1]):
+        full = each.completed_by(completed)
+        if full.source != completed.source:
+            raise ValueError(f"{each.name} is of {completed.name} and names other weights, expected one of the two")
+        completed = full
+    return completed
 
 
 def _descending(given: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -98,8 +98,15 @@ def _member(record: Record, c: Calibration, name: str) -> list[str]:
         times_faster(c.step_s[name] / min(c.step_s.values())),
         milliseconds(c.switch_s[name], c.switch_se[name]),
         megabytes(c.member_memory_mb[name]) if c.member_memory_mb[name] else DASH,
-        megabytes(c.weights_mb[name]) if c.weights_mb[name] else DASH,
+        _weights(c, name),
     ]
+
+
+def _weights(c: Calibration, name: str) -> str:
+    """Megabytes on disk, or whose they are: together they count once."""
+    if name in c.weights_of:
+        return f"those of {c.weights_of[name]}"
+    return megabytes(c.weights_mb[name]) if c.weights_mb[name] else DASH
 
 
 def _spread(record: Record, spread: object) -> list[str]:

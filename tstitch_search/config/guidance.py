@@ -1,0 +1,46 @@
+"""How pipelines guide (classifier-free guidance, Ho & Salimans, arXiv 2207.12598), as far as it is known.
+
+A pipeline predicts u + scale (c - u) from a conditional answer c and an unconditional one u. How it asks for the two
+cannot be read from its files, so that each row of the table is proven by a test: alone, a member without guidance makes
+the bits of the pipeline with guidance off, and a member of another scale the pipeline's image at that scale.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tstitch_search.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """`calls`: both halves in one doubled batch, or one call for each. `conditional`: which of them comes first.
+
+    `off`: the largest scale at which the pipeline asks for c only. `argument`: what the pipeline calls its scale.
+    """
+
+    calls: Literal["doubled", "two"]
+    conditional: Literal["first", "last"]
+    off: float = 1.0
+    argument: str = "guidance_scale"
+
+
+GUIDANCE = {
+    "DiTPipeline": Guidance("doubled", "first"),
+    "ClassConditionalPipeline": Guidance("doubled", "first"),
+    "StableDiffusionPipeline": Guidance("doubled", "last"),
+    "StableDiffusionImg2ImgPipeline": Guidance("doubled", "last"),
+    "StableDiffusionXLPipeline": Guidance("doubled", "last"),
+    "StableDiffusionXLImg2ImgPipeline": Guidance("doubled", "last"),
+    "StableDiffusionXLControlNetPipeline": Guidance("doubled", "last"),
+    "SanaPipeline": Guidance("doubled", "last"),
+}
+
+
+def guidance_of(pipeline: str) -> Guidance:
+    """How pipelines of this class guide. Raises ConfigError where it is not known."""
+    if pipeline not in GUIDANCE:
+        raise ConfigError(
+            f"members of their own guidance_scale: how {pipeline} guides is not known",
+            hint=f"leave guidance_scale out of the denoisers; it is known of {', '.join(GUIDANCE)}",
+        )
+    return GUIDANCE[pipeline]

@@ -1,0 +1,163 @@
+"""A member with a guidance of its own inside a pipeline that guides all its steps alike.
+
+The pipeline makes u + W (c - u) of the answers c and u that it gets. A member without guidance computes its c only and
+gives it for both: c + W 0 is c, at half the cost. A member of another scale w gives what the pipeline makes
+u + w (c - u) of. So a guidance interval (Kynkaanniemi et al., arXiv 2404.07724) is an ordinary allocation.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from tstitch_search.config.guidance import Guidance, guidance_of
+from tstitch_search.config.models import SpaceConfig
+from tstitch_search.sampling.calls import Forward, ForwardAdapter, changed
+from tstitch_search.sampling.prefixes import copied
+from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.trajectory import NOW
+
+# Tensors that go with tokens, not with images: their first axis is no batch, whatever its length.
+WITHOUT_BATCH = ("image_rotary_emb", "img_ids", "txt_ids")
+
+
+def guide(space: SpaceConfig, denoiser: StitchedDenoiser, pipeline: Any, guidance_scale: float) -> None:
+    """Have members of their own guidance answer with it in this pipeline, which is called with `guidance_scale`.
+
+    It comes after every other way of asking: it decides which halves of a question are put at all. Raises ConfigError
+    where it is not known how the pipeline guides.
+    """
+    own = {d.name: d.guidance_scale for d in space.denoisers if d.name in denoiser.names}
+    for name, scale in own.items():
+        if scale is None or scale == guidance_scale:
+            continue
+        facts = guidance_of(type(pipeline).__name__)
+        adapter = _embedded(denoiser, pipeline, scale) or _guided_by(facts, scale, guidance_scale)
+        if adapter is not None:
+            denoiser.adapt(name, adapter)
+            denoiser.keeps_answers |= facts.calls == "two"
+            denoiser.fixed = {facts.argument: guidance_scale, "guidance_rescale": 0.0}
+
+
+def _embedded(denoiser: StitchedDenoiser, pipeline: Any, scale: float) -> ForwardAdapter | None:
+    """How to ask for another scale where denoisers take it as an input (distilled guidance); None where they do not."""
+    width = denoiser.config.get("time_cond_proj_dim")
+    if width:
+        return _with_input("timestep_cond", pipeline.get_guidance_scale_embedding(torch.tensor([scale - 1.0]), width))
+    if denoiser.config.get("guidance_embeds"):
+        return _with_input("guidance", torch.tensor([scale]))
+    return None
+
+
+def _with_input(name: str, value: torch.Tensor) -> ForwardAdapter:
+    """With this row in place of every row of a named input."""
+
+    def adapter(forward: Forward) -> Forward:
+        def given(member: nn.Module, *inputs: Any, **named_inputs: Any) -> Any:
+            there = named_inputs[name]
+            return forward(member, *inputs, **{**named_inputs, name: value.to(there).expand_as(there)})
+
+        return given
+
+    return adapter
+
+
+def _guided_by(guidance: Guidance, scale: float, pipeline_scale: float) -> ForwardAdapter | None:
+    """How to ask a member of guidance `scale` in a pipeline that guides with `pipeline_scale`; None: as any other."""
+    if max(scale, pipeline_scale) <= guidance.off:
+        return None
+    if guidance.calls == "two":
+        return _answered_once if scale <= guidance.off else _rescaled(scale, pipeline_scale)
+    return _half_asked(guidance) if scale <= guidance.off else _guided_within(guidance, scale)
+
+
+def _half_asked(guidance: Guidance) -> ForwardAdapter:
+    """Of a doubled batch only the conditional half is asked, and its answer given for both."""
+
+    def adapter(forward: Forward) -> Forward:
+        def conditional(member: nn.Module, *inputs: Any, **named_inputs: Any) -> Any:
+            n = len(_latents(inputs, named_inputs)) // 2
+            half = slice(0, n) if guidance.conditional == "first" else slice(n, None)
+            named = {key: v if key in WITHOUT_BATCH else _cut(v, 2 * n, half) for key, v in named_inputs.items()}
+            output = forward(member, *(_cut(value, 2 * n, half) for value in inputs), **named)
+            return changed(output, lambda prediction: torch.cat([prediction, prediction]))
+
+        return conditional
+
+    return adapter
+
+
+def _cut(value: Any, n: int, half: slice) -> Any:
+    """The half of every batch of `n` in the value."""
+    if isinstance(value, torch.Tensor):
+        return value[half] if value.dim() and len(value) == n else value
+    if isinstance(value, Mapping):
+        return {key: _cut(part, n, half) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_cut(part, n, half) for part in value)
+    return value
+
+
+def _guided_within(guidance: Guidance, scale: float) -> ForwardAdapter:
+    """Both halves of the answer are u + scale (c - u), which the pipeline then leaves as it is.
+
+    Channels beyond the latents' (learned variances) stay those of their half: pipelines do not guide them.
+    """
+
+    def adapter(forward: Forward) -> Forward:
+        def guided(member: nn.Module, *inputs: Any, **named_inputs: Any) -> Any:
+            latents = _latents(inputs, named_inputs)
+
+            def combine(prediction: torch.Tensor) -> torch.Tensor:
+                has_more = prediction.shape[1] == 2 * latents.shape[1]
+                noise = prediction[:, : latents.shape[1]] if has_more else prediction
+                first, last = noise.chunk(2)
+                c, u = (first, last) if guidance.conditional == "first" else (last, first)
+                both = torch.cat([u + scale * (c - u)] * 2)
+                return torch.cat([both, prediction[:, latents.shape[1] :]], dim=1) if has_more else both
+
+            return changed(forward(member, *inputs, **named_inputs), combine)
+
+        return guided
+
+    return adapter
+
+
+def _answered_once(forward: Forward) -> Forward:
+    """The answer to the conditional call, which comes first, is given to the unconditional one too."""
+
+    def answer(member: nn.Module, *inputs: Any, **named_inputs: Any) -> Any:
+        earlier = _earlier()
+        return copied(earlier[0]) if earlier else forward(member, *inputs, **named_inputs)
+
+    return answer
+
+
+def _rescaled(scale: float, pipeline_scale: float) -> ForwardAdapter:
+    """The unconditional call is answered such that the pipeline's W makes of it what `scale` would."""
+    share = (scale - 1) / (pipeline_scale - 1)
+
+    def adapter(forward: Forward) -> Forward:
+        def answer(member: nn.Module, *inputs: Any, **named_inputs: Any) -> Any:
+            output, earlier = forward(member, *inputs, **named_inputs), _earlier()
+            if not earlier:
+                return output
+            c = earlier[0][0]
+            return changed(output, lambda u: c + share * (u - c))
+
+        return answer
+
+    return adapter
+
+
+def _earlier() -> Sequence[Any]:
+    """What was answered at the present timestep already."""
+    trajectory = NOW.get()
+    return trajectory.answers if trajectory else ()
+
+
+def _latents(inputs: Sequence[Any], named_inputs: Mapping[str, Any]) -> torch.Tensor:
+    """The latents of a pipeline's question, the first input of every denoiser."""
+    latents: torch.Tensor = inputs[0] if inputs else named_inputs.get("hidden_states", named_inputs.get("sample"))
+    return latents
