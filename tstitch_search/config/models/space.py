@@ -21,7 +21,7 @@ class DenoiserConfig(Model):
     """One member: a named denoiser and where its weights are."""
 
     name: str = Field(
-        description="Short name in allocations, for example S or XL-free: a letter, then letters, digits, _ . + and single -",
+        description="Short name in allocations, as S or XL-free: a letter, then letters, digits, _ . + and single -",
         pattern=f"^{NAME.pattern}$",
         max_length=100,
     )
