@@ -13,12 +13,13 @@ from tstitch_search.errors import ConfigError
 
 @dataclass(frozen=True)
 class Guidance:
-    """`calls`: both halves in one doubled batch, or one call for each. `conditional`: which of them comes first.
+    """`calls`: both halves in one doubled batch, or one call for each, or an input of denoisers that were distilled.
 
-    `off`: the largest scale at which the pipeline asks for c only. `argument`: what the pipeline calls its scale.
+    `conditional`: which half comes first. `off`: the largest scale at which the pipeline asks for c only. `argument`:
+    what the pipeline calls its scale.
     """
 
-    calls: Literal["doubled", "two"]
+    calls: Literal["doubled", "two", "embedded"]
     conditional: Literal["first", "last"]
     off: float = 1.0
     argument: str = "guidance_scale"
@@ -33,6 +34,12 @@ GUIDANCE = {
     "StableDiffusionXLImg2ImgPipeline": Guidance("doubled", "last"),
     "StableDiffusionXLControlNetPipeline": Guidance("doubled", "last"),
     "SanaPipeline": Guidance("doubled", "last"),
+    "StableDiffusion3Pipeline": Guidance("doubled", "last"),
+    "PixArtSigmaPipeline": Guidance("doubled", "last"),
+    "CogVideoXPipeline": Guidance("doubled", "last"),
+    "QwenImagePipeline": Guidance("two", "first", argument="true_cfg_scale"),
+    "WanPipeline": Guidance("two", "first"),
+    "FluxPipeline": Guidance("embedded", "first"),
 }
 
 

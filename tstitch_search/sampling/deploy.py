@@ -11,6 +11,7 @@ from torch import nn
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.family_traits import TRAITS, FamilyName
+from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.members.accelerators import KINDS
@@ -160,7 +161,8 @@ def _as_studied(
     for name, have in converted.items():
         denoiser.adapt(name, conversion_of(have, want))
     guide(space, denoiser, pipeline, settings.guidance_scale)
-    denoiser.defaults = {"guidance_scale": settings.guidance_scale}
+    facts = GUIDANCE.get(type(pipeline).__name__)
+    denoiser.defaults = {facts.argument if facts else "guidance_scale": settings.guidance_scale}
     return denoiser
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from tstitch_search.config.guidance import Guidance, guidance_of
 from tstitch_search.config.models import SpaceConfig
+from tstitch_search.errors import ConfigError
 from tstitch_search.sampling.calls import Forward, ForwardAdapter, changed
 from tstitch_search.sampling.prefixes import copied
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
@@ -65,6 +66,11 @@ def _with_input(name: str, value: torch.Tensor) -> ForwardAdapter:
 
 def _guided_by(guidance: Guidance, scale: float, pipeline_scale: float) -> ForwardAdapter | None:
     """How to ask a member of guidance `scale` in a pipeline that guides with `pipeline_scale`; None: as any other."""
+    if guidance.calls == "embedded":
+        raise ConfigError(
+            "members of their own guidance_scale: these denoisers take no guidance as an input",
+            hint="leave guidance_scale out of the denoisers",
+        )
     if max(scale, pipeline_scale) <= guidance.off:
         return None
     if guidance.calls == "two":

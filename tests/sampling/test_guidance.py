@@ -1,0 +1,155 @@
+"""Each row of the table of how pipelines guide, on a tiny stock pipeline of that class.
+
+Those of the families are proven where the families are, in `test_family_contract.py`.
+"""
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from sampling.tiny_pipelines import TINY, Tiny, draw
+from torch import nn
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config.family_traits import TRAITS
+from tstitch_search.config.guidance import GUIDANCE
+from tstitch_search.config.models import SpaceConfig
+from tstitch_search.errors import ConfigError
+from tstitch_search.members.twins import twin_of
+from tstitch_search.sampling.guidance import guide
+from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+
+# diffusers' solvers hand torch tensors to numpy the old way.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+N_STEPS, SCALE, OTHER = 4, 5.0, 2.0
+SPACE = SpaceConfig.model_validate(
+    {
+        "name": "space",
+        "denoisers": [
+            {"name": "Free", "of": "XL", "guidance_scale": 1},
+            {"name": "Other", "of": "XL", "guidance_scale": OTHER},
+            {"name": "XL", "weights": "somewhere"},
+        ],
+        "n_steps": N_STEPS,
+    }
+)
+
+
+@functools.cache
+def tiny_of(name: str) -> Tiny:
+    return TINY[name]()
+
+
+@pytest.fixture(params=TINY)
+def tiny(request: pytest.FixtureRequest) -> Tiny:
+    return tiny_of(request.param)
+
+
+def stock(tiny: Tiny, scale: float, denoiser: nn.Module | None = None) -> torch.Tensor:
+    return draw(tiny, tiny.pipeline(denoiser or tiny.denoiser), N_STEPS, **{tiny.scale: scale})
+
+
+def stitched(tiny: Tiny, allocation: str) -> tuple[torch.Tensor, dict[str, int]]:
+    """The latents, and the rows that each member was asked for."""
+    members = {"Free": twin_of(tiny.denoiser), "Other": twin_of(tiny.denoiser), "XL": tiny.denoiser}
+    denoiser = StitchedDenoiser(members)
+    pipeline = tiny.pipeline(denoiser)
+    guide(SPACE, denoiser, pipeline, SCALE)
+    denoiser.watch(pipeline.scheduler, Allocation.parse(allocation))
+    rows = dict.fromkeys(members, 0)
+    hooks = [
+        member.register_forward_pre_hook(
+            lambda _, args, named, name=name: rows.update({name: rows[name] + n_rows(args, named)}), with_kwargs=True
+        )
+        for name, member in members.items()
+    ]
+    made = draw(tiny, pipeline, N_STEPS, **{tiny.scale: SCALE})
+    for hook in hooks:
+        hook.remove()
+    return made, rows
+
+
+def n_rows(args: tuple[Any, ...], named: dict[str, Any]) -> int:
+    return len(args[0] if args else named["hidden_states"])
+
+
+def is_embedded(tiny: Tiny) -> bool:
+    return bool(tiny.denoiser.config.get("guidance_embeds"))
+
+
+def test_a_member_without_guidance_alone_is_the_pipeline_with_guidance_off_at_half_the_work(tiny: Tiny) -> None:
+    made, rows = stitched(tiny, f"Free*{N_STEPS}")
+    assert torch.equal(made, stock(tiny, tiny.off))
+    _, guided = stitched(tiny, f"XL*{N_STEPS}")
+    assert rows["Free"] == guided["XL"] / (1 if is_embedded(tiny) else 2)
+
+
+def test_a_member_of_another_guidance_alone_is_the_pipeline_with_that_guidance(tiny: Tiny) -> None:
+    made, _ = stitched(tiny, f"Other*{N_STEPS}")
+    torch.testing.assert_close(made, stock(tiny, OTHER), atol=1e-4, rtol=1e-4)
+    assert not torch.equal(made, stock(tiny, SCALE))
+
+
+def test_a_guidance_interval_is_the_pipeline_whose_denoiser_is_switched_by_hand(tiny: Tiny) -> None:
+    """By hand: outside the interval a wrapper computes both halves, and answers both with the conditional one."""
+    if is_embedded(tiny):
+        pytest.skip("its guidance is an input of the denoiser, which has no halves")
+    made, rows = stitched(tiny, "Free*1-XL*2-Free*1")
+    torch.testing.assert_close(made, stock(tiny, SCALE, ByHand(tiny)), atol=1e-4, rtol=1e-4)
+    assert rows["Free"] == rows["XL"] / 2
+    assert not torch.allclose(made, stock(tiny, SCALE), atol=1e-3)
+
+
+class ByHand(nn.Module):
+    """The denoiser with guidance in the second and third step only; a step is known by its timestep."""
+
+    def __init__(self, tiny: Tiny) -> None:
+        super().__init__()
+        self.inner, self.facts = tiny.denoiser, GUIDANCE[type(tiny.build(tiny.denoiser)).__name__]
+        self.seen: list[float] = []
+        self.first: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inner"), name)
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        timestep = float(torch.as_tensor(named["timestep"]).flatten()[0])
+        is_second_call = timestep in self.seen
+        if not is_second_call:
+            self.seen.append(timestep)
+        output = self.inner(*args, **named)
+        prediction = output[0]
+        if len(self.seen) in (2, 3):
+            return output
+        if self.facts.calls == "two":
+            self.first = self.first if is_second_call else prediction
+            prediction = self.first
+        else:
+            first, last = prediction.chunk(2)
+            prediction = torch.cat([first if self.facts.conditional == "first" else last] * 2)
+        return (prediction, *output[1:]) if isinstance(output, tuple) else type(output)(sample=prediction)
+
+
+def test_every_row_of_the_table_is_proven_here_or_with_the_families() -> None:
+    of_families = {name for traits in TRAITS.values() for name in traits.pipelines}
+    assert set(GUIDANCE) <= set(TINY) | of_families
+
+
+def test_a_pipeline_of_which_it_is_not_known_is_refused() -> None:
+    class OfMyOwn:
+        pass
+
+    with pytest.raises(ConfigError, match="how OfMyOwn guides is not known"):
+        guide(SPACE, StitchedDenoiser({"Free": nn.Linear(1, 1), "XL": nn.Linear(1, 1)}), OfMyOwn(), SCALE)
+
+
+def test_a_distilled_pipelines_denoisers_without_a_guidance_input_are_refused() -> None:
+    schnell = tiny_of("FluxPipeline")
+    plain = type(schnell.denoiser).from_config({**schnell.denoiser.config, "guidance_embeds": False})
+    with pytest.raises(ConfigError, match="take no guidance as an input"):
+        guide(SPACE, StitchedDenoiser({"Free": plain, "XL": twin_of(plain)}), schnell.build(plain), SCALE)

@@ -1,0 +1,311 @@
+"""Tiny stock pipelines of random weights in memory, without text encoders: their prompts are embeddings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """`build(denoiser)` makes the pipeline; `scale` is what it calls its guidance, which is off at `off`."""
+
+    denoiser: torch.nn.Module
+    build: Callable[[Any], Any]
+    inputs: dict[str, Any]
+    scale: str = "guidance_scale"
+    off: float = 1.0
+
+    def pipeline(self, denoiser: torch.nn.Module) -> Any:
+        made = self.build(denoiser)
+        made.set_progress_bar_config(disable=True)
+        return made
+
+
+def draw(tiny: Tiny, pipeline: Any, n_steps: int, **options: Any) -> torch.Tensor:
+    """Latents of a fixed seed."""
+    made = pipeline(
+        **{**tiny.inputs, **options},
+        num_inference_steps=n_steps,
+        generator=torch.Generator().manual_seed(0),
+        output_type="latent",
+    )
+    return made[0]
+
+
+def embeddings() -> Callable[..., torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return lambda *shape: torch.randn(*shape, generator=generator)
+
+
+def new(kind: str, **config: Any) -> Any:
+    torch.manual_seed(1)
+    return getattr(diffusers, kind)(**config).eval()
+
+
+def new_vae(latent_channels: int) -> Any:
+    return new(
+        "AutoencoderKL",
+        sample_size=32,
+        block_out_channels=(4,),
+        layers_per_block=1,
+        latent_channels=latent_channels,
+        norm_num_groups=1,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        shift_factor=0.06,
+        scaling_factor=1.5,
+    )
+
+
+def sd3() -> Tiny:
+    text = embeddings()
+    parts = {f"{part}{end}": None for part in ("text_encoder", "tokenizer") for end in ("", "_2", "_3")}
+    return Tiny(
+        new(
+            "SD3Transformer2DModel",
+            sample_size=8,
+            patch_size=1,
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            caption_projection_dim=32,
+            joint_attention_dim=32,
+            pooled_projection_dim=64,
+        ),
+        lambda denoiser: diffusers.StableDiffusion3Pipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new_vae(4),
+            **parts,
+        ),
+        {
+            "prompt_embeds": text(2, 7, 32),
+            "negative_prompt_embeds": text(2, 7, 32),
+            "pooled_prompt_embeds": text(2, 64),
+            "negative_pooled_prompt_embeds": text(2, 64),
+            "height": 8,
+            "width": 8,
+        },
+    )
+
+
+def flux() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "FluxTransformer2DModel",
+            patch_size=1,
+            in_channels=4,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            pooled_projection_dim=32,
+            axes_dims_rope=[4, 4, 8],
+            guidance_embeds=True,
+        ),
+        lambda denoiser: diffusers.FluxPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new_vae(1),
+            text_encoder=None,
+            text_encoder_2=None,
+            tokenizer=None,
+            tokenizer_2=None,
+        ),
+        {"prompt_embeds": text(2, 7, 32), "pooled_prompt_embeds": text(2, 32), "height": 16, "width": 16},
+    )
+
+
+def qwen_image() -> Tiny:
+    text, mask = embeddings(), torch.ones(1, 7, dtype=torch.long)
+    return Tiny(
+        new(
+            "QwenImageTransformer2DModel",
+            patch_size=2,
+            in_channels=16,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=3,
+            joint_attention_dim=16,
+            guidance_embeds=False,
+            axes_dims_rope=(8, 4, 4),
+        ),
+        lambda denoiser: diffusers.QwenImagePipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new(
+                "AutoencoderKLQwenImage",
+                base_dim=24,
+                z_dim=4,
+                dim_mult=[1, 2, 4],
+                num_res_blocks=1,
+                temperal_downsample=[False, True],
+                latents_mean=[0.0] * 4,
+                latents_std=[1.0] * 4,
+            ),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt_embeds": text(1, 7, 16),
+            "prompt_embeds_mask": mask,
+            "negative_prompt_embeds": text(1, 7, 16),
+            "negative_prompt_embeds_mask": mask,
+            "height": 32,
+            "width": 32,
+        },
+        scale="true_cfg_scale",
+    )
+
+
+def wan() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "WanTransformer3DModel",
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=16,
+            out_channels=16,
+            text_dim=32,
+            freq_dim=256,
+            ffn_dim=32,
+            num_layers=2,
+            cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads",
+            rope_max_seq_len=32,
+        ),
+        lambda denoiser: diffusers.WanPipeline(
+            transformer=denoiser,
+            transformer_2=None,
+            boundary_ratio=None,
+            scheduler=diffusers.UniPCMultistepScheduler(
+                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            ),
+            vae=new(
+                "AutoencoderKLWan",
+                base_dim=3,
+                z_dim=16,
+                dim_mult=[1, 1, 1, 1],
+                num_res_blocks=1,
+                temperal_downsample=[False, True, True],
+            ),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt_embeds": text(1, 7, 32),
+            "negative_prompt_embeds": text(1, 7, 32),
+            "height": 16,
+            "width": 16,
+            "num_frames": 9,
+            "max_sequence_length": 16,
+        },
+    )
+
+
+def cogvideox() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "CogVideoXTransformer3DModel",
+            num_attention_heads=4,
+            attention_head_dim=8,
+            in_channels=4,
+            out_channels=4,
+            time_embed_dim=2,
+            text_embed_dim=32,
+            num_layers=2,
+            sample_width=2,
+            sample_height=2,
+            sample_frames=9,
+            patch_size=2,
+            temporal_compression_ratio=4,
+            max_text_seq_length=16,
+        ),
+        lambda denoiser: diffusers.CogVideoXPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.CogVideoXDDIMScheduler(),
+            vae=new(
+                "AutoencoderKLCogVideoX",
+                down_block_types=("CogVideoXDownBlock3D",) * 4,
+                up_block_types=("CogVideoXUpBlock3D",) * 4,
+                block_out_channels=(8, 8, 8, 8),
+                latent_channels=4,
+                layers_per_block=1,
+                norm_num_groups=2,
+                temporal_compression_ratio=4,
+            ),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt_embeds": text(1, 16, 32),
+            "negative_prompt_embeds": text(1, 16, 32),
+            "height": 16,
+            "width": 16,
+            "num_frames": 9,
+        },
+    )
+
+
+def pixart() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "PixArtTransformer2DModel",
+            sample_size=8,
+            num_layers=2,
+            patch_size=2,
+            attention_head_dim=8,
+            num_attention_heads=3,
+            caption_channels=32,
+            in_channels=4,
+            cross_attention_dim=24,
+            out_channels=8,
+            attention_bias=True,
+            activation_fn="gelu-approximate",
+            num_embeds_ada_norm=1000,
+            norm_type="ada_norm_single",
+            norm_elementwise_affine=False,
+            norm_eps=1e-6,
+        ),
+        lambda denoiser: diffusers.PixArtSigmaPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.DPMSolverMultistepScheduler(),
+            vae=new_vae(4),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt": None,
+            "negative_prompt": None,
+            "prompt_embeds": text(1, 7, 32),
+            "prompt_attention_mask": torch.ones(1, 7),
+            "negative_prompt_embeds": text(1, 7, 32),
+            "negative_prompt_attention_mask": torch.ones(1, 7),
+            "height": 8,
+            "width": 8,
+            "use_resolution_binning": False,
+        },
+    )
+
+
+# By class of the pipeline.
+TINY: dict[str, Callable[[], Tiny]] = {
+    "StableDiffusion3Pipeline": sd3,
+    "FluxPipeline": flux,
+    "QwenImagePipeline": qwen_image,
+    "WanPipeline": wan,
+    "CogVideoXPipeline": cogvideox,
+    "PixArtSigmaPipeline": pixart,
+}
