@@ -36,10 +36,15 @@ def test_first_commands_of_the_readme_are_the_two_promised():
     block = re.search(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert block is not None
     lines = [line.split("#")[0].strip() for line in block[1].splitlines()]
-    assert lines == [
+    assert [line for line in lines if line] == [
         "pip install uv && uv run tstitch-search run studies/quickstart.yaml",
         "pip install uv && uv run pytest",
     ]
+
+
+def test_the_readme_says_how_to_install_uv_where_pip_refuses():
+    """Debian and Ubuntu have marked their Python as externally managed (PEP 668)."""
+    assert "# Debian, Ubuntu: pipx install uv\n" in (ROOT / "README.md").read_text()
 
 
 def test_the_readme_shows_the_picture_then_the_commands_then_how_to_deploy_then_results():
