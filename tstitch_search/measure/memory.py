@@ -62,6 +62,7 @@ class CudaMemory:
     """
 
     def rise_mb(self, work: Callable[[], None]) -> float:
+        gc.collect()  # what the past left behind must not go during the work
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         work()

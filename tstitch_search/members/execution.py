@@ -92,22 +92,31 @@ class Offload:
         self.device = device
         self._present: nn.Module | None = None
         self._home = {member: [(t, _at_home(t, device)) for t in _tensors(member)] for member in members}
+        self._send_home(*self._home)  # what was pinned takes the place of what was not
 
     def bring_in(self, member: nn.Module) -> None:
         """Have the member on the device, and no other."""
         if member is self._present:
             return
         self.leave()
-        for tensor, home in self._home[member]:
-            tensor.data = home.to(self.device, non_blocking=True, copy=True)
+        try:
+            for tensor, home in self._home[member]:
+                tensor.data = home.to(self.device, non_blocking=True, copy=True)
+        except torch.OutOfMemoryError:  # half a member would stay there for good
+            self._send_home(member)
+            raise
         self._present = member
 
     def leave(self) -> None:
         """Have no member on the device, so that every trajectory begins alike and decoding has room."""
         if self._present is not None:
-            for tensor, home in self._home[self._present]:
-                tensor.data = home
+            self._send_home(self._present)
         self._present = None
+
+    def _send_home(self, *members: nn.Module) -> None:
+        for member in members:
+            for tensor, home in self._home[member]:
+                tensor.data = home
 
 
 def _tensors(module: nn.Module) -> list[torch.Tensor]:

@@ -52,7 +52,12 @@ class _Tables:
         at = timestep.to(device, tables.dtype).clamp(0, tables.shape[1] - 1)
         below = at.floor().long()
         above = (below + 1).clamp(max=tables.shape[1] - 1)
-        return torch.lerp(tables[:, below], tables[:, above], at - below)
+        return torch.lerp(_columns(tables, below), _columns(tables, above), at - below)
+
+
+def _columns(table: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """`table[:, at]`, which for an `at` of no dimensions would wait for the device to tell its value."""
+    return table.index_select(1, at.reshape(-1)).reshape(len(table), *at.shape)
 
 
 def _converted(

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
@@ -134,8 +134,16 @@ def environment() -> dict[str, object]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_cores": os.cpu_count(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: _version_of(name) for name in PACKAGES},
     }
+
+
+def _version_of(package: str) -> str:
+    """Its version; Ray is not needed where `workers.pool` is inline, and a checkout may not be installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def require_same_key(path: Path, recorded: Key, key: Key) -> None:
