@@ -1,0 +1,92 @@
+"""Part 3: what the stitched pipeline takes beyond the same calls by hand. Goal: at most 1 % more."""
+
+import time
+from collections.abc import Callable
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_evidence.dits import Pipe, batch_cost, by_hand, new_member, new_pipe, new_vae, setting_of
+from benchmarks.gpu_evidence.record import Part
+from tstitch_search.allocation import Allocation
+from tstitch_search.members.device import resolve_device
+
+GOAL = 0.01
+COMPILE_S = 14.0
+
+
+def sizes(reduced: bool) -> tuple[int, int, tuple[int, ...]]:
+    """Steps of an allocation, pairs of batches, batch sizes."""
+    return (4, 3, (1, 2)) if reduced else (20, 12, (8, 1))
+
+
+def allocation_of(reduced: bool) -> Allocation:
+    n_steps = sizes(reduced)[0]
+    return Allocation.of([("S", n_steps // 2), ("B", n_steps - n_steps // 2)])
+
+
+def estimate(reduced: bool) -> dict[str, Any]:
+    """Twice as many batches as pairs, of both sizes; those of one image take as long as the host needs."""
+    _, n_pairs, batch_sizes = sizes(reduced)
+    cost = batch_cost(setting_of(reduced), allocation_of(reduced)) * (2 * n_pairs * len(batch_sizes) * 2)
+    return cost.as_estimate(COMPILE_S, "stitched and by hand in turns, eager and compiled, two batch sizes")
+
+
+@torch.no_grad()
+def run(part: Part, reduced: bool) -> None:
+    """S and B, each half of the steps, where the host's part is the largest; eager, then both compiled."""
+    setting, device = setting_of(reduced), resolve_device("auto")
+    n_steps, n_pairs, batch_sizes = sizes(reduced)
+    part.facts(goal=GOAL, n_steps=n_steps)
+    members: dict[str, Any] = {name: new_member(setting, name, device) for name in ("S", "B")}
+    pipe = new_pipe(setting, members, new_vae(setting, device), device)
+    for batch_size in batch_sizes:
+        compare(part, "eager", pipe.with_batch(batch_size), allocation_of(reduced), n_pairs)
+    for batch_size in batch_sizes:
+        torch.compiler.reset()
+        if not part.has(1 if reduced else COMPILE_S / 2, f"compiled, batch of {batch_size}"):
+            return
+        for member in members.values():
+            member.compile()
+        compare(part, "compiled", pipe.with_batch(batch_size), allocation_of(reduced), n_pairs)
+
+
+def compare(part: Part, how: str, pipe: Pipe, allocation: Allocation, n_pairs: int) -> None:
+    """One row: both ways in turns, after one batch of each."""
+    began = part.left_s
+    hand, stitched = by_hand(pipe, allocation), pipe.run(allocation)
+    warm_up_s = began - part.left_s
+    pairs = []
+    for i in range(n_pairs):  # who goes first takes turns too
+        ways: list[Callable[[], object]] = [lambda: by_hand(pipe, allocation), lambda: pipe.run(allocation)]
+        order = (0, 1) if i % 2 == 0 else (1, 0)
+        seconds = {way: _seconds(ways[way]) for way in order}
+        pairs.append((seconds[0], seconds[1]))
+    added = [b / a - 1 for a, b in pairs]
+    low, _, high = quantiles(added, n=4)
+    part.row(
+        "overhead",
+        how=how,
+        batch_size=pipe.setting.batch_size,
+        by_hand_s=median(a for a, _ in pairs),
+        stitched_s=median(b for _, b in pairs),
+        added=median(added),
+        added_quartiles=[low, high],
+        n_pairs=n_pairs,
+        same_images=bool(torch.equal(hand, stitched)),
+        warm_up_s=round(warm_up_s, 2),
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    _synchronize()
+    started = time.perf_counter()
+    work()
+    _synchronize()
+    return time.perf_counter() - started
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
