@@ -39,12 +39,17 @@ class Setting:
 
 
 REAL = Setting({"S": (6, 64, 12), "B": (12, 64, 12), "XL": (16, 72, 28)}, 32, (128, 256, 512, 512), 8)
-REDUCED = Setting({"S": (1, 32, 1), "B": (2, 32, 2), "XL": (4, 32, 4)}, 8, (32, 32), 2)
+REDUCED = Setting({"S": (1, 32, 1), "B": (2, 32, 1), "XL": (2, 32, 2)}, 8, (32, 32), 2, torch.float32)
 
 
 def setting_of(reduced: bool) -> Setting:
     """The published sizes, or small ones."""
     return REDUCED if reduced else REAL
+
+
+def compiler(setting: Setting) -> str:
+    """Torch's own compiler; for small members on a CPU the part of it that needs no C++."""
+    return "aot_eager" if setting.latent_size < REAL.latent_size else "inductor"
 
 
 def new_member(setting: Setting, name: str, device: torch.device) -> DiTTransformer2DModel:
@@ -96,9 +101,7 @@ class Pipe:
         self.denoiser.set_allocation(allocation)
         self.denoiser.on_step = on_step
         labels, generators = self.labels(), self.generators()
-        return dit.sample(
-            self.pipeline, [Condition(i) for i in labels], generators, allocation.n_steps, GUIDANCE_SCALE
-        )
+        return dit.sample(self.pipeline, [Condition(i) for i in labels], generators, allocation.n_steps, GUIDANCE_SCALE)
 
     def labels(self) -> list[int]:
         return list(range(self.setting.batch_size))

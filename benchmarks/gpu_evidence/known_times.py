@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_evidence.dits import Pipe, Setting, batch_cost, new_member, new_pipe, new_vae, setting_of
+from benchmarks.gpu_evidence.dits import Pipe, Setting, batch_cost, compiler, new_member, new_pipe, new_vae, setting_of
 from benchmarks.gpu_evidence.record import Part
 from benchmarks.gpu_evidence.roofline import Cost
 from tstitch_search.allocation import Allocation
@@ -28,7 +28,7 @@ WARM_UP_BATCHES, BUILD_S, COMPILE_S = 3, 8, 45
 
 def step_counts(reduced: bool) -> dict[int, int]:
     """Repeats by number of steps."""
-    return {5: 3, 10: 3} if reduced else {20: 5, 100: 3}
+    return {3: 3, 5: 3} if reduced else {20: 5, 100: 3}
 
 
 def sweep_of(small: str, large: str, n_steps: int) -> list[Allocation]:
@@ -80,16 +80,16 @@ def run(part: Part, reduced: bool) -> None:
 def _compiled(
     part: Part, setting: Setting, members: dict[str, Any], vae: Any, device: torch.device, n_steps: int, n_repeats: int
 ) -> None:
-    """S compiled, which is where the host's launches count the most."""
+    """S+compiled, which is where the host's launches count the most."""
     if not part.has(1 if setting.latent_size < 32 else COMPILE_S / 2, "compiled member"):
         return
     compiled = new_member(setting, "S", device)
-    compiled.compile()
-    pipe: Pipe = new_pipe(setting, {"S compiled": compiled, "XL": members["XL"]}, vae, device)
+    compiled.compile(backend=compiler(setting))
+    pipe: Pipe = new_pipe(setting, {"S+compiled": compiled, "XL": members["XL"]}, vae, device)
     began = part.left_s
-    pipe.run(Allocation.of([("S compiled", 1)]))
+    pipe.run(Allocation.of([("S+compiled", 1)]))
     part.facts(compile_s=round(began - part.left_s, 2))
-    measure(part, "compiled member", pipe.stand(), sweep_of("S compiled", "XL", n_steps)[::2], n_repeats)
+    measure(part, "compiled member", pipe.stand(), sweep_of("S+compiled", "XL", n_steps)[::2], n_repeats)
 
 
 def between(small: str, middle: str, large: str, n_steps: int) -> list[Allocation]:

@@ -24,7 +24,6 @@ from tstitch_search.members.device import device_name, resolve_device
 from tstitch_search.members.execution import Offload
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 
-DTYPE = torch.bfloat16
 N_REPEATS, N_STEPS, N_LORAS, RANK = 5, 8, 4, 16
 BUILD_S = 12.0
 
@@ -44,38 +43,47 @@ def wan_frames(reduced: bool) -> list[tuple[int, int, int]]:
     return [(1, 4, 4), (3, 4, 4)] if reduced else [(1, 60, 104), (13, 60, 104), (21, 60, 104), (21, 90, 160)]
 
 
+def dtype_of(reduced: bool) -> torch.dtype:
+    """bfloat16; a CPU is slow at it."""
+    return torch.float32 if reduced else torch.bfloat16
+
+
 def new_flux(reduced: bool, layers: tuple[int, int], device: torch.device) -> Any:
     """A FLUX of so many double and single blocks."""
     n_heads = 2 if reduced else 24
     small = {"attention_head_dim": 32, "axes_dims_rope": (8, 12, 12)} if reduced else {}
-    with _made_on(device):
-        return FluxTransformer2DModel(
-            num_layers=layers[0],
-            num_single_layers=layers[1],
-            num_attention_heads=n_heads,
-            joint_attention_dim=32 if reduced else 4096,
-            pooled_projection_dim=32 if reduced else 768,
-            guidance_embeds=True,
-            **small,
-        ).requires_grad_(False).eval()
+    with _made_on(device, dtype_of(reduced)):
+        return (
+            FluxTransformer2DModel(
+                num_layers=layers[0],
+                num_single_layers=layers[1],
+                num_attention_heads=n_heads,
+                joint_attention_dim=32 if reduced else 4096,
+                pooled_projection_dim=32 if reduced else 768,
+                guidance_embeds=True,
+                **small,
+            )
+            .requires_grad_(False)
+            .eval()
+        )
 
 
 def new_wan(reduced: bool, device: torch.device) -> Any:
     """A Wan of one layer."""
     small = {"num_attention_heads": 2, "attention_head_dim": 24, "ffn_dim": 64, "text_dim": 32} if reduced else {}
-    with _made_on(device):
+    with _made_on(device, dtype_of(reduced)):
         return WanTransformer3DModel(num_layers=1, **small).requires_grad_(False).eval()
 
 
 class _made_on:
-    """Meanwhile modules are made on the device, in bfloat16."""
+    """Meanwhile modules are made on the device, in this number format."""
 
-    def __init__(self, device: torch.device):
-        self._device = device
+    def __init__(self, device: torch.device, dtype: torch.dtype):
+        self._device, self._dtype = device, dtype
 
     def __enter__(self) -> None:
         self._before = torch.get_default_dtype()
-        torch.set_default_dtype(DTYPE)
+        torch.set_default_dtype(self._dtype)
         self._device.__enter__()
 
     def __exit__(self, *raised: Any) -> None:
@@ -85,15 +93,16 @@ class _made_on:
 
 def flux_inputs(model: Any, n_tokens: int, device: torch.device) -> dict[str, torch.Tensor]:
     """Everything a FLUX is asked with, for one image of so many tokens."""
-    n_text = 512 if model.config.joint_attention_dim == 4096 else 8
+    config, kind = model.config, {"device": device, "dtype": model.dtype}
+    n_text = 512 if config.joint_attention_dim == 4096 else 8
     return {
-        "hidden_states": torch.randn(1, n_tokens, model.config.in_channels, device=device, dtype=DTYPE),
-        "encoder_hidden_states": torch.randn(1, n_text, model.config.joint_attention_dim, device=device, dtype=DTYPE),
-        "pooled_projections": torch.randn(1, model.config.pooled_projection_dim, device=device, dtype=DTYPE),
-        "timestep": torch.full((1,), 0.5, device=device, dtype=DTYPE),
+        "hidden_states": torch.randn(1, n_tokens, config.in_channels, **kind),
+        "encoder_hidden_states": torch.randn(1, n_text, config.joint_attention_dim, **kind),
+        "pooled_projections": torch.randn(1, config.pooled_projection_dim, **kind),
+        "timestep": torch.full((1,), 0.5, **kind),
         "guidance": torch.full((1,), 3.5, device=device, dtype=torch.float32),
-        "img_ids": torch.zeros(n_tokens, 3, device=device, dtype=DTYPE),
-        "txt_ids": torch.zeros(n_text, 3, device=device, dtype=DTYPE),
+        "img_ids": torch.zeros(n_tokens, 3, **kind),
+        "txt_ids": torch.zeros(n_text, 3, **kind),
     }
 
 
@@ -101,9 +110,9 @@ def wan_inputs(model: Any, frames: tuple[int, int, int], device: torch.device) -
     """Everything a Wan is asked with, for one video."""
     n_text = 512 if model.config.text_dim == 4096 else 8
     return {
-        "hidden_states": torch.randn(1, 16, *frames, device=device, dtype=DTYPE),
+        "hidden_states": torch.randn(1, 16, *frames, device=device, dtype=model.dtype),
         "timestep": torch.full((1,), 500, device=device, dtype=torch.long),
-        "encoder_hidden_states": torch.randn(1, n_text, model.config.text_dim, device=device, dtype=DTYPE),
+        "encoder_hidden_states": torch.randn(1, n_text, model.config.text_dim, device=device, dtype=model.dtype),
     }
 
 
@@ -140,7 +149,7 @@ def _asked(model: Any, n_tokens: int, device: torch.device) -> Callable[[], torc
 def run(part: Part, reduced: bool) -> None:
     """What matters most first."""
     device = resolve_device("auto")
-    part.facts(dtype=str(DTYPE), flux_layers=flux_layers(reduced), wan_layers=1, rank=RANK)
+    part.facts(dtype=str(dtype_of(reduced)), flux_layers=flux_layers(reduced), wan_layers=1, rank=RANK)
     members = {name: new_flux(reduced, layers, device) for name, layers in flux_layers(reduced).items()}
     part.facts(members_mb={name: tensors_mb([member]) for name, member in members.items()})
     n_tokens = flux_tokens(reduced)[1]
@@ -271,7 +280,7 @@ def loras(part: Part, reduced: bool, device: torch.device, n_tokens: int) -> Non
     before = _allocated_mb(device)
     for name in names:
         base.add_adapter(config, adapter_name=name)
-    base.requires_grad_(False).to(DTYPE)
+    base.requires_grad_(False).to(dtype_of(reduced))
     added_mb, rise_mb = tensors_mb([base]) - base_mb, _allocated_mb(device) - before
     base.set_adapter(names[0])
     with_s, changes = _step_s(work, clock), []

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_evidence.dits import Pipe, batch_cost, by_hand, new_member, new_pipe, new_vae, setting_of
+from benchmarks.gpu_evidence.dits import Pipe, batch_cost, by_hand, compiler, new_member, new_pipe, new_vae, setting_of
 from benchmarks.gpu_evidence.record import Part
 from tstitch_search.allocation import Allocation
 from tstitch_search.members.device import resolve_device
@@ -48,7 +48,7 @@ def run(part: Part, reduced: bool) -> None:
         if not part.has(1 if reduced else COMPILE_S / 2, f"compiled, batch of {batch_size}"):
             return
         for member in members.values():
-            member.compile()
+            member.compile(backend=compiler(setting))
         compare(part, "compiled", pipe.with_batch(batch_size), allocation_of(reduced), n_pairs)
 
 

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import flop_registry
 PEAK_FLOPS, PEAK_BYTES = 989e12, 3.35e12
 # Pinned memory to the device: PCIe 5.0 with 16 lanes has 64 GB/s less its framing.
 PEAK_COPY_BYTES = 55e9
-# What large products reach in practice, and what the host takes to launch an operator: where work is small, that counts.
+# What large products reach in practice; what the host takes to launch an operator, which counts where work is small.
 EFFICIENCY, LAUNCH_S = 0.6, 6e-6
 
 

@@ -37,6 +37,12 @@ BUSY_GOAL = 0.9
 INCEPTION_FLOPS, TF32_FLOPS = 2 * 5.7e9, PEAK_FLOPS / 2
 
 
+def space(reduced: bool) -> dict[str, Any]:
+    """The quickstart's; reduced, with fewer steps."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml").read_text())
+    return {**found, "n_steps": 4, "grid": 1, "fewer_steps": []} if reduced else found
+
+
 def study_with_long_features(reduced: bool) -> dict[str, Any]:
     """The quickstart's space, FID with 2,048 random features."""
     extractor = "RandomSmall" if reduced else "RandomInception"
@@ -45,7 +51,7 @@ def study_with_long_features(reduced: bool) -> dict[str, Any]:
         n = {"chunk": 250, "search": 750, "control": 2500, "trials": 20, "confirm": 2500, "entries": 5, "real": 2500}
     return {
         "name": "long_features",
-        "search_space": str(ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml"),
+        "search_space": space(reduced),
         "guidance_scale": 1,
         "proxy_set": {"labels": "balanced", "seed": 0, "chunk_size": n["chunk"]},
         "quality": {
@@ -56,7 +62,7 @@ def study_with_long_features(reduced: bool) -> dict[str, Any]:
         },
         "search": {"n_trials": n["trials"], "tolerance": "0.1%"},
         "confirm": {"n_images": n["confirm"], "max_entries": n["entries"]},
-        "latency": {"batch_size": 16, "n_repeats": 3},
+        "latency": {"batch_size": 2 if reduced else 16, "n_repeats": 3},
         "workers": {"pool": "inline", "device": "auto", "device_batch_size": n["chunk"]},
     }
 
@@ -68,7 +74,7 @@ def study_of_decisions(reduced: bool) -> dict[str, Any]:
         n = {"chunk": 50, "search": 100, "control": 150, "trials": 14, "confirm": 150, "entries": 4}
     return {
         "name": "decisions",
-        "search_space": str(ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml"),
+        "search_space": space(reduced),
         "guidance_scale": 1,
         "proxy_set": {"labels": "balanced", "seed": 0, "chunk_size": n["chunk"]},
         "quality": {
@@ -79,7 +85,7 @@ def study_of_decisions(reduced: bool) -> dict[str, Any]:
         },
         "search": {"n_trials": n["trials"], "tolerance": "0.1%"},
         "confirm": {"n_images": n["confirm"], "max_entries": n["entries"]},
-        "latency": {"batch_size": 16, "n_repeats": 3},
+        "latency": {"batch_size": 2 if reduced else 16, "n_repeats": 3},
         "workers": {"pool": "inline", "device": "cpu", "device_batch_size": 50},
     }
 
@@ -166,8 +172,10 @@ def decisions(part: Part, folder: Path, reduced: bool) -> None:
         found[f"{i}"] = ([a for a in asked if a], outcome)
         part.row("decisions", device=device, n_asked=len(found[f"{i}"][0]), seconds=time.monotonic() - began)
     (first, cpu), (second, gpu) = found.values()
-    n_same = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(map(len, (first, second))))
-    fronts = [{str(e.allocation): e.fid for e in outcome.table.entries} for outcome in (cpu, gpu)]
+    n_same = next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(map(len, (first, second)))
+    )
+    fronts = [{str(e.allocation): e.quality for e in outcome.table.entries} for outcome in (cpu, gpu)]
     both = set(fronts[0]) & set(fronts[1])
     part.row(
         "agreement",
@@ -205,6 +213,7 @@ class Stages(Silent):
     def stage(self, name: str) -> None:
         now = time.monotonic()
         self.seconds[self.now] += now - self._since
+        print(f"  {self.now}: {self.seconds[self.now]:.1f} s", flush=True)
         self.now, self._since = name, now
 
     def busy_share(self, name: str) -> float | None:

@@ -27,6 +27,7 @@ def test_on_cpu_the_rise_is_the_peak_of_live_tensors_and_not_their_sum() -> None
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_what_was_there_before_does_not_count() -> None:
     meter = memory_of(torch.device("cuda"))
     assert isinstance(meter, CudaMemory)
