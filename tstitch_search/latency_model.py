@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import hypot
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.measurement import Calibration, each_once
+from tstitch_search.measurement import Calibration, together_mb
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LatencyModel:
 
     def _weights_mb(self, members: Iterable[str]) -> float:
         """MB of the members' weights, those that several share once."""
-        return sum(self.calibration.weights_mb[name] for name in each_once(members, self.calibration.weights_of))
+        return together_mb(members, self.calibration.weights_mb, self.calibration.weights_of)
 
     def order_warning(self, denoisers: Sequence[str]) -> str | None:
         """A sentence when measured step times contradict the listed order; Eq. 7 assumes C_1 < C_2 < ..."""

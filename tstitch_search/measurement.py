@@ -103,7 +103,8 @@ class Calibration:
     `*_se` their standard errors; `spread` says how much repeats of a step differ (interquartile range over median).
     `member_memory_mb` is what a pipeline with that member alone needs, `peak_memory_mb` with all of them;
     `weights_mb` the size of the members' weights on disk. MB are 10^6 bytes, 0 where they are not known. `weights_of`
-    says of a member that shares the weights of another whose they are: together they count once.
+    says of a member that shares the weights of another whose they are: together they count once. Its own `weights_mb`
+    are those and its LoRAs.
     """
 
     step_s: dict[str, float]
@@ -122,9 +123,13 @@ class Calibration:
     weights_of: dict[str, str] = field(default_factory=dict)
 
 
-def each_once(names: Iterable[str], weights_of: Mapping[str, str]) -> list[str]:
-    """Of the members `names` those whose weights they are, each once."""
-    return list(dict.fromkeys(weights_of.get(name, name) for name in names))
+def together_mb(names: Iterable[str], mb: Mapping[str, float], weights_of: Mapping[str, str]) -> float:
+    """MB of the members `names` together: weights that several share once, and what each has beside them (LoRAs)."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(weights_of.get(name, name), []).append(name)
+    shared = {holder: min(mb[name] for name in mb if weights_of.get(name, name) == holder) for holder in groups}
+    return sum(shared[h] + sum(mb[name] - shared[h] for name in members) for h, members in groups.items())
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,7 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
         (space, "pipeline"),
         (space, "controlnet"),
         *((denoiser, "weights") for denoiser in space["denoisers"]),
+        *((lora, "weights") for denoiser in space["denoisers"] for lora in denoiser["lora"]),
     ]:
         part[key] = _moved(part[key], study.space_path.parent, folder)
     return {**document, "search_space": space}

@@ -28,7 +28,7 @@ from tstitch_search.measurement import (
     Calibrate,
     Calibration,
     TimeAllocations,
-    each_once,
+    together_mb,
 )
 
 # Makes one batch with the allocation, calling the function once i steps are done, i = 0 ... n_steps.
@@ -189,8 +189,7 @@ def _rise_mb(allocation: Allocation, stand: Stand) -> float:
 
 def _memory_mb(members: Sequence[str], rise_mb: float, stand: Stand) -> float:
     """What a pipeline with these members needs: their weights, those of the shared parts, and a batch's rise."""
-    held = each_once(members, stand.weights_of)
-    return sum(stand.resident_mb[name] for name in held) + stand.shared_mb + rise_mb
+    return together_mb(members, stand.resident_mb, stand.weights_of) + stand.shared_mb + rise_mb
 
 
 def median_se(values: Sequence[float]) -> float:

@@ -15,6 +15,8 @@ from tstitch_search.members.accelerators import accelerate
 from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
 from tstitch_search.members.facts import vae_folder, weights_of
 from tstitch_search.members.loading import load_members, load_model
+from tstitch_search.members.lora import add_loras
+from tstitch_search.members.lora_files import lora_files
 from tstitch_search.members.weights import weights_mb
 from tstitch_search.sampling.families import Family, family_of
 from tstitch_search.sampling.guidance import guide
@@ -60,10 +62,15 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     if options.offload == "model":
         denoiser.offload = Offload(members.values(), device)
     pipeline = family.load_pipeline(space, near, denoiser, vae)
+    sizes = {name: weights_mb(member.path) for name, member in facts.members.items()}
+    for d in space.denoisers:
+        if loras := lora_files(d, near):
+            owner = f"denoiser {d.name!r}"
+            add_loras(members[d.name], loras, pipeline, slot_of(pipeline, denoiser), owner)
+            sizes[d.name] += sum(lora.size_mb for lora in loras)
     for name, adapter in conversions(facts).items():
         denoiser.adapt(name, adapter)
     guide(space, denoiser, pipeline, study.config.guidance_scale)
-    sizes = {name: weights_mb(member.path) for name, member in facts.members.items()}
     return Assembly(family, pipeline, denoiser, load_s, sizes, weights_of(facts.members))
 
 
@@ -74,6 +81,11 @@ def stitched(space: SpaceConfig, members: Mapping[str, nn.Module]) -> StitchedDe
     denoiser = family_of(space).stitch(members)
     denoiser.at_turn.update(forgets)
     return denoiser
+
+
+def slot_of(pipeline: Any, denoiser: StitchedDenoiser) -> str:
+    """The pipeline's component that the denoiser is."""
+    return next(name for name, part in pipeline.components.items() if part is denoiser)
 
 
 def be_quiet() -> None:

@@ -4,6 +4,7 @@ import copy
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
@@ -17,6 +18,8 @@ from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.members.accelerators import KINDS
 from tstitch_search.members.facts import conditioning_width
 from tstitch_search.members.loading import scheduler_of
+from tstitch_search.members.lora import add_loras
+from tstitch_search.members.lora_files import lora_files
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.sampling.assembly import stitched
 from tstitch_search.sampling.conversion import conversion_of
@@ -66,8 +69,8 @@ def stitch(
         settings = MemberSettings.of(table) if table else None
         if settings:
             settings.require_same(members)
-        members = _checked(allocation, settings.members(members) if settings else members)
-        denoiser = _as_studied(pipeline, members, settings) if settings else _plainly(pipeline, members)
+        needed = _checked(allocation, settings.members(members) if settings else members)
+        denoiser = _as_studied(pipeline, needed, settings, given=members) if settings else _plainly(pipeline, needed)
     if not isinstance(denoiser, StitchedDenoiser):
         raise ConfigError(
             f"the pipeline's {slot} is a {type(denoiser).__name__}: nothing is stitched yet",
@@ -142,9 +145,15 @@ def _plainly(pipeline: DiffusionPipeline, members: Mapping[str, nn.Module]) -> S
 
 
 def _as_studied(
-    pipeline: DiffusionPipeline, members: Mapping[str, nn.Module], settings: MemberSettings
+    pipeline: DiffusionPipeline,
+    members: Mapping[str, nn.Module],
+    settings: MemberSettings,
+    given: Mapping[str, nn.Module],
 ) -> StitchedDenoiser:
-    """The members as one denoiser that answers this pipeline as in the study; its solver is the study's from now on."""
+    """The members as one denoiser that answers this pipeline as in the study; its solver is the study's from now on.
+
+    A member that was `given` under its own name has its LoRAs already.
+    """
     space = settings.space
     if (families := _families_of(pipeline)) and space.family not in families:
         raise ConfigError(
@@ -160,6 +169,9 @@ def _as_studied(
     pipeline.scheduler = with_options(space, denoiser, scheduler)
     for name, have in converted.items():
         denoiser.adapt(name, conversion_of(have, want))
+    for d in space.denoisers:
+        if d.name in members and d.name not in given and (loras := lora_files(d, Path())):
+            add_loras(members[d.name], loras, pipeline, _slot_of(pipeline), f"denoiser {d.name!r}")
     guide(space, denoiser, pipeline, settings.guidance_scale)
     facts = GUIDANCE.get(type(pipeline).__name__)
     denoiser.defaults = {facts.argument if facts else "guidance_scale": settings.guidance_scale}

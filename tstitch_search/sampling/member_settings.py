@@ -90,8 +90,10 @@ class MemberSettings:
 
     def _find(self, denoiser: DenoiserConfig, given: Mapping[str, nn.Module]) -> nn.Module | None:
         alike = [d.name for d in self.space.denoisers if d.source == denoiser.source]
-        found = next((given[name] for name in (denoiser.name, *alike) if name in given), None)
-        if found is None or (len(alike) == 1 and denoiser.accelerator is None):
+        plain = [d.name for d in self.space.denoisers if d.name in alike and not d.lora]
+        found = next((given[name] for name in (denoiser.name, *plain) if name in given), None)
+        has_its_own = denoiser.name in given and bool(denoiser.lora)
+        if found is None or has_its_own or (len(alike) == 1 and denoiser.accelerator is None):
             return found
         return twin_of(found)
 

@@ -26,6 +26,7 @@ TIMED_BY = (
     "weights.",
     "accelerator.",
     "guidance.",
+    "lora.",
     "measure.",
     "guidance_scale",
     "dtype",

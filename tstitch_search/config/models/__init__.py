@@ -9,7 +9,7 @@ from tstitch_search.config.models.measure import MeasureConfig
 from tstitch_search.config.models.proxy_set import ProxyFiles, ProxySetConfig
 from tstitch_search.config.models.quality import GuardConfig, MetricName, QualityConfig
 from tstitch_search.config.models.search import ConfirmConfig, FocusConfig, SearchConfig
-from tstitch_search.config.models.space import DenoiserConfig, SpaceConfig
+from tstitch_search.config.models.space import DenoiserConfig, LoraConfig, SpaceConfig
 from tstitch_search.config.models.study import Study, StudyConfig
 from tstitch_search.config.models.workers import ExecutionConfig, WorkersConfig
 
@@ -21,6 +21,7 @@ __all__ = [
     "FocusConfig",
     "GuardConfig",
     "LatencyConfig",
+    "LoraConfig",
     "MeasureConfig",
     "MetricName",
     "PointConfig",

@@ -17,6 +17,18 @@ RuleName: TypeAlias = Literal["interleaving", "decreasing_probability", "large_t
 FEWER_STEPS = (0.5, 0.75, 0.25)
 
 
+class LoraConfig(Model):
+    """A LoRA on a denoiser: where it is, and how much of it."""
+
+    weights: Text = Field(description="Hub id, folder or safetensors file (relative to this file).")
+    file: Text | None = Field(None, description="The file in that folder or repository, where it holds several.")
+    revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
+    scale: Number = Field(1.0, description="Weight of what it adds.")
+    adapter: str | None = Field(
+        None, description="Its name on the denoiser; default: lora_0, lora_1, ...", pattern=r"^[A-Za-z][A-Za-z0-9_]*$"
+    )
+
+
 class DenoiserConfig(Model):
     """One member: a named denoiser and where its weights are."""
 
@@ -45,6 +57,11 @@ class DenoiserConfig(Model):
         "or .ckpt file in the layout of facebookresearch/DiT, baofff/U-ViT or CompVis/latent-diffusion "
         "(class-conditional), converted when it is loaded.",
     )
+    lora: tuple[LoraConfig, ...] = Field(
+        (),
+        description="LoRAs on it, loaded as the pipeline's own loader does; needs peft. Its weights stay shared with "
+        "denoisers `of` it.",
+    )
     accelerator: str | None = Field(
         None,
         description="Skip part of the work: deepcache3 (U-Nets: inner blocks every 3 steps), taylorseer3 (attention "
@@ -54,6 +71,14 @@ class DenoiserConfig(Model):
     )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
+
+    @field_validator("lora")
+    @classmethod
+    def _adapters_differ(cls, lora: tuple[LoraConfig, ...]) -> tuple[LoraConfig, ...]:
+        names = [each.adapter or f"lora_{i}" for i, each in enumerate(lora)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"got the adapters {', '.join(names)}, expected each name only once")
+        return lora
 
     @property
     def source(self) -> tuple[str | None, ...]:
