@@ -38,3 +38,32 @@ def make_folder(path: Path) -> None:
         raise EnvironmentProblem(
             f"cannot create the folder {path}: {error.strerror}", hint="choose a writable folder with --output"
         ) from error
+
+
+# What is left in a file's place by downloads that went wrong: how it begins, what it is, what to do.
+_STAND_INS = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file itself", "git lfs pull, or download the file"),
+    (b"<!doctype html", "is a web page, saved in place of the file", "download the file itself, not the page about it"),
+    (b"<html", "is a web page, saved in place of the file", "download the file itself, not the page about it"),
+    (b"<?xml", "is an XML document, such as a server's error message", "download the file again"),
+)
+_N_LOOKED_AT = 200  # bytes
+
+
+def what_instead(content: bytes) -> tuple[str, str] | None:
+    """What a file with this content is instead of anything we read, and what to do; None when nothing says so."""
+    if not content:
+        return "is empty", "download or write the file again"
+    start = content[:_N_LOOKED_AT].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next(((what, hint) for begins, what, hint in _STAND_INS if start.startswith(begins)), None)
+
+
+def require_itself(path: Path, owner: str) -> None:
+    """Nothing, when the file is there and may be what its name says. Raises EnvironmentProblem naming what it is."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_N_LOOKED_AT)
+    except OSError as error:
+        raise EnvironmentProblem(f"{owner}: cannot read {path}: {error.strerror}", hint="check the path") from error
+    if found := what_instead(start):
+        raise EnvironmentProblem(f"{owner}: {path} {found[0]}", found[1])

@@ -73,13 +73,11 @@ def test_members_of_one_family_fit_together(tiny_family: Path) -> None:
     assert list(check_space(load_space(tiny_family / "space.yaml"), tiny_family).members) == ["S", "B", "XL"]
 
 
-def test_a_space_can_be_checked_before_all_its_weights_are_here(family: Path) -> None:
+@pytest.mark.parametrize("with_weights", [False, True])
+def test_weights_that_are_not_in_a_folder_of_this_machine_are_missed(family: Path, with_weights: bool) -> None:
     (family / "S" / WEIGHTS).unlink()
-    facts = check_space(load_space(family / "space.yaml"), family, with_weights=False).members
-    assert facts["S"].n_parameters is None
-    assert facts["B"].n_parameters
     with pytest.raises(EnvironmentProblem, match=rf"denoiser 'S': the weights are not at .*{WEIGHTS}"):
-        check(family)
+        check_space(load_space(family / "space.yaml"), family, with_weights=with_weights)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +161,10 @@ member = DenoiserConfig(name="S", weights="someone/tiny", subfolder="transformer
 space = SpaceConfig(
     name="tiny", family="dit", pipeline="someone/tiny", pipeline_revision=sys.argv[1], denoisers=[member], n_steps=4
 )
-for read in (lambda: read_member_facts(member, Path(".")), lambda: pipeline_folder(space, Path("."))):
+for read in (
+    lambda: read_member_facts(member, Path("."), with_weights=len(sys.argv) < 3),
+    lambda: pipeline_folder(space, Path(".")),
+):
     try:
         print(read())
     except EnvironmentProblem as error:
@@ -172,10 +173,10 @@ print("torch" in sys.modules)
 """
 
 
-def run_offline(hub: Path, revision: str) -> str:
+def run_offline(hub: Path, revision: str, *further: str) -> str:
     """What HUB_PROGRAM prints in a process without network whose hub cache is under `hub`."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(hub)}
-    command = [sys.executable, "-c", HUB_PROGRAM, revision]
+    command = [sys.executable, "-c", HUB_PROGRAM, revision, *further]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -193,3 +194,6 @@ def test_hub_files_are_read_from_the_cache_at_their_revision_without_torch(tiny_
     absent = run_offline(tmp_path, "other-branch")
     assert "denoiser 'S': 'someone/tiny' is neither the folder" in absent
     assert "the pipeline of tiny: 'someone/tiny' is neither the folder" in absent
+    (repository / "snapshots" / commit / "transformer" / WEIGHTS).unlink()
+    assert "n_parameters=None" in run_offline(tmp_path, "v1", "without weights")
+    assert f"the weights are not at {repository}" in run_offline(tmp_path, "v1")

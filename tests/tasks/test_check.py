@@ -56,13 +56,20 @@ def test_the_speed_follows_from_parameters_until_it_was_measured(text_family: Pa
     assert "parameters" in found.speed.basis
 
 
-def test_without_weights_everything_but_the_speed_is_said(text_family: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(text_family, tmp_path / "family"))
-    for file in folder.rglob("*.safetensors"):
-        file.unlink()
-    found = check_study(load_study(folder / "study.yaml"))
-    assert found.problem is None
-    assert found.speed is None
+def test_before_weights_are_fetched_everything_but_the_speed_is_said(text_family: Path, tmp_path: Path) -> None:
+    commit, repository = "0123456789abcdef0123456789abcdef01234567", tmp_path / "hub" / "models--someone--tiny"
+    shutil.copytree(text_family, repository / "snapshots" / commit, ignore=shutil.ignore_patterns("*.safetensors"))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    for file in ("study.yaml", "prompts.txt"):
+        shutil.copy(text_family / file, tmp_path)
+    space = (text_family / "space.yaml").read_text().replace("pipeline: .", "pipeline: someone/tiny")
+    (tmp_path / "space.yaml").write_text(re.sub("weights: (.)", r"weights: someone/tiny, subfolder: \1", space))
+    offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "tstitch_search", "check", str(tmp_path / "study.yaml"), "--json"]
+    said = json.loads(subprocess.run(command, env=offline, capture_output=True, text=True, check=True).stdout)
+    assert said["fits"]
+    assert said["speed"] is None
 
 
 def test_what_is_convertible_is_a_problem_only_while_the_space_does_not_ask_for_it(

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
-from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.errors import ConfigError
 from tstitch_search.members.custom import is_custom, read_custom_config, source_of
 from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, read_checkpoint
+from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.vae import VaeFacts
-from tstitch_search.members.weights import WEIGHTS, count_parameters, locate, read_json, weight_files, weights_sha256
+from tstitch_search.members.weights import WEIGHTS, is_here, locate, read_json, weight_files, weights_sha256
 
 # Files of models, tokenizers and solvers; and with their weights, but not the variants for other number formats.
 WORDS = ("*.json", "*.txt", "*.model")
@@ -96,7 +97,8 @@ def read_member_facts(
 ) -> MemberFacts:
     """What the member's files say. The hash reads every byte of the weights, so it is taken on request only.
 
-    Raises EnvironmentProblem when a file is missing, ConfigError when config.json does not describe a denoiser.
+    Weights in a folder of this machine must be there; those on the hub too, `with_weights`. Raises EnvironmentProblem
+    when a file is missing or damaged, ConfigError when config.json does not describe a denoiser.
     """
     assert denoiser.weights is not None  # of a study that makes images
     owner = f"denoiser {denoiser.name!r}"
@@ -106,17 +108,13 @@ def read_member_facts(
         return _checkpoint_facts(denoiser, near / denoiser.weights, denoiser.format, with_hash)
     folder = _member_folder(denoiser, near, with_weights=with_weights)
     config = read_json(folder / "config.json", owner)
-    files = weight_files(folder, owner)
-    if (absent := [file for file in files if not file.exists()]) and with_weights:
-        raise EnvironmentProblem(
-            f"{owner}: the weights are not at {absent[0]}",
-            hint="download them as safetensors, or save them there with save_pretrained",
-        )
+    required = with_weights or is_here(denoiser.weights, near)
+    n_parameters = count_parameters(folder, owner, required=required)
     facts = _facts_of(denoiser, folder, config, _own_facts(folder, owner))
     return replace(
         facts,
-        n_parameters=None if absent else sum(map(count_parameters, files)),
-        weights_sha256=weights_sha256(files) if with_hash and not absent else None,
+        n_parameters=n_parameters,
+        weights_sha256=weights_sha256(weight_files(folder, owner)) if with_hash and n_parameters is not None else None,
     )
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,11 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.files import what_instead
 from tstitch_search.zoo import PREFIX, embedded_path
 
-WEIGHTS = "diffusion_pytorch_model"
+# How the names of weight files begin: of denoisers and VAEs (diffusers), of text encoders (transformers).
+WEIGHTS, ENCODER_WEIGHTS = "diffusion_pytorch_model", "model"
 
 
 def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: str | None = None) -> Path:
@@ -26,7 +27,7 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
     """
     if text.startswith(PREFIX):
         return _embedded(text, owner)
-    if (near / text).is_dir():
+    if is_here(text, near):
         return near / text
     try:
         repository, _, pinned = text.partition("@")
@@ -41,6 +42,11 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
             f"{owner}: {text!r} is neither the folder {folder} nor to be had from the hub: {why}",
             hint="correct the path or hub id, or download it once while online",
         ) from error
+
+
+def is_here(text: str, near: Path) -> bool:
+    """Whether `text` means a folder of this machine, to which nothing is fetched any more."""
+    return text.startswith(PREFIX) or (near / text).is_dir()
 
 
 def _embedded(text: str, owner: str) -> Path:
@@ -61,38 +67,44 @@ def first_line(error: Exception) -> str:
 def read_json(path: Path, owner: str) -> dict[str, Any]:
     """The JSON object in `path`. Raises EnvironmentProblem when it cannot be read, ConfigError when it is no object."""
     try:
-        value = json.loads(path.read_text())
+        content = path.read_bytes()
+        if instead := what_instead(content):
+            raise ConfigError(f"{owner}: {path} {instead[0]}", instead[1])
+        value = json.loads(content)
     except OSError as error:
         raise EnvironmentProblem(
             f"{owner}: cannot read {path}: {error.strerror}",
             hint="check the path; for a repository of several parts give `subfolder`",
         ) from error
     except ValueError as error:
-        raise ConfigError(f"{owner}: {path} is not JSON: {error}") from error
+        raise ConfigError(f"{owner}: {path} is not JSON: {error}", hint="fetch or write the file again") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{owner}: {path} holds a {type(value).__name__}, expected a JSON object")
     return value
 
 
-def weight_files(folder: Path, owner: str) -> list[Path]:
+def weight_files(folder: Path, owner: str, stem: str = WEIGHTS) -> list[Path]:
     """The safetensors files diffusers loads from `folder`, whether they are there or not; or the file that it is."""
     if folder.is_file():
         return [folder]
-    index = folder / f"{WEIGHTS}.safetensors.index.json"
-    shards = set(read_json(index, owner)["weight_map"].values()) if index.exists() else {f"{WEIGHTS}.safetensors"}
+    shards = set(weight_map(folder, owner, stem).values()) or {f"{stem}.safetensors"}
     return [folder / shard for shard in sorted(shards)]
+
+
+def weight_map(folder: Path, owner: str, stem: str = WEIGHTS) -> dict[str, str]:
+    """The file that holds each tensor, by the index of weights that come in parts; empty for weights in one file."""
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.exists():
+        return {}
+    found = read_json(index, owner).get("weight_map")
+    if not isinstance(found, dict) or not found or not all(isinstance(file, str) for file in found.values()):
+        raise ConfigError(f"{owner}: {index} has no weight_map from tensors to files", hint="fetch the folder again")
+    return found
 
 
 def weights_mb(folder: Path) -> float:
     """Size on disk of the weights that diffusers loads from `folder`, in MB (10^6 bytes)."""
     return sum(file.stat().st_size for file in weight_files(folder, str(folder))) / 1e6
-
-
-def count_parameters(file: Path) -> int:
-    """Number of values in a safetensors file, from its header: 8 bytes of length, then JSON."""
-    with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 def weights_sha256(files: Sequence[Path]) -> str:

@@ -22,9 +22,10 @@ from tstitch_search.members.facts import (
     read_member_facts,
     read_shared_facts,
 )
+from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.vae import read_vae_config
-from tstitch_search.members.weights import read_json
+from tstitch_search.members.weights import ENCODER_WEIGHTS, is_here, read_json
 
 if TYPE_CHECKING:
     from tstitch_search.sampling.calls import ForwardAdapter
@@ -59,8 +60,17 @@ def read_space_facts(
     channels = read_vae_config(vae or folder / "vae")["latent_channels"]
     read_json(folder / "scheduler" / "scheduler_config.json", "the pipeline's scheduler")  # it has to be there
     shared = replace(read_shared_facts("the pipeline", folder), latent_channels=channels)
+    assert space.pipeline is not None  # of a study that makes images
+    _require_shared_weights(vae or folder / "vae", folder, required=with_weights or is_here(space.pipeline, near))
     members = {d.name: read_member_facts(d, near, with_weights=with_weights) for d in space.denoisers}
     return SpaceFacts(members, shared)
+
+
+def _require_shared_weights(vae: Path, pipeline: Path, *, required: bool) -> None:
+    """Nothing, when the weights of the VAE and the text encoders are whole. Raises EnvironmentProblem otherwise."""
+    count_parameters(vae, "the VAE", required=required)
+    for part in sorted(pipeline.glob("text_encoder*/")):
+        count_parameters(part, f"the pipeline's {part.name}", required=required, stem=ENCODER_WEIGHTS)
 
 
 def check_space(space: SpaceConfig, near: Path, vae: Path | None = None, *, with_weights: bool = True) -> SpaceFacts:
