@@ -8,7 +8,7 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Ledger
 from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.posterior_record import MOST, record_posterior
+from tstitch_search.study_run.selection import MOST, record_posterior
 
 LATENCY = LatencyModel(calibration())
 SMALL = SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 10, 1)

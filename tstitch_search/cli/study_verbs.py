@@ -91,8 +91,8 @@ def calibrate(
     from tstitch_search.cli.display import show_progress
     from tstitch_search.cli.tables import print_calibration
     from tstitch_search.config import load_study
+    from tstitch_search.study_run.calibrations import calibrate_study
     from tstitch_search.study_run.pool import open_pool
-    from tstitch_search.study_run.step_times import calibrate_study
 
     loaded = load_study(study, ["workers.n_workers=1", *overrides(settings, None, None, device)])
     with show_progress() as progress:

@@ -25,7 +25,7 @@ from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.reference import Reference
 from tstitch_search.search import AllocationStudy, Trial
 from tstitch_search.search_space import SearchSpace, allocation_in
-from tstitch_search.study_run.calibration_files import given_calibration
+from tstitch_search.study_run.calibrations import given_calibration
 from tstitch_search.study_run.key import StudyFacts, resolve_facts
 from tstitch_search.study_run.pool import build_measurer
 from tstitch_search.study_run.references import recall

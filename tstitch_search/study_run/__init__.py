@@ -18,20 +18,18 @@ from tstitch_search.report.reuse import reuse_in_words
 from tstitch_search.report.writing import write_report
 from tstitch_search.search import AllocationStudy
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.calibration_files import remember
+from tstitch_search.study_run.calibrations import calibrate_points, remember
 from tstitch_search.study_run.confirmation import confirm, make_strips
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.member_positions import member_positions
-from tstitch_search.study_run.posterior_record import record_posterior
 from tstitch_search.study_run.prices import price, seconds_of
-from tstitch_search.study_run.progress import Progress
+from tstitch_search.study_run.progress import Progress, Reporter
 from tstitch_search.study_run.proxy_quality import ProxyQuality
 from tstitch_search.study_run.race import race
 from tstitch_search.study_run.references import prepare_reference
-from tstitch_search.study_run.reporter import Reporter
-from tstitch_search.study_run.selection import posterior_estimates, select_for_confirmation
+from tstitch_search.study_run.selection import posterior_estimates, record_posterior, select_for_confirmation
 from tstitch_search.study_run.stages import (
     calibrate,
     candidates_in_focus,
@@ -40,7 +38,6 @@ from tstitch_search.study_run.stages import (
     rule_of,
     search,
 )
-from tstitch_search.study_run.step_times import calibrate_points
 from tstitch_search.study_run.table import make_table, with_groups
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.workers.protocol import WorkerPool

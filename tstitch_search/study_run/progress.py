@@ -1,7 +1,9 @@
-"""What a run says while it works. The command line shows it; tests and programs may stay silent."""
+"""Who hears of a run: what it says while it works (the command line shows it, programs may stay silent), and what it
+records, for those who want its numbers elsewhere as well, for example in TensorBoard.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.measurement import Chunk
@@ -55,3 +57,15 @@ class Silent:
     def tick(self) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+
+class Reporter(Protocol):
+    """Hears each line of the ledger once it is written; what was there before this run is not repeated."""
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """One line of the ledger, of whatever kind. Must be quick."""
+        ...
+
+    def close(self) -> None:
+        """The run has ended, one way or another."""
+        ...

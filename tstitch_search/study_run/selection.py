@@ -1,17 +1,23 @@
-"""Which entries are worth confirming: the front as the search sees it, thinned evenly over time."""
+"""From the search to the confirmation: what its model thinks of every allocation, kept in the ledger for the report;
+and which are worth confirming: the front as that model sees it, thinned evenly over time.
+"""
 
+from collections.abc import Collection
 from dataclasses import replace
 from math import inf, log
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import ConfirmConfig, FocusConfig
 from tstitch_search.latency_model import LatencyModel
+from tstitch_search.ledger import Ledger
 from tstitch_search.pareto import pareto_front
 from tstitch_search.search import AllocationStudy
 from tstitch_search.search.gaussian_process import fit
 from tstitch_search.search.posterior import Told, observations
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.evaluation import Estimates
+
+MOST = 1000  # allocations to keep, evenly over time: more could not be told apart in a plot
 
 
 def posterior_estimates(estimates: Estimates, trials: AllocationStudy) -> Estimates:
@@ -37,6 +43,25 @@ def posterior_estimates(estimates: Estimates, trials: AllocationStudy) -> Estima
         a: replace(at, value=value, se=se, difference=value - anchor, difference_se=0.0 if a == trials.anchor else se)
         for a, (value, se) in zip(known, values, strict=True)
     }
+
+
+def record_posterior(
+    ledger: Ledger, posterior: Estimates, measured: Collection[Allocation], latency: LatencyModel
+) -> None:
+    """Append the event `posterior` unless the newest one says the same; nothing when every estimate was measured.
+
+    `rows`: allocation, predicted seconds, mean and standard deviation, in six digits, at `n_images`.
+    """
+    unmeasured = sorted((a for a in posterior if a not in measured), key=lambda a: (latency.latency_s(a), a))
+    kept = unmeasured[:: -(-len(unmeasured) // MOST)] if unmeasured else []
+    rows = [[str(a), *map(_short, (latency.latency_s(a), posterior[a].value, posterior[a].se))] for a in kept]
+    before = ledger.last("posterior")
+    if rows and (before is None or before["rows"] != rows):
+        ledger.append("posterior", n_images=posterior[kept[0]].n_images, rows=rows)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def select_for_confirmation(

@@ -18,10 +18,9 @@ from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.search import AllocationStudy, Rule, Trial
 from tstitch_search.search.embedding import Positions
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.calibration_files import given_calibration
+from tstitch_search.study_run.calibrations import calm_calibration, given_calibration, warn
 from tstitch_search.study_run.prices import seconds_of
 from tstitch_search.study_run.proxy_quality import ProxyQuality
-from tstitch_search.study_run.step_times import calm_calibration, warn
 from tstitch_search.study_run.workbench import Workbench
 
 

@@ -12,7 +12,7 @@ from tstitch_search.members.compatibility import Finding, guidance_embedding, wo
 from tstitch_search.members.facts import MemberFacts, vae_folder
 from tstitch_search.members.noise_schedule import Verdict
 from tstitch_search.sampling.space_check import SpaceFacts, n_classes_of, read_space_facts
-from tstitch_search.study_run.calibration_files import given_calibration, recall
+from tstitch_search.study_run.calibrations import given_calibration, recall
 from tstitch_search.study_run.key import resolve_facts
 
 

@@ -12,7 +12,7 @@ from tstitch_search.quality.estimate import estimate
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.report.analysis_tables import Value
-from tstitch_search.study_run.calibration_files import recall, remember
+from tstitch_search.study_run.calibrations import recall, remember
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import Key, RunFolder
 from tstitch_search.study_run.key import StudyFacts

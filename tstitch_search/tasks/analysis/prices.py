@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.study_run.calibration_files import given_calibration, recall
+from tstitch_search.study_run.calibrations import given_calibration, recall
 from tstitch_search.study_run.key import StudyFacts
 from tstitch_search.study_run.prices import seconds_of
 from tstitch_search.tasks.analysis.variants import Variant
