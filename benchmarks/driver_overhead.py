@@ -20,9 +20,9 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.ledger import Ledger
 from tstitch_search.measurement import Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk, chunks_of
+from tstitch_search.progress import Silent
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.study_run.folder import environment
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.study_run.workbench import Workbench
 
 RESULTS = Path(__file__).parent / "results"

@@ -24,6 +24,7 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study, load_study
 from tstitch_search.latency_model import LatencyModel
+from tstitch_search.progress import Silent
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.metrics.fid import FID
@@ -32,7 +33,6 @@ from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.folder import RunFolder, environment
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.study_run.references import prepare_reference
 from tstitch_search.study_run.stages import calibrate, search_chunks
 from tstitch_search.study_run.workbench import Workbench

@@ -23,6 +23,7 @@ from landscapes import Landscape, recorded
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.measurement import Similarity
+from tstitch_search.progress import Silent
 from tstitch_search.quality.control_variates import ControlVariates
 from tstitch_search.search.embedding import Embedding, positions_in_order
 from tstitch_search.search.gaussian_process import fit
@@ -30,7 +31,6 @@ from tstitch_search.search.posterior import Candidates, History, QualityScale, T
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.folder import environment
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.tasks.probe import probe_study
 
 ROOT = Path(__file__).parent.parent

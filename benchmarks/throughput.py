@@ -17,10 +17,10 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.ledger import Ledger
 from tstitch_search.measurement import chunks_of
+from tstitch_search.progress import Silent
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.study_run.folder import environment
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.study_run.workbench import Workbench
 
 ROOT = Path(__file__).parents[1]

@@ -21,12 +21,12 @@ from tstitch_search.measure.features import extract, load_extractor, to_uint8
 from tstitch_search.measure.picture_files import save_grid
 from tstitch_search.measurement import Calibrate, Chunk, MakeChunk, MakeImages, chunks_of
 from tstitch_search.members.loading import load_model
+from tstitch_search.progress import Silent
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run.folder import environment
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.zoo import FASHION_EXTRACTOR
 from tstitch_search.zoo.data import load_fashion_mnist

@@ -19,7 +19,13 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"expected JSON, but {error}") from error
+        raise ConfigError(f"expected JSON, {_what_is_wrong(path, error)}") from error
+
+
+def _what_is_wrong(path: Path, error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return "got an empty file" if path.stat().st_size == 0 else f"got something else at line {error.lineno}"
+    return "got a file that is no text" if isinstance(error, UnicodeDecodeError) else f"got {error or 'too deep lists'}"
 
 
 def get(data: Any, field: str) -> Any:

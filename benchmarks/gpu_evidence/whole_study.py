@@ -25,10 +25,10 @@ from tstitch_search.config import Study, load_study
 from tstitch_search.ledger import Event, read_events
 from tstitch_search.measurement import Finished, Job, Loaded
 from tstitch_search.members.device import resolve_device
+from tstitch_search.progress import Silent
 from tstitch_search.study_run import Outcome, run_study
 from tstitch_search.study_run.calibrations import calibrate_study
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.workers.protocol import WorkerPool
 
 ROOT = Path(__file__).parents[2]

@@ -22,9 +22,9 @@ from optuna.trial import TrialState
 from tstitch_search.config import load_study
 from tstitch_search.ledger import read_events
 from tstitch_search.lookup import LookupTable
+from tstitch_search.progress import Silent
 from tstitch_search.study_run import run_study
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 
 KILLED_AT = Path(__file__).with_name("killed_at.py")
 POINTS = [

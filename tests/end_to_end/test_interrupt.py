@@ -1,4 +1,4 @@
-"""Ctrl-C, as a terminal sends it: to the command and everything it has started."""
+"""Signals that stop a run, as a terminal or a job system sends them: to the command and everything it has started."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ PROMISE = "finishing what is under way; press Ctrl-C again to stop at once"
 class Run:
     """A run in a process group of its own; what it says is read as it comes."""
 
-    def __init__(self, study: Path, folder: Path, *arguments: str):
-        command = [sys.executable, "-m", "tstitch_search", "run", study, "-o", folder, *SLOW, *arguments]
+    def __init__(self, study: Path, folder: Path, *arguments: str, wrapper: tuple[str, ...] = ()):
+        command = [*wrapper, sys.executable, "-m", "tstitch_search", "run", study, "-o", folder, *SLOW, *arguments]
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -60,6 +60,16 @@ class Run:
     def press_ctrl_c(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
 
+    def others_left(self) -> list[str]:
+        """Command lines of processes of the run's session that live on."""
+        session, left = str(self.process.pid), []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                fields = stat.read_text().rpartition(")")[2].split()
+                if fields[3] == session and fields[0] != "Z":
+                    left.append((stat.parent / "cmdline").read_text().replace("\0", " "))
+        return left
+
     def chunks(self) -> list[tuple[str, int]]:
         return [(e["allocation"], e["first"]) for e in read_events(self.ledger) if e["event"] == "chunk"]
 
@@ -69,12 +79,13 @@ class Run:
 def test_first_press_finishes_what_is_under_way_and_says_how_to_go_on(tiny_family, tmp_path, pool):
     with Run(tiny_family / "study.yaml", tmp_path / "run", *POOLS[pool]) as run:
         run.until_a_chunk_is_made()
+        time.sleep(0.5)  # the next one, of a few seconds, is under way
         run.press_ctrl_c()
         assert run.process.wait(timeout=120) == 130
         run.hear("the same command goes on from here: tstitch-search run ")
     assert PROMISE in run.said
     assert "Traceback" not in run.said
-    assert len(run.chunks()) >= 2  # the next one, or the other worker's, was under way
+    assert len(run.chunks()) >= 2
 
 
 @pytest.mark.slow
@@ -88,3 +99,59 @@ def test_second_press_stops_at_once(tiny_family, tmp_path):
         assert run.process.wait(timeout=120) == 130
     assert len(run.chunks()) == n_before
     assert "Traceback" not in run.said
+
+
+ENDED = {"SIGTERM": (signal.SIGTERM, 143), "SIGHUP": (signal.SIGHUP, 129)}
+# One chunk of many minutes, and a chunk of a moment.
+LONG = ["--set", "proxy_set.chunk_size=30000", "--set", "quality.n_images=30000"]
+SHORT = ["--set", "proxy_set.chunk_size=20", "--set", "quality.n_images=4000"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pool", "name", "whom"),
+    [
+        ("inline", "SIGTERM", "driver"),
+        ("inline", "SIGHUP", "group"),
+        ("ray", "SIGTERM", "group"),
+        ("ray", "SIGHUP", "group"),
+    ],
+)
+def test_a_job_system_ends_a_run_within_ten_seconds(tiny_family, tmp_path, pool, name, whom):
+    """Slurm and systemd signal all processes, Kubernetes the first: all end, and the command says how to go on."""
+    number, code = ENDED[name]
+    with Run(tiny_family / "study.yaml", tmp_path / "run", *SHORT, *POOLS[pool]) as run:
+        run.until_a_chunk_is_made()
+        (os.kill if whom == "driver" else os.killpg)(run.process.pid, number)
+        assert run.process.wait(timeout=15) == code
+        run.hear("the same command goes on from here: tstitch-search run ")
+        n_made = len(run.chunks())
+        deadline = time.monotonic() + 10
+        while run.others_left() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not run.others_left()
+    assert "Traceback" not in run.said
+    assert n_made >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["inline", "ray"])
+def test_a_chunk_that_needs_longer_is_discarded(tiny_family, tmp_path, pool):
+    with Run(tiny_family / "study.yaml", tmp_path / "run", *LONG, *POOLS[pool]) as run:
+        run.hear("searching")
+        time.sleep(1)
+        run.process.terminate()
+        assert run.process.wait(timeout=15) == 143
+    assert run.chunks() == []
+    assert "Traceback" not in run.said
+
+
+@pytest.mark.slow
+def test_under_nohup_a_run_outlives_its_terminal(tiny_family, tmp_path):
+    with Run(tiny_family / "study.yaml", tmp_path / "run", *SHORT, wrapper=("nohup",)) as run:
+        run.until_a_chunk_is_made()
+        n_before = len(run.chunks())
+        os.killpg(run.process.pid, signal.SIGHUP)
+        while len(run.chunks()) <= n_before:
+            assert run.process.poll() is None, run.said
+            time.sleep(0.05)

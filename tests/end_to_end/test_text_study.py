@@ -6,9 +6,9 @@ import pytest
 from text_to_image import PROMPTS, save_stable_diffusion
 
 from tstitch_search.config import load_study
+from tstitch_search.progress import Silent
 from tstitch_search.study_run import Outcome, run_study
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 
 STUDY = """\
 name: tiny_text

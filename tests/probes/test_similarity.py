@@ -12,7 +12,7 @@ from tstitch_search.config import load_study
 from tstitch_search.errors import MeasurementError
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Chunk, MakeImages, Probe, Similarity
-from tstitch_search.study_run.progress import Silent
+from tstitch_search.progress import Silent
 from tstitch_search.tasks.probe import probe_study
 from tstitch_search.workers.inline import InlinePool
 

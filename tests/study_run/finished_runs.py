@@ -9,9 +9,9 @@ from study_run.synthetic import SyntheticMeasurer
 
 from tstitch_search.config import load_study
 from tstitch_search.measurement import MakeChunk
+from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run import Outcome, run_study
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.workers.inline import InlinePool
 
 

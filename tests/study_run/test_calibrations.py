@@ -13,10 +13,10 @@ from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import read_events
 from tstitch_search.measurement import Answer, Calibrate, Calibration, Job
+from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run import run_study
 from tstitch_search.study_run.calibrations import calibrate_study
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.tasks.plan import plan_study
 from tstitch_search.workers.inline import InlinePool
 

@@ -21,8 +21,8 @@ from tstitch_search.measurement import (
     TimeAllocations,
     chunks_of,
 )
+from tstitch_search.progress import Silent
 from tstitch_search.quality.feature_store import FeatureStore
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.workers import WorkerPool
 from tstitch_search.workers.inline import InlinePool

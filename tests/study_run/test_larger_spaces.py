@@ -12,11 +12,11 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import read_events
 from tstitch_search.lookup import LookupTable
 from tstitch_search.measurement import Answer, Calibrate, Job, MakeChunk
+from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.report.reading import read_record
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run import Outcome, run_study
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.tasks.compare import compare
 from tstitch_search.tasks.plan import plan_study
 from tstitch_search.workers.inline import InlinePool

@@ -6,8 +6,8 @@ from tstitch_search.config import load_study
 from tstitch_search.ledger import read_events
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Answer, Job, Probe
+from tstitch_search.progress import Silent
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.workers.inline import InlinePool
 
 ANY_ORDER = ["space.orders=any", "space.max_switches=1", "search.sampler=known_latency", "search.n_trials=6"]

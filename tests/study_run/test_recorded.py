@@ -17,12 +17,12 @@ from tstitch_search.ledger import read_events
 from tstitch_search.measure.recorded import RecordedMeasurer
 from tstitch_search.measurement import Calibration, Chunk, MakeChunk
 from tstitch_search.pareto import pareto_front
+from tstitch_search.progress import Silent
 from tstitch_search.report.plots.pareto import pareto
 from tstitch_search.report.reading import read_record
 from tstitch_search.study_run import Outcome, run_study
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.tasks.from_table import study_from_table
 from tstitch_search.tasks.plan import plan_study
 

@@ -16,12 +16,12 @@ from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import Ledger
 from tstitch_search.measure.measurer import StudyMeasurer
+from tstitch_search.progress import Silent
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.reference import Reference, load_reference
 from tstitch_search.study_run import run_study
 from tstitch_search.study_run.key import resolve_facts
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.study_run.references import CHUNK, prepare_reference, recall
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.tasks.plan import plan_study

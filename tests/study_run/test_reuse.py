@@ -11,9 +11,9 @@ from tstitch_search.config import load_study
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.measure.measurer import StudyMeasurer
+from tstitch_search.progress import Silent
 from tstitch_search.report.reuse import calls_in, reuse_in_words
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.workers.inline import InlinePool
 
 

@@ -10,8 +10,8 @@ from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import read_events
 from tstitch_search.measurement import MakeChunk
+from tstitch_search.progress import Silent
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.workers.inline import InlinePool
 
 

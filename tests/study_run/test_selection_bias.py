@@ -15,11 +15,11 @@ from tstitch_search.config import Study, load_study
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measure.recorded import RecordedMeasurer
 from tstitch_search.measurement import Chunk, ChunkFeatures, MakeChunk
+from tstitch_search.progress import Silent
 from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.key import resolve_facts
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.study_run.selection import select_for_confirmation
 from tstitch_search.study_run.stages import candidates_in_focus, confirm_chunks, search_chunks
 

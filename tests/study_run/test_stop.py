@@ -6,8 +6,8 @@ from study_run.synthetic import SyntheticMeasurer
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import read_events
+from tstitch_search.progress import Silent
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.tasks.plan import plan_study
 from tstitch_search.workers.inline import InlinePool
 

@@ -14,10 +14,10 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import read_events
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Answer, Calibrate, Chunk, Job, chunks_of
+from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.report.analysis_tables import COLUMNS, read_tables
 from tstitch_search.study_run import Outcome, run_study
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.tasks.analysis import Analyzed, analyze_study, price_analysis
 from tstitch_search.tasks.analysis.growing import evenly, prefixes
 from tstitch_search.tasks.analysis.variants import Variant, Wanted, sweep, variants_of

@@ -14,8 +14,8 @@ from text_to_image import PROMPTS, save_stable_diffusion
 
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
+from tstitch_search.progress import Silent
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.tasks.check import check_study
 from tstitch_search.tasks.probe import probe_study
 

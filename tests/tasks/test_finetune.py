@@ -12,7 +12,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError, TStitchError
 from tstitch_search.lookup import LookupTable
-from tstitch_search.study_run.progress import Silent
+from tstitch_search.progress import Silent
 from tstitch_search.tasks.check import check_study
 from tstitch_search.tasks.finetune import Finetuned, Wanted, finetune
 

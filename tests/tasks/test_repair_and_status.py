@@ -90,7 +90,7 @@ def test_status_of_a_run_that_goes_on_disturbs_nothing(run, measurer):
         said = CliRunner().invoke(app, ["status", str(folder), "--json"])
         assert json.loads(said.stdout)["is_running"]
         ledger.append("finished")
-    assert "not running" in CliRunner().invoke(app, ["status", str(folder)]).stdout
+    assert ": finished; " in CliRunner().invoke(app, ["status", str(folder)]).stdout
 
 
 def locked(database: Path, seconds: float) -> threading.Thread:

@@ -20,10 +20,10 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupEntry, LookupTable, OperatingPoint, build_table
 from tstitch_search.members.facts import read_member_facts
 from tstitch_search.members.loading import load_scheduler
+from tstitch_search.progress import Silent
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.study_run.key import pipeline_sha256
-from tstitch_search.study_run.progress import Silent
 from tstitch_search.tasks.export import export
 from tstitch_search.tasks.generate_from_table import Wanted, draw_from_table, entry_for
 

@@ -10,7 +10,7 @@ from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
 from tstitch_search.pareto import pareto_front
-from tstitch_search.study_run.progress import Silent
+from tstitch_search.progress import Silent
 from tstitch_search.tasks.recalibrate import recalibrate
 from tstitch_search.tasks.verify import spread, verify
 from tstitch_search.workers.inline import InlinePool

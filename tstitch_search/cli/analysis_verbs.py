@@ -1,7 +1,6 @@
 """The paper's supporting experiments for one's own members. The verb imports what it needs itself."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,17 +75,15 @@ def _print_price(study: "Study", wanted: "Wanted", as_json: bool) -> None:
 def _analyze_and_print(study: "Study", wanted: "Wanted", folder: "Path", as_json: bool) -> None:
     """Raises typer.Exit when it was interrupted or allocations failed."""
     from tstitch_search.cli.display import show_progress
-    from tstitch_search.cli.running import stop_on_interrupt
+    from tstitch_search.cli.running import interrupted, stop_on_signals
     from tstitch_search.study_run.pool import open_pool
     from tstitch_search.tasks.analysis import analyze_study
 
     try:
-        with show_progress() as progress, stop_on_interrupt(json_log=False) as is_stopping:
+        with show_progress() as progress, stop_on_signals(json_log=False) as is_stopping:
             found = analyze_study(study, folder, wanted, open_pool, progress, is_stopping)
-    except KeyboardInterrupt:
-        said = f"interrupted; the same command goes on from here: tstitch-search {' '.join(sys.argv[1:])}"
-        print(said, file=sys.stderr)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as stop:
+        raise interrupted(stop) from None
     print(json.dumps(_as_json(found), indent=2) if as_json else _as_text(found))
     if found.n_failed:
         raise typer.Exit(4)

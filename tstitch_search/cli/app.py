@@ -1,5 +1,8 @@
 """The application that every verb is registered with, and the options that several verbs share."""
 
+import os
+import shutil
+from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +11,8 @@ import typer
 
 from tstitch_search import __version__
 
+# Bytes that must be free where a file is to be written.
+LEAST_ROOM = 2**20
 # How much is said on stderr while a verb works.
 verbosity: ContextVar[Literal["quiet", "normal", "verbose"]] = ContextVar("verbosity", default="normal")
 
@@ -66,6 +71,26 @@ def overrides(settings: list[str] | None, budget: str | None, workers: int | Non
     return [*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
 
 
+def require_output(path: Path, formats: Sequence[str] = ()) -> None:
+    """Nothing, when a file can be written at `path`: asked before the work whose result it is to hold.
+
+    `formats`: the endings that it may have. Raises ConfigError or EnvironmentProblem.
+    """
+    from tstitch_search.errors import ConfigError, EnvironmentProblem
+
+    if formats and path.suffix.lower() not in formats:
+        kinds = ", ".join(formats)
+        raise ConfigError(f"--output: got {str(path)!r:.200}, expected a name that ends in one of {kinds}")
+    if path.is_dir():
+        raise ConfigError(f"--output: {path} is a folder, expected the name of a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output: there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise EnvironmentProblem(f"--output: {path} cannot be written", hint="choose a writable folder")
+    if shutil.disk_usage(path.parent).free < LEAST_ROOM:
+        raise EnvironmentProblem(f"--output: there is no room on the disk of {path.parent}", hint="make room")
+
+
 def run_folder(output: Path | None, name: str) -> Path:
     """Where a study of this name is run, unless `--output` says otherwise."""
     return output or Path("reports") / name
@@ -80,9 +105,9 @@ def seconds(text: str | None) -> float | None:
 
 def share(text: str | None) -> float | None:
     """A share as typed, 2% as 0.02. Raises ConfigError for anything else."""
-    from tstitch_search.config.quantities import Fraction
+    from tstitch_search.config.quantities import Loss
 
-    return _quantity(text, Fraction, "a share, expected for example 2% or 0.02")
+    return _quantity(text, Loss, "a share, expected for example 2% or 0.02")
 
 
 def _quantity(text: str | None, kind: Any, expected: str) -> float | None:
@@ -93,4 +118,7 @@ def _quantity(text: str | None, kind: Any, expected: str) -> float | None:
     try:
         return None if text is None else float(TypeAdapter(kind).validate_python(text))
     except ValidationError as error:
+        (problem,) = error.errors(include_url=False)[:1]
+        if problem["type"] == "value_error" and " write " in problem["msg"]:
+            raise ConfigError(problem["msg"].removeprefix("Value error, ")) from error
         raise ConfigError(f"{text!r} is not {expected}") from error

@@ -36,9 +36,10 @@ def check(
     """
     from tstitch_search.config import load_study
     from tstitch_search.errors import ConfigError
+
+    loaded = load_study(study, overrides(settings, None, None, device), own=["workers.pool=inline"])
     from tstitch_search.tasks.check import check_study
 
-    loaded = load_study(study, ["workers.pool=inline", *overrides(settings, None, None, device)])
     found = check_study(loaded)
     alike = _probed(loaded, probe) if probe and not found.problem else None
     print(json.dumps(_as_json(found, alike), indent=2) if as_json else _as_text(found, alike))

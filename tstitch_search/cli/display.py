@@ -14,7 +14,7 @@ from rich.table import Table
 from tstitch_search.allocation import Allocation
 from tstitch_search.cli.app import verbosity
 from tstitch_search.measurement import Chunk
-from tstitch_search.study_run.progress import Progress, Silent
+from tstitch_search.progress import Progress, Silent
 
 # Without a terminal a line comes at most this often, and one that says the same again at most that often.
 LINE_EVERY_S, SAME_LINE_EVERY_S = 10.0, 60.0

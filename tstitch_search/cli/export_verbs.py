@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tstitch_search.cli.app import OtherStudy, Settings, TablePath, app, overrides
+from tstitch_search.cli.app import OtherStudy, Settings, TablePath, app, overrides, require_output
 
 
 @app.command()
@@ -26,6 +26,8 @@ def export(
     from tstitch_search.files import write_whole
     from tstitch_search.tasks.export import export as write
 
+    if output is not None:
+        require_output(output)
     text = write(table, form, study, overrides(settings, None, None, None))
     if output is None:
         print(text, end="")

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tstitch_search.cli.app import Device, OtherStudy, Settings, app, overrides, seconds, share
+from tstitch_search.cli.app import Device, OtherStudy, Settings, app, overrides, require_output, seconds, share
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 @app.command()
@@ -32,11 +34,12 @@ def generate(
 
     Example: tstitch-search generate studies/quickstart.yaml -a 'S*8-XL*12' -a 'XL*20' -n 8 -o grid.png
 
-    Example: tstitch-search generate reports/quickstart/lookup.json --budget 0.8s --labels 3,7 -o out.png
+    Example: tstitch-search generate reports/quickstart/lookup.json --budget 0.3s --labels 3,7 -o out.png
     """
     from tstitch_search.cli.display import show_progress
 
     given = overrides(settings, None, None, device)
+    require_output(output, PICTURES)
     if source.suffix == ".json":
         from tstitch_search.tasks.generate_from_table import Wanted, draw_from_table, entry_for
 
@@ -47,12 +50,28 @@ def generate(
     else:
         from tstitch_search.config import load_study
         from tstitch_search.errors import ConfigError
+
+        of_tables = {
+            "--budget": budget,
+            "--max-fid-loss": max_fid_loss,
+            "--at": at,
+            "--labels": labels,
+            "--prompt": prompt,
+            "--negative-prompt": negative_prompt,
+            "--seed": seed,
+            "--strict": strict,
+        }
+        if useless := [name for name, value in of_tables.items() if value]:
+            raise ConfigError(
+                f"{useless[0]} asks a lookup table, got the study {source}",
+                hint="give the lookup.json of its run, or leave it out",
+            )
+        if not allocation:
+            raise ConfigError("which allocations? none was given", hint="-a 'S*8-XL*12', or a lookup.json to pick from")
+        loaded = load_study(source, given, own=["workers.pool=inline"])
         from tstitch_search.study_run.pool import open_pool
         from tstitch_search.tasks.generate import generate_grid
 
-        if not allocation:
-            raise ConfigError("which allocations? none was given", hint="-a 'S*8-XL*12', or a lookup.json to pick from")
-        loaded = load_study(source, [*given, "workers.pool=inline"])
         with show_progress() as progress:
             generate_grid(loaded, allocation, n, output, open_pool, progress)
     print(output)

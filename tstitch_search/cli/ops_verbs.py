@@ -2,8 +2,19 @@
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from tstitch_search.cli.app import AsJson, RunPath, app
+
+if TYPE_CHECKING:
+    from tstitch_search.tasks.status import Status
+
+# What became of a trial, in the words of people who do not know Optuna.
+STATES = {
+    "COMPLETE": "on all images",
+    "PRUNED": "on as many images as they were worth",
+    "FAIL": "could not be measured",
+}
 
 
 @app.command()
@@ -18,20 +29,40 @@ def status(folder: RunPath, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({**asdict(found), "silent_s": round(found.silent_s, 1)}, indent=2))
         return
+    print(_finished(found) if found.answer else _under_way(found))
+
+
+def _finished(found: "Status") -> str:
+    """What came out, and where to look next."""
+    assert found.answer is not None
+    lines = [
+        f"{found.study}: finished; {sum(found.n_images.values())} images in {found.device_seconds:.0f} device seconds"
+    ]
+    lines += [f"  {allocation}  {seconds:.4g} s  {quality:.4g}" for allocation, seconds, quality in found.answer.front]
+    lines += [found.answer.headline] if found.answer.headline else []
+    lines += [f"next: tstitch-search show {found.answer.table}", f"      the report is {found.answer.report}"]
+    return "\n".join(lines)
+
+
+def _under_way(found: "Status") -> str:
+    """How far the run is, and what the search has seen."""
     running = "running" if found.is_running else "not running"
-    print(f"{found.study}: {found.stage}, {running}; last event {found.silent_s:.0f} s ago")
     images = ", ".join(f"{n} {name}" for name, n in found.n_images.items())
-    print(f"images made: {images}; {found.device_seconds:.0f} device seconds")
-    trials = ", ".join(f"{n} {state}" for state, n in sorted(found.trials.items()))
-    print(f"trials answered: {trials or 'none'}")
-    for name, device in found.workers.items():
-        print(f"{name} on {device}")
+    trials = ", ".join(f"{found.trials[state]} {STATES[state]}" for state in STATES if found.trials.get(state))
+    lines = [
+        f"{found.study}: {found.stage}, {running}; last event {found.silent_s:.0f} s ago",
+        f"images made: {images}; {found.device_seconds:.0f} device seconds",
+        f"allocations: {trials or 'none measured yet'}",
+        *(f"{name} on {device}" for name, device in found.workers.items()),
+    ]
     if found.search_stopped:
-        print(f"search stopped: {found.search_stopped}")
+        lines.append(f"search stopped: {found.search_stopped}")
     if found.n_failed_chunks:
-        print(f"{found.n_failed_chunks} chunks failed, the last one: {found.last_error}")
-    for allocation, latency_s, quality in found.front:
-        print(f"  {allocation}  {latency_s:.4g} s  {quality:.4g}")
+        lines.append(f"{found.n_failed_chunks} chunks failed, the last one: {found.last_error}")
+    if found.front:
+        lines.append("front of the search so far, on few images and with predicted times:")
+    lines += [f"  {allocation}  {latency_s:.4g} s  {quality:.4g}" for allocation, latency_s, quality in found.front]
+    return "\n".join(lines)
 
 
 @app.command()

@@ -58,7 +58,7 @@ def _as_text(before: "LookupTable", after: "LookupTable", found: "Changes") -> s
     if any(kept.quality_change is None for kept in found.kept):
         lines.append("Qualities of another metric, or at another number of images, do not compare.")
     lines.append("settings:" if found.settings else "settings: none differs")
-    lines += [f"  {name}: {_cut(old)} -> {_cut(new)}" for name, (old, new) in found.settings.items()]
+    lines += [f"  {name}: {_differing(old, new)}" for name, (old, new) in found.settings.items()]
     return "\n".join(lines)
 
 
@@ -67,9 +67,17 @@ def _entry(table: "LookupTable", entry: "LookupEntry") -> str:
     return f"{entry.allocation}  {entry.latency_s:.4g} s  {quality}"
 
 
-def _cut(value: Any) -> str:
-    text = "-" if value is None else str(value)
-    return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."
+def _differing(old: Any, new: Any) -> str:
+    """Both values, long ones cut so that the place where they begin to differ is in sight."""
+    texts = ["-" if value is None else str(value) for value in (old, new)]
+    first = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
+    start = 0 if max(map(len, texts)) <= WIDTH else max(0, first - WIDTH // 4)
+    return " -> ".join(_window(text, start) for text in texts)
+
+
+def _window(text: str, start: int) -> str:
+    before, after = "..." if start else "", "..." if len(text) > start + WIDTH else ""
+    return f"{before}{text[start : start + WIDTH]}{after}"
 
 
 def _as_json(found: "Changes") -> dict[str, Any]:

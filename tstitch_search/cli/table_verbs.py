@@ -1,7 +1,6 @@
 """What is done with a lookup table. Each verb imports what it needs itself, so that `pick` stays fast."""
 
 import json
-from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from tstitch_search.cli.app import (
     Workers,
     app,
     overrides,
+    require_output,
     seconds,
     share,
 )
@@ -41,19 +41,17 @@ def pick(
 ) -> None:
     """The best allocation in a time budget, or fastest in an FID.
 
-    Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.8s
+    Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.3s
     """
     from tstitch_search.lookup import LookupTable
 
     lookup = LookupTable.read(table)
     entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch)
+    picked = lookup.describe(entry, at, at_batch)
     if as_json:
-        print(json.dumps(entry.to_json(lookup.objective), indent=2))
+        print(json.dumps({**entry.to_json(lookup.objective), "picked_at": picked.to_json()}, indent=2))
     else:
-        option = lookup.option_of(entry, at, at_batch)
-        quality = f"{entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
-        memory = f"  {option.memory_mb:.0f} MB" if option.memory_mb < inf else ""
-        print(f"{entry.allocation}  {option.latency_s:.4g} s  {lookup.objective.label} {quality}{memory}")
+        print(f"{entry.allocation}  {picked}")
 
 
 @app.command()
@@ -70,6 +68,7 @@ def recalibrate(
 
     Example: tstitch-search recalibrate reports/quickstart/lookup.json -o lookup-here.json
     """
+    require_output(output)
     from tstitch_search.cli.display import show_progress
     from tstitch_search.cli.tables import print_table
     from tstitch_search.study_run.pool import open_pool

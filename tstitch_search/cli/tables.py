@@ -1,7 +1,9 @@
 """Results as tables for people or JSON for programs, on stdout."""
 
 import json
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +26,16 @@ if TYPE_CHECKING:
 
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
+# Columns of the front that go first where there is little room, and the blanks between two columns.
+LESS_WANTED, GAP = ("peak MB", "group", "lossless"), 3
 # A share by which a time must differ before it is worth a sentence.
 NOTABLE_SLOWDOWN = 0.1
+
+
+def console() -> Console:
+    """Where results are printed: as wide as the terminal, in a pipe as COLUMNS says or PIPE_WIDTH."""
+    is_wide = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(highlight=False, width=None if is_wide else PIPE_WIDTH)
 
 
 def print_outcome(outcome: "Outcome", as_json: bool) -> None:
@@ -33,15 +43,15 @@ def print_outcome(outcome: "Outcome", as_json: bool) -> None:
     if as_json:
         print(json.dumps({**outcome.table.to_json(), "folder": str(outcome.folder), "n_new": outcome.n_new}, indent=2))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    _print_front(console, outcome.table)
+    out = console()
+    _print_front(out, outcome.table)
     if outcome.n_new == 0:
-        console.print("Nothing new was measured: everything was in the ledger already.")
+        out.print("Nothing new was measured: everything was in the ledger already.")
     if outcome.n_failed:
         where = f"see `failed` in {outcome.folder}/ledger.jsonl"
-        console.print(f"Allocations that could not be measured: {outcome.n_failed}; {where}.")
+        out.print(f"Allocations that could not be measured: {outcome.n_failed}; {where}.")
     for path in (outcome.folder / "lookup.json", outcome.report):
-        console.print(str(path), markup=False, soft_wrap=True)
+        out.print(str(path), markup=False, soft_wrap=True)
 
 
 def print_table(table: LookupTable, path: Path, as_json: bool) -> None:
@@ -49,19 +59,19 @@ def print_table(table: LookupTable, path: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(table.to_json(), indent=2))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    _print_front(console, table)
-    console.print(str(path), markup=False, soft_wrap=True)
+    out = console()
+    _print_front(out, table)
+    out.print(str(path), markup=False, soft_wrap=True)
 
 
-def _print_front(console: Console, table: LookupTable) -> None:
+def _print_front(out: Console, table: LookupTable) -> None:
     """The front, its further metrics if there are any, what its columns cannot say, and the headline."""
-    console.print(front_table(table))
+    out.print(front_table(table, out.width))
     if further_metrics(table):
-        console.print(metrics_table(table))
+        out.print(metrics_table(table))
     for note in (*front_notes(table), table.provenance.get("headline")):
         if note:
-            console.print(note, markup=False)
+            out.print(note, markup=False)
 
 
 def print_verification(found: "Verification", as_json: bool) -> None:
@@ -82,20 +92,20 @@ def print_verification(found: "Verification", as_json: bool) -> None:
         about = {"metric": found.table.objective.name, "max_loss": found.max_loss, "passed": found.passed}
         print(json.dumps({**about, "device": found.device, "packages": found.changed, "entries": rows}, indent=2))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(verification_table(found))
+    out = console()
+    out.print(verification_table(found))
     recorded = found.table.operating_points[0].device
-    console.print(f"Measured now on {found.device}; the table was made on {recorded}.", markup=False)
+    out.print(f"Measured now on {found.device}; the table was made on {recorded}.", markup=False)
     changed = ", ".join(f"{name} {versions}" for name, versions in found.changed.items())
-    console.print(f"Packages: {changed or 'the versions of the table'}.", markup=False)
+    out.print(f"Packages: {changed or 'the versions of the table'}.", markup=False)
     worst = max(v.loss for v in found.entries)
     allowed = f"{100 * found.max_loss:g} %"
     if found.passed:
-        console.print(f"The table holds: no entry lost more than {allowed}.", markup=False)
+        out.print(f"The table holds: no entry lost more than {allowed}.", markup=False)
     else:
-        console.print(f"The table does NOT hold: an entry lost {worst:.1%}, more than {allowed}.", markup=False)
+        out.print(f"The table does NOT hold: an entry lost {worst:.1%}, more than {allowed}.", markup=False)
     if any(abs(v.slowdown) > NOTABLE_SLOWDOWN for v in found.entries):
-        console.print("Its times are others here; `tstitch-search recalibrate` measures them anew.", markup=False)
+        out.print("Its times are others here; `tstitch-search recalibrate` measures them anew.", markup=False)
 
 
 def verification_table(found: "Verification") -> Table:
@@ -112,20 +122,35 @@ def verification_table(found: "Verification") -> Table:
     return shown
 
 
-def front_table(table: LookupTable) -> Table:
-    """The confirmed front, fastest first; memory and groups only where there are any."""
+def front_table(table: LookupTable, width: int = PIPE_WIDTH) -> Table:
+    """The confirmed front, fastest first, in as many columns as `width` characters hold."""
     batch_size, n_images = table.operating_points[0].batch_size, table.entries[0].n_images
     quality = named(table.objective.label, n_images)
     title = f"Pareto front of {table.study}: {quality}, seconds for a batch of {batch_size}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    shown.add_column("allocation", overflow="fold")
-    columns = [_cells(table, entry) for entry in table.entries]
-    for name in columns[0]:
-        shown.add_column(name, justify="right", no_wrap=True)
-    for entry, cells in zip(table.entries, columns, strict=True):
-        called = baseline_name(table, entry.allocation)
-        shown.add_row(f"{entry.allocation} ({called})" if called else str(entry.allocation), *cells.values())
+    rows = [{"allocation": _called(table, entry), **_cells(table, entry)} for entry in table.entries]
+    names = _that_fit(rows, width)
+    for name in names:
+        is_text = name == "allocation"
+        shown.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+    for row in rows:
+        shown.add_row(*(row[name] for name in names))
     return shown
+
+
+def _called(table: LookupTable, entry: LookupEntry) -> str:
+    called = baseline_name(table, entry.allocation)
+    return f"{entry.allocation} ({called})" if called else str(entry.allocation)
+
+
+def _that_fit(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """The columns that fit into `width` characters; what a reader can do without goes first."""
+    names = list(rows[0])
+    needed = {name: max(len(name), *(len(row[name]) for row in rows)) + GAP for name in names}
+    for name in (*LESS_WANTED, *[name for name in names if name.startswith("above ")], "speed-up"):
+        if name in names and sum(needed[name] for name in names) > width:
+            names.remove(name)
+    return names
 
 
 def _cells(table: LookupTable, entry: LookupEntry) -> dict[str, str]:
@@ -171,13 +196,13 @@ def print_calibration(calibration: "Calibration", path: Path, as_json: bool) -> 
     if as_json:
         print(json.dumps(asdict(calibration), indent=2))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(calibration_table(calibration))
-    console.print(
+    out = console()
+    out.print(calibration_table(calibration))
+    out.print(
         f"outside the steps {milliseconds(calibration.fixed_s, calibration.fixed_se)}; repeats of a step differ by "
         f"{calibration.spread:.1%}; all members together need {calibration.peak_memory_mb:.0f} MB"
     )
-    console.print(str(path), markup=False, soft_wrap=True)
+    out.print(str(path), markup=False, soft_wrap=True)
 
 
 def calibration_table(calibration: "Calibration") -> Table:
@@ -205,11 +230,11 @@ def print_plan(plan: "Plan", as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(plan), indent=2))
         return
-    console = Console()
+    out = console()
     shown = Table(title=f"Plan of {plan.study}", title_justify="left", show_header=False)
     for label, value in plan.rows():
         shown.add_row(label, value)
-    console.print(shown)
+    out.print(shown)
 
 
 def print_comparison(found: "Comparison", as_json: bool) -> None:
@@ -240,4 +265,4 @@ def print_requality(found: "Requality", as_json: bool) -> None:
         difference = plus_minus(quality.difference, quality.difference_se, sign=True)
         values = (set_name, str(quality.n_images), plus_minus(quality.value, quality.se), difference)
         shown.add_row(str(allocation), *values)
-    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(shown)
+    console().print(shown)

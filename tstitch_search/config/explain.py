@@ -43,7 +43,7 @@ def validated(model: type[AnyModel], document: Document, overrides: Sequence[str
     try:
         return model.model_validate(document.value)
     except ValidationError as error:
-        problems = _by_key(error, document.value)
+        problems = _without_echoes(model, _by_key(error, document.value))
         keys = sorted(problems, key=lambda key: document.place(key).order)
     lines = [f"{document.place(key).label}: {_problem(model, document, key, problems[key])}" for key in keys[:_AT_MOST]]
     if len(keys) > _AT_MOST:
@@ -60,6 +60,13 @@ def _by_key(error: ValidationError, value: Any) -> dict[Key, list[ErrorDetails]]
         found[_key(detail, value)].append(detail)
     around = {key[:i] for key in found for i in range(len(key))}
     return {key: details for key, details in found.items() if key not in around}
+
+
+def _without_echoes(model: type[BaseModel], problems: dict[Key, list[ErrorDetails]]) -> dict[Key, list[ErrorDetails]]:
+    """The problems without the absence of a key that was mistyped: that would be the same mistake told twice."""
+    unknown = [key for key, details in problems.items() if details[0]["type"] == "extra_forbidden"]
+    meant = {(*key[:-1], nearest) for key in unknown for nearest in _nearest(model, key)}
+    return {k: details for k, details in problems.items() if details[0]["type"] != "missing" or k not in meant}
 
 
 def _key(detail: ErrorDetails, value: Any) -> Key:
@@ -96,8 +103,13 @@ def _suggestion(model: type[BaseModel], key: Key) -> str:
     *above, last = key
     siblings = list(_fields(_model_at(model, tuple(above))))
     elsewhere = [dotted for dotted in _dotted_keys(model) if dotted.rpartition(".")[2] == last]
-    nearest = get_close_matches(str(last)[:100], siblings, n=1) or elsewhere
+    nearest = _nearest(model, key) or elsewhere
     return f"did you mean {' or '.join(nearest)}?" if nearest else f"expected one of {', '.join(siblings)}"
+
+
+def _nearest(model: type[BaseModel], key: Key) -> list[str]:
+    """The sibling that an unknown key most likely meant, or none."""
+    return get_close_matches(str(key[-1])[:100], list(_fields(_model_at(model, key[:-1]))), n=1)
 
 
 def _meaning(model: type[BaseModel], key: Key) -> str:

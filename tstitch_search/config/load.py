@@ -21,12 +21,13 @@ from tstitch_search.config.rivals import read_rivals
 from tstitch_search.errors import ConfigError
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: Path, overrides: Sequence[str] = (), own: Sequence[str] = ()) -> Study:
     """The study in the file at `path` and its search space, with `overrides` (`key=value`) put in.
 
-    Keys that begin with `space.` override the search space. Raises ConfigError naming file, line and key.
+    Keys that begin with `space.` override the search space. `own`: what the caller sets by itself unless an override
+    does; no message speaks of it. Raises ConfigError naming file, line and key.
     """
-    return _study(read_document(path), path, overrides)
+    return _study(override(read_document(path), own), path, overrides)
 
 
 def study_of(document: Mapping[str, Any], path: Path, overrides: Sequence[str] = ()) -> Study:

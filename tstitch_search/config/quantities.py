@@ -35,6 +35,14 @@ def _grid(value: Any) -> Any:
     return share
 
 
+def _loss(value: Any) -> Any:
+    """As a share; more than all of it without a `%` is refused, since it may be meant as per cent."""
+    share = _percent(value)
+    if "%" not in str(value) and type(share) in (int, float) and share > 1:
+        raise ValueError(f"got {value!r:.60}, which is {100 * share:g}%: write {share:g}% or {100 * share:g}%")
+    return share
+
+
 # What editors may accept for a number with a unit.
 _WithPercent = Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\s*[0-9.]+\s*%?\s*$")]
 _WithSeconds = Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=r"^\s*[0-9.]+\s*(ms|s|m|h)?\s*$")]
@@ -45,6 +53,7 @@ Steps = Annotated[int, Strict(), Field(ge=1, le=1000)]
 Images = Annotated[int, Strict(), Field(ge=20, le=1_000_000)]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Fraction = Annotated[Number, Field(ge=0), BeforeValidator(_percent, json_schema_input_type=_WithPercent)]
+Loss = Annotated[Number, Field(ge=0), BeforeValidator(_loss, json_schema_input_type=_WithPercent)]
 Seconds = Annotated[Number, Field(gt=0), BeforeValidator(_seconds, json_schema_input_type=_WithSeconds)]
 Grid = Annotated[Number, Field(gt=0), BeforeValidator(_grid, json_schema_input_type=_WithPercent)]
 Text = Annotated[str, Field(min_length=1)]

@@ -16,13 +16,15 @@ LEFT_OUT = ("created_at", "headline", "study", "spread", "largest_latency_s", "e
 class Kept:
     """An allocation that is on both fronts; `slowdown` 0.1 means a tenth slower than before.
 
-    `quality_change` is None where the qualities are at another n or of another metric, and do not compare. Both
-    errors take the two measurements as independent.
+    `quality_change` is None where the qualities are at another n or of another metric, and do not compare. With
+    `same_images` a difference in quality is exact, and so is that of a time with itself; other errors take the two
+    measurements as independent.
     """
 
     before: LookupEntry
     after: LookupEntry
     quality_change: float | None
+    same_images: bool = False
 
     @property
     def slowdown(self) -> float:
@@ -35,13 +37,15 @@ class Kept:
         before, after = self.before, self.after
         if not (before.latency_s and after.latency_s):
             return 0.0
+        if (before.latency_s, before.latency_s_se) == (after.latency_s, after.latency_s_se):
+            return 0.0
         relative = hypot(before.latency_s_se / before.latency_s, after.latency_s_se / after.latency_s)
         return relative * after.latency_s / before.latency_s
 
     @property
     def quality_change_se(self) -> float:
         """Standard error of `quality_change`."""
-        return hypot(self.before.quality_se, self.after.quality_se)
+        return 0.0 if self.same_images else hypot(self.before.quality_se, self.after.quality_se)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,12 @@ def changes(before: LookupTable, after: LookupTable) -> Changes:
     old = {entry.allocation: entry for entry in before.entries}
     new = {entry.allocation: entry for entry in after.entries}
     comparable = before.objective == after.objective and before.entries[0].n_images == after.entries[0].n_images
-    kept = [Kept(e, new[a], new[a].quality - e.quality if comparable else None) for a, e in old.items() if a in new]
+    same_images = comparable and bool(key := before.provenance.get("key")) and key == after.provenance.get("key")
+    kept = [
+        Kept(e, new[a], new[a].quality - e.quality if comparable else None, same_images)
+        for a, e in old.items()
+        if a in new
+    ]
     return Changes(
         added=tuple(e for a, e in new.items() if a not in old),
         removed=tuple(e for a, e in old.items() if a not in new),

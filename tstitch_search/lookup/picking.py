@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from functools import cached_property
 from math import inf
+from typing import Any
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.errors import QualityGateError
 from tstitch_search.json_fields import check_number
 from tstitch_search.lookup.entry import Candidate
-from tstitch_search.lookup.objective import Objective
+from tstitch_search.lookup.objective import Objective, OperatingPoint
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,38 @@ class Option:
     def __str__(self) -> str:
         quality = f"{self.objective.label} {self.candidate.quality:.4g} at n = {self.candidate.n_images}"
         return f"{self.candidate.allocation} with {self.latency_s:.4g} s and {quality}"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What deploying an option means. `point`: where its time holds; `speed_up`: against the largest denoiser alone."""
+
+    option: Option
+    point: OperatingPoint
+    speed_up: float | None
+    anchor: Allocation | None
+
+    def __str__(self) -> str:
+        entry, point = self.option.candidate, self.point
+        faster = f", {self.speed_up:.2f}x as fast as {self.anchor}" if self.speed_up and self.anchor else ""
+        memory = f", {self.option.memory_mb:.0f} MB" if self.option.memory_mb < inf else ""
+        quality = f"{self.option.objective.label} {entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
+        return (
+            f"{self.option.latency_s:.4g} s for a batch of {point.batch_size} in {entry.allocation.n_steps} steps on "
+            f"{point.device}{faster}{memory}; {quality}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for programs: `latency_s` are seconds from noise to decoded images of one batch."""
+        return {
+            "operating_point": self.point.id,
+            "device": self.point.device,
+            "batch_size": self.point.batch_size,
+            "n_steps": self.option.candidate.allocation.n_steps,
+            "latency_s": self.option.latency_s,
+            "speed_up": self.speed_up,
+            "anchor": None if self.anchor is None else str(self.anchor),
+        }
 
 
 @dataclass(frozen=True)

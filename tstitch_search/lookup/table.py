@@ -15,7 +15,7 @@ from tstitch_search.files import write_whole
 from tstitch_search.json_fields import check_count, check_text, get, get_list, read_json, refuse
 from tstitch_search.lookup.entry import Candidate, LookupEntry
 from tstitch_search.lookup.objective import Objective, OperatingPoint
-from tstitch_search.lookup.picking import Limits, Option, Shelf, choose
+from tstitch_search.lookup.picking import Deployed, Limits, Option, Shelf, choose
 from tstitch_search.pareto import pareto_front
 
 SCHEMA_VERSION = 1
@@ -103,6 +103,16 @@ class LookupTable:
     def option_of(self, picked: Candidate, at: str | None = None, at_batch: int | None = None) -> Option:
         """What was picked, with its time and memory at that operating point."""
         return next(o for o in self._shelf(self._point(at, at_batch)).options if o.candidate == picked)
+
+    def describe(self, picked: Candidate, at: str | None = None, at_batch: int | None = None) -> "Deployed":
+        """What deploying `picked` means at that operating point: batch, device, steps, time, speed-up, quality."""
+        option, point_id = self.option_of(picked, at, at_batch), self._point(at, at_batch)
+        point = next(p for p in self.operating_points if p.id == point_id)
+        others = self._shelf(point_id).options
+        anchor = next((o.latency_s for o in others if o.candidate.allocation == self.anchor), None)
+        if anchor is None and point_id == self.operating_points[0].id:
+            anchor = self.provenance.get("largest_latency_s")
+        return Deployed(option, point, None if anchor is None else anchor / option.latency_s, self.anchor)
 
     def _point(self, at: str | None, at_batch: int | None) -> str:
         """The id of the operating point that is meant. Raises ConfigError unless it is exactly one."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tstitch_search.config import Study
 from tstitch_search.lookup import LookupTable
+from tstitch_search.progress import Progress, Reporter
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.quality.reference import save_reference
@@ -25,7 +26,6 @@ from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.member_positions import member_positions
 from tstitch_search.study_run.prices import price, seconds_of
-from tstitch_search.study_run.progress import Progress, Reporter
 from tstitch_search.study_run.proxy_quality import ProxyQuality
 from tstitch_search.study_run.race import race
 from tstitch_search.study_run.references import prepare_reference

@@ -21,9 +21,9 @@ from tstitch_search.json_fields import check_count, check_number, check_text, ge
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Ledger
 from tstitch_search.measurement import Answer, Calibrate, Calibration
+from tstitch_search.progress import Progress
 from tstitch_search.study_run.folder import Key
 from tstitch_search.study_run.key import resolve_facts
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.workers.protocol import WorkerPool
 

@@ -9,12 +9,12 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import QualityConfig
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measurement import Chunk
+from tstitch_search.progress import Progress
 from tstitch_search.quality.estimate import QualityEstimate, estimate
 from tstitch_search.quality.jackknife import Jackknifed, Statistic, jackknifed
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.quality.reference import Reference
-from tstitch_search.study_run.progress import Progress
 
 Estimates = dict[Allocation, QualityEstimate]
 

@@ -16,8 +16,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
 from tstitch_search.ledger import GROUP_S, Event, Ledger
 from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
+from tstitch_search.progress import Progress
 from tstitch_search.quality.feature_store import FeatureStore
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.workers.protocol import WorkerPool
 
 # A chunk that failed this often is given up, and its allocation with it.

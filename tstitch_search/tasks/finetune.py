@@ -15,9 +15,9 @@ from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.members.weights import weight_files, weights_sha256
 from tstitch_search.probes.intervals import in_terms_of, in_words, intervals_of, n_timesteps
 from tstitch_search.probes.labelled_images import open_labelled
+from tstitch_search.progress import Progress
 from tstitch_search.sampling.space_check import check_space
 from tstitch_search.search_space import allocation_in
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.tasks.finetuned_folder import WORK, open_finetuned, publish
 from tstitch_search.tasks.from_table import study_from_table
 

@@ -12,9 +12,9 @@ from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.measure.picture_files import save_strip
 from tstitch_search.measurement import Chunk
 from tstitch_search.members.facts import read_member_facts
+from tstitch_search.progress import Progress
 from tstitch_search.sampling.conditions import Condition, ProxySet
 from tstitch_search.study_run.key import pipeline_sha256
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.tasks.from_table import study_from_table
 
 

@@ -11,13 +11,13 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.machine import count_cores, count_gpus
 from tstitch_search.measurement import Calibration
+from tstitch_search.progress import Progress
 from tstitch_search.quality.metrics import needs_real_features
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.calibrations import given_calibration, measure_calibration, recall, remember
 from tstitch_search.study_run.folder import key_of_measurements, require_same_key
 from tstitch_search.study_run.key import StudyFacts, resolve_facts
 from tstitch_search.study_run.prices import price
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.study_run.references import feature_dim, state_of_reference
 from tstitch_search.study_run.stages import candidates_in_focus, require_budget
 from tstitch_search.workers.protocol import WorkerPool

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import Chunk, Probe, Similarity
+from tstitch_search.progress import Progress
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.workers.protocol import WorkerPool
 

@@ -20,8 +20,8 @@ from tstitch_search.measurement import (
     Calibration,
     TimeAllocations,
 )
+from tstitch_search.progress import Progress
 from tstitch_search.report.headline import headline
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.study_run.table import MEDIAN_FACTOR
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.tasks.from_table import facts_like, study_from_table

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import Event, read_events
+from tstitch_search.lookup import LookupTable
 from tstitch_search.pareto import pareto_front
 from tstitch_search.quality.metrics import metric_named
 
@@ -25,9 +26,22 @@ STAGE_OF = {
 }
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a finished run published. `front`: (allocation, seconds, quality) of its table, fastest first."""
+
+    table: str
+    report: str
+    headline: str
+    front: tuple[tuple[str, float, float], ...]
+
+
 @dataclass
 class Status:
-    """What a ledger says. `front`: (allocation, latency_s, quality) of the search so far, fastest first."""
+    """What a ledger says. `front`: (allocation, latency_s, quality) of the search so far, fastest first.
+
+    `answer`: that of the run's lookup table, once the run is finished; the search's own view of it is past then.
+    """
 
     study: str = ""
     stage: str = "preparing"
@@ -41,6 +55,7 @@ class Status:
     last_error: str = ""
     search_stopped: str = ""
     front: list[tuple[str, float, float]] = field(default_factory=list)
+    answer: Answer | None = None
 
     @property
     def silent_s(self) -> float:
@@ -60,7 +75,16 @@ def status_of(path: Path) -> Status:
             trials[event["allocation"]] = event
     status.trials = dict(Counter(e["state"] for e in trials.values()))
     status.front = _front([e for e in trials.values() if "quality" in e])
+    if status.stage == "finished" and not status.is_running and (path / "lookup.json").is_file():
+        status.answer = _answer(path)
     return status
+
+
+def _answer(path: Path) -> Answer:
+    table = LookupTable.read(path / "lookup.json")
+    front = tuple((str(e.allocation), e.latency_s, e.quality) for e in table.entries)
+    headline = str(table.provenance.get("headline") or "")
+    return Answer(str(path / "lookup.json"), str(path / "report.html"), headline, front)
 
 
 def _take(status: Status, event: Event) -> None:

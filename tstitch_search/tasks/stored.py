@@ -11,10 +11,10 @@ from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.ledger import Event, read_events
 from tstitch_search.measurement import Chunk, SetName
+from tstitch_search.progress import Progress, Silent
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.reference import Reference, file_sha256, read_statistics
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.progress import Progress, Silent
 
 Files = dict[Chunk, tuple[str, str]]
 

@@ -11,13 +11,13 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.measurement import AllocationTime, chunks_of
+from tstitch_search.progress import Progress
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.confirmation import publish, time_entries
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import RunFolder, environment
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.study_run.references import prepare_reference
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.tasks.from_table import facts_like, study_from_table

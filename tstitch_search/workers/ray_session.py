@@ -30,6 +30,7 @@ OBJECT_STORE_BYTES = 256 * 2**20  # a chunk's features are a few MB; Ray would r
 KNOCK_S = 10
 FEWER = "fewer workers (--workers), or --set workers.pool=inline"
 HOME = "a writable HOME (Ray keeps a token there) or RAY_AUTH_MODE=disabled; room in /dev/shm and /tmp; or " + FEWER
+SHORT_TMPDIR = "set TMPDIR to a folder with a short name, such as /tmp: Ray keeps sockets there"
 AWAY = "unset RAY_ADDRESS or workers.address; RAY_AUTH_MODE=token, when that Ray asks for one"
 CLIENT = "pip install 'ray[client]', or give HOST:PORT of the cluster's head"
 
@@ -43,7 +44,9 @@ def connect(n_cpus: int, address: str | None = None) -> bool:
     if ray.is_initialized():
         return False
     address = address or os.environ.get("RAY_ADDRESS", "")
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    on_sigterm, is_main = signal.getsignal(signal.SIGTERM), threading.current_thread() is threading.main_thread()
+    # A closed terminal tells all its processes: what Ray starts here ends with the driver, not before it.
+    on_sighup = signal.signal(signal.SIGHUP, signal.SIG_IGN) if is_main else None
     try:
         if address:
             _knock(address)
@@ -61,8 +64,12 @@ def connect(n_cpus: int, address: str | None = None) -> bool:
         if address:
             hint = CLIENT if isinstance(error, ImportError) else AWAY
             raise EnvironmentProblem(f"no Ray at {address}: {error}", hint=hint) from error
-        raise EnvironmentProblem(f"Ray did not start: {error}", hint=HOME) from error
-    if on_sigterm is not None and threading.current_thread() is threading.main_thread():
+        hint = SHORT_TMPDIR if "AF_UNIX" in str(error) else HOME
+        raise EnvironmentProblem(f"Ray did not start: {error}", hint=hint) from error
+    finally:
+        if is_main:
+            signal.signal(signal.SIGHUP, on_sighup)
+    if on_sigterm is not None and is_main:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray had put its own there, which aborts
     return True
 

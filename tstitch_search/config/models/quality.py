@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator
 
 from tstitch_search.config.models.base import Model
-from tstitch_search.config.quantities import Fraction, Images, Text
+from tstitch_search.config.quantities import Images, Loss, Text
 
 MetricName: TypeAlias = Literal["fid", "kid", "inception_score", "precision", "recall", "clip_score"]
 
@@ -17,7 +17,7 @@ class GuardConfig(Model):
     """A second metric that an entry must not lose while it wins the objective."""
 
     metric: MetricName = Field(description="Which metric guards.")
-    tolerance: Fraction = Field(
+    tolerance: Loss = Field(
         0.02, description="An entry whose guard is worse than the largest denoiser's by more than this is flagged."
     )
     reference: Literal["study", "anchor"] = Field(

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from tstitch_search.config.models.base import Model
-from tstitch_search.config.quantities import Fraction, Images, Seconds, Whole
+from tstitch_search.config.quantities import Images, Loss, Seconds, Whole
 
 # A chunk's error is estimated from 20 blocks of it.
 MIN_RACING_CHUNK = 20
@@ -17,7 +17,7 @@ class FocusConfig(Model):
     latency_s: tuple[Seconds, Seconds] | None = Field(
         None, description="Only allocations whose predicted time lies between these two, for example [0.5, 1.2]."
     )
-    max_fid_loss: Fraction | None = Field(
+    max_fid_loss: Loss | None = Field(
         None, description="Only entries whose FID is at most this share above the largest denoiser's, for example 5%."
     )
 
@@ -44,7 +44,7 @@ class SearchConfig(Model):
     device_seconds: Seconds | None = Field(
         None, description="No new allocation once workers have spent this; for example 2h."
     )
-    tolerance: Fraction | None = Field(
+    tolerance: Loss | None = Field(
         None,
         description="Stop once the best next question is expected to raise the front's hypervolume by less than this "
         "share; default: 0.1% with known_latency, else go on.",
@@ -78,6 +78,6 @@ class ConfirmConfig(Model):
     max_entries: Whole = Field(
         12, description="At most this many entries, spread over time, single denoisers included.", ge=1
     )
-    lossless_margin: Fraction = Field(
+    lossless_margin: Loss = Field(
         0.02, description="An entry is lossless if its FID loss is shown to be below this share, for example 2%.", le=1
     )

@@ -8,12 +8,12 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.measurement import Chunk
+from tstitch_search.progress import Progress
 from tstitch_search.quality.estimate import estimate
 from tstitch_search.quality.jackknife import N_GROUPS
 from tstitch_search.report.analysis_tables import Value
 from tstitch_search.report.reading import calibration_in
 from tstitch_search.study_run.evaluation import Evaluator
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.tasks.analysis.rows import row_of
 from tstitch_search.tasks.stored import StoredRun
 

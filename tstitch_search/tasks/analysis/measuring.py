@@ -8,6 +8,7 @@ from tstitch_search.config import Study
 from tstitch_search.errors import MeasurementError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measurement import Calibration, Chunk, chunks_of
+from tstitch_search.progress import Progress
 from tstitch_search.quality.estimate import estimate
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
@@ -16,7 +17,6 @@ from tstitch_search.study_run.calibrations import recall, remember
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import Key, RunFolder
 from tstitch_search.study_run.key import StudyFacts
-from tstitch_search.study_run.progress import Progress
 from tstitch_search.study_run.references import prepare_reference
 from tstitch_search.study_run.stages import calibrate
 from tstitch_search.study_run.workbench import Workbench
