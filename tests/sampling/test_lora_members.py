@@ -22,6 +22,7 @@ from tstitch_search.measure.memory import tensors_mb
 from tstitch_search.sampling.assembly import Assembly, assemble
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.study_run.key import resolve_facts
+from tstitch_search.tasks.check import check_study
 
 pytest.importorskip("peft")
 # diffusers' solvers hand torch tensors to numpy the old way.
@@ -169,9 +170,9 @@ def test_deployed_it_is_made_of_its_bases_module(folder: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
-        ("for_small", "for_small.safetensors does not fit"),
+        ("for_small", "for_small.safetensors is about the layer .*, which takes 12 values, not 4"),
         ("for_none", "for_none.safetensors matches no layer"),
-        ("more", "is about 1 layers that UNet2DConditionModel does not have, for example nowhere.to_q"),
+        ("more", "more.safetensors is about the layer unet.nowhere.to_q, which this denoiser does not have"),
         ("with_text", "with_text.safetensors changes a text encoder too"),
     ],
 )
@@ -179,6 +180,12 @@ def test_one_that_does_not_fit_is_refused(folder: Path, lora: str, message: str)
     with pytest.raises(ConfigError, match=message) as caught:
         assemble(study_of(folder, f"{{weights: {lora}.safetensors}}"), CPU)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("lora", ["for_small", "more"])
+def test_what_the_files_say_is_refused_by_check_before_anything_is_loaded(folder: Path, lora: str) -> None:
+    with pytest.raises(ConfigError, match=f"{lora}.safetensors is about the layer"):
+        check_study(study_of(folder, f"{{weights: {lora}.safetensors}}"))
 
 
 def test_a_folder_of_several_files_has_to_be_said_which(folder: Path) -> None:

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tstitch_search.config.models import ExecutionConfig
 from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.members.twins import tensors_of
 from tstitch_search.members.weights import first_line
 
 # torch's kernels for scaled dot product attention, by the study's word for them; `default` lets torch choose.
@@ -91,7 +92,9 @@ class Offload:
         """`members` are on the CPU; on a GPU their weights are pinned there, for faster copies."""
         self.device = device
         self._present: nn.Module | None = None
-        self._home = {member: [(t, _at_home(t, device)) for t in _tensors(member)] for member in members}
+        members = list(members)
+        homes = {id(t): _at_home(t, device) for t in tensors_of(members)}  # of what members share there is one
+        self._home = {member: [(t, homes[id(t)]) for t in tensors_of([member])] for member in members}
         self._send_home(*self._home)  # what was pinned takes the place of what was not
 
     def bring_in(self, member: nn.Module) -> None:
@@ -117,10 +120,6 @@ class Offload:
         for member in members:
             for tensor, home in self._home[member]:
                 tensor.data = home
-
-
-def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(), *module.buffers()]
 
 
 def _at_home(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

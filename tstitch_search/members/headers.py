@@ -26,7 +26,7 @@ def count_parameters(folder: Path, owner: str, *, required: bool, stem: str = WE
         if required or len(absent) < len(files):
             raise _missing(folder, owner, stem, absent, len(files))
         return None
-    shapes = {name: shape for file in files for name, shape in _shapes(file, owner).items()}
+    shapes = {name: shape for file in files for name, shape in shapes_of(file, owner).items()}
     if unknown := weight_map(folder, owner, stem).keys() - shapes.keys():
         raise EnvironmentProblem(f"{owner}: no file in {folder} holds {min(unknown)}, which its index names", AGAIN)
     if any(name.startswith(COMPILED) for name in shapes):
@@ -37,7 +37,7 @@ def count_parameters(folder: Path, owner: str, *, required: bool, stem: str = WE
     return sum(map(prod, shapes.values()))
 
 
-def _shapes(file: Path, owner: str) -> Mapping[str, list[int]]:
+def shapes_of(file: Path, owner: str) -> Mapping[str, list[int]]:
     """The shape of every tensor; the library holds the header against the length of the file."""
     require_itself(file, owner)
     try:

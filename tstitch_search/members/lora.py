@@ -11,7 +11,7 @@ from diffusers.utils import set_weights_and_activate_adapters
 from torch import nn
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.members.lora_files import LoraFile
+from tstitch_search.members.lora_files import LoraFile, require_no_text_encoder
 from tstitch_search.members.weights import first_line
 
 # What diffusers and peft raise for a file that is no LoRA, or one for another architecture.
@@ -50,11 +50,7 @@ def _load(module: Any, lora: LoraFile, pipeline: Any, slot: str, owner: str) -> 
         return _load_without_a_loader(module, lora, slot)
     read = type(pipeline).lora_state_dict(str(lora.path.parent), weight_name=lora.path.name, local_files_only=True)
     keys = list(read[0] if isinstance(read, tuple) else read)
-    if any(key.startswith("text_encoder") for key in keys):
-        raise ConfigError(
-            f"{owner}: the LoRA {lora.path} changes a text encoder too, which all members share",
-            hint="save it without that part: keep the keys that begin with unet or transformer",
-        )
+    require_no_text_encoder(keys, f"{owner}: the LoRA {lora.path}")
     shell = copy.copy(pipeline)  # the loader puts it into whatever stands in the slot
     setattr(shell, slot, module)
     shell.load_lora_weights(str(lora.path.parent), **place)

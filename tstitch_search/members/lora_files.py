@@ -1,11 +1,14 @@
 """Where the LoRAs of a member are, found before anything is loaded. Imports no torch."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tstitch_search.config.models import DenoiserConfig, LoraConfig
-from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.members.weights import locate, weights_sha256
+from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.members.facts import MemberFacts
+from tstitch_search.members.headers import shapes_of
+from tstitch_search.members.weights import locate, weight_files, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,45 @@ def lora_files(denoiser: DenoiserConfig, near: Path) -> tuple[LoraFile, ...]:
         LoraFile(_file(lora, near, f"denoiser {denoiser.name!r}, LoRA {i}"), lora.adapter or f"lora_{i}", lora.scale)
         for i, lora in enumerate(denoiser.lora)
     )
+
+
+def require_fitting_lora(lora: LoraFile, member: MemberFacts) -> None:
+    """Nothing, when the LoRA's layers are the member's, as far as both files say so in the same words.
+
+    Keys of other dialects than diffusers' and PEFT's are for the loader to judge. Raises ConfigError.
+    """
+    owner, base = f"denoiser {member.name!r}: the LoRA {lora.path}", dict[str, Sequence[int]]()
+    shapes = shapes_of(lora.path, owner)
+    require_no_text_encoder(shapes, owner)
+    files = weight_files(member.path, owner) if member.form == "diffusers" else []
+    if not files or not all(file.exists() for file in files):
+        return
+    for file in files:
+        base |= shapes_of(file, owner)
+    for key, shape in shapes.items():
+        layer, is_first, _ = key.partition(".lora_A.")
+        own = base.get(f"{_without_slot(layer)}.weight")
+        if is_first and (own is None or shape[1] != own[1]):
+            there = (
+                "which this denoiser does not have" if own is None else f"which takes {own[1]} values, not {shape[1]}"
+            )
+            raise ConfigError(
+                f"{owner} is about the layer {layer}, {there}",
+                hint="take one that was trained for this denoiser's architecture",
+            )
+
+
+def require_no_text_encoder(keys: Iterable[str], owner: str) -> None:
+    """Nothing, when none of the keys is about a text encoder. Raises ConfigError."""
+    if any(key.startswith(("text_encoder", "lora_te")) for key in keys):
+        raise ConfigError(
+            f"{owner} changes a text encoder too, which all members share",
+            hint="save it without that part: keep the keys that begin with unet or transformer",
+        )
+
+
+def _without_slot(layer: str) -> str:
+    return layer.removeprefix("unet.").removeprefix("transformer.")
 
 
 def _file(lora: LoraConfig, near: Path, owner: str) -> Path:

@@ -59,8 +59,6 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     denoiser = stitched(space, members)
     vae = load_model(vae_at, device, dtype)
     prepare(members.values(), vae, options)
-    if options.offload == "model":
-        denoiser.offload = Offload(members.values(), device)
     pipeline = family.load_pipeline(space, near, denoiser, vae)
     sizes = {name: weights_mb(member.path) for name, member in facts.members.items()}
     for d in space.denoisers:
@@ -68,6 +66,8 @@ def assemble(study: Study, device: torch.device) -> Assembly:
             owner = f"denoiser {d.name!r}"
             add_loras(members[d.name], loras, pipeline, slot_of(pipeline, denoiser), owner)
             sizes[d.name] += sum(lora.size_mb for lora in loras)
+    if options.offload == "model":
+        denoiser.offload = Offload(members.values(), device)
     for name, adapter in conversions(facts).items():
         denoiser.adapt(name, adapter)
     guide(space, denoiser, pipeline, study.config.guidance_scale)

@@ -23,6 +23,7 @@ from tstitch_search.members.facts import (
     read_shared_facts,
 )
 from tstitch_search.members.headers import count_parameters
+from tstitch_search.members.lora_files import lora_files, require_fitting_lora
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.vae import read_vae_config
 from tstitch_search.members.weights import ENCODER_WEIGHTS, is_here, read_json
@@ -63,6 +64,10 @@ def read_space_facts(
     assert space.pipeline is not None  # of a study that makes images
     _require_shared_weights(vae or folder / "vae", folder, required=with_weights or is_here(space.pipeline, near))
     members = {d.name: read_member_facts(d, near, with_weights=with_weights) for d in space.denoisers}
+    for denoiser in space.denoisers:
+        if with_weights or all((near / lora.weights).exists() for lora in denoiser.lora):
+            for lora in lora_files(denoiser, near):
+                require_fitting_lora(lora, members[denoiser.name])
     return SpaceFacts(members, shared)
 
 

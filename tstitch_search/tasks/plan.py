@@ -11,6 +11,7 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.machine import count_cores, count_gpus
 from tstitch_search.measurement import Calibration
+from tstitch_search.members.facts import weights_of
 from tstitch_search.progress import Progress
 from tstitch_search.quality.metrics import needs_real_features
 from tstitch_search.search_space import SearchSpace
@@ -42,10 +43,13 @@ class Plan:
     basis: str
     reference: str
     denoisers: dict[str, int | None]
+    weights_of: dict[str, str]
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and value of every line of the plan, for people."""
-        members = ", ".join(f"{name} {n / 1e6:.3g} M" if n else name for name, n in self.denoisers.items())
+        sizes = {name: f" {n / 1e6:.3g} M" if n else "" for name, n in self.denoisers.items()}
+        sizes |= {name: f" of {other}" for name, other in self.weights_of.items()}
+        members = ", ".join(f"{name}{size}" for name, size in sizes.items())
         stages = ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in self.stages_s.items())
         return [
             ("denoisers, noise end first", members),
@@ -85,6 +89,7 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
         basis=basis,
         reference=state_of_reference(study, facts, needs_real_features(study.config.quality.all_metrics)),
         denoisers={d: facts.members[d].n_parameters if d in facts.members else None for d in space.denoisers},
+        weights_of=weights_of(facts.members),
     )
 
 
