@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.members.device import device_name
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.families import dit
+from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 
 GUIDANCE_SCALE = 1.5
@@ -129,19 +131,32 @@ def _ignore(_: object) -> None:
     """The images are not needed where only their time is."""
 
 
-def new_pipe(setting: Setting, members: Mapping[str, Any], vae: AutoencoderKL, device: torch.device) -> Pipe:
-    """The family's own pipeline around the members, with the DDIM that DiT was published with."""
+def new_pipe(
+    setting: Setting,
+    members: Mapping[str, Any],
+    vae: AutoencoderKL,
+    device: torch.device,
+    guidance_scales: Mapping[str, float] = MappingProxyType({}),
+) -> Pipe:
+    """The family's own pipeline around the members, with the DDIM that DiT was published with.
+
+    `guidance_scales`: of members that have a guidance of their own.
+    """
     denoiser = dit.stitch(members)
     space = SpaceConfig(
         name="gpu_evidence",
         family="dit",
         pipeline=".",
-        denoisers=tuple(DenoiserConfig(name=name, weights="random") for name in members),
+        denoisers=tuple(
+            DenoiserConfig(name=name, weights="random", guidance_scale=guidance_scales.get(name)) for name in members
+        ),
         n_steps=20,
     )
     with tempfile.TemporaryDirectory() as folder:
         DDIMScheduler(clip_sample=False).save_pretrained(Path(folder) / "scheduler")
-        return Pipe(setting, dit.load_pipeline(space, Path(folder), denoiser, vae), denoiser, device)
+        pipeline = dit.load_pipeline(space, Path(folder), denoiser, vae)
+    guide(space, denoiser, pipeline, GUIDANCE_SCALE)
+    return Pipe(setting, pipeline, denoiser, device)
 
 
 @torch.no_grad()

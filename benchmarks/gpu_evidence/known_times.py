@@ -72,7 +72,10 @@ def run(part: Part, reduced: bool) -> None:
     pipe.denoiser.at_turn["XL+taylorseer3"] = forget
     measure(part, "cache member", pipe.stand(), between("S", "XL+taylorseer3", "XL", n_steps), n_repeats)
     del cached, pipe
-    part.not_run("guidance-free member", "a search space has no members without guidance beside others with it yet")
+    twice = {"S": members["S"], "XL-free": members["XL"], "XL": members["XL"]}
+    pipe = new_pipe(setting, twice, vae, device, {"XL-free": 1.0})
+    measure(part, "guidance-free member", pipe.stand(), between("S", "XL-free", "XL", n_steps), n_repeats)
+    del twice, pipe
     part.not_run("LoRA member", "a search space has no LoRA members yet")
     _compiled(part, setting, members, vae, device, n_steps, n_repeats)
 

@@ -1,13 +1,25 @@
 """Part 3: what the stitched pipeline takes beyond the same calls by hand. Goal: at most 1 % more."""
 
+import copy
 import time
 from collections.abc import Callable
 from statistics import median, quantiles
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler
 
-from benchmarks.gpu_evidence.dits import Pipe, batch_cost, by_hand, compiler, new_member, new_pipe, new_vae, setting_of
+from benchmarks.gpu_evidence.dits import (
+    GUIDANCE_SCALE,
+    Pipe,
+    batch_cost,
+    by_hand,
+    compiler,
+    new_member,
+    new_pipe,
+    new_vae,
+    setting_of,
+)
 from benchmarks.gpu_evidence.record import Part
 from tstitch_search.allocation import Allocation
 from tstitch_search.members.device import resolve_device
@@ -43,6 +55,7 @@ def run(part: Part, reduced: bool) -> None:
     pipe = new_pipe(setting, members, new_vae(setting, device), device)
     for batch_size in batch_sizes:
         compare(part, "eager", pipe.with_batch(batch_size), allocation_of(reduced), n_pairs)
+    against_stock(part, pipe, n_steps, n_pairs)
     for batch_size in batch_sizes:
         torch.compiler.reset()
         if not part.has(1 if reduced else COMPILE_S / 2, f"compiled, batch of {batch_size}"):
@@ -57,26 +70,48 @@ def compare(part: Part, how: str, pipe: Pipe, allocation: Allocation, n_pairs: i
     began = part.left_s
     hand, stitched = by_hand(pipe, allocation), pipe.run(allocation)
     warm_up_s = began - part.left_s
-    pairs = []
-    for i in range(n_pairs):  # who goes first takes turns too
-        ways: list[Callable[[], object]] = [lambda: by_hand(pipe, allocation), lambda: pipe.run(allocation)]
-        order = (0, 1) if i % 2 == 0 else (1, 0)
-        seconds = {way: _seconds(ways[way]) for way in order}
-        pairs.append((seconds[0], seconds[1]))
-    added = [b / a - 1 for a, b in pairs]
-    low, _, high = quantiles(added, n=4)
     part.row(
         "overhead",
         how=how,
         batch_size=pipe.setting.batch_size,
-        by_hand_s=median(a for a, _ in pairs),
-        stitched_s=median(b for _, b in pairs),
-        added=median(added),
-        added_quartiles=[low, high],
-        n_pairs=n_pairs,
+        **in_turns(lambda: by_hand(pipe, allocation), lambda: pipe.run(allocation), n_pairs),
         same_images=bool(torch.equal(hand, stitched)),
         warm_up_s=round(warm_up_s, 2),
     )
+
+
+def against_stock(part: Part, pipe: Pipe, n_steps: int, n_pairs: int) -> None:
+    """What stitching adds to the pipeline itself: S alone as its denoiser, and stitched with S taking all steps."""
+    stock = copy.copy(pipe.pipeline)
+    stock.scheduler = DDIMScheduler(clip_sample=False)
+    stock.register_modules(transformer=pipe.denoiser.members[pipe.denoiser.names.index("S")])
+    alone = Allocation.of([("S", n_steps)])
+
+    def with_stock() -> torch.Tensor:
+        arguments = {"guidance_scale": GUIDANCE_SCALE, "num_inference_steps": n_steps, "output_type": "pt"}
+        return stock(pipe.labels(), generator=pipe.generators(), **arguments).images
+
+    same = bool(torch.equal(with_stock(), pipe.run(alone)))
+    found = in_turns(with_stock, lambda: pipe.run(alone), n_pairs)
+    part.row("stock", batch_size=pipe.setting.batch_size, **found, same_images=same)
+
+
+def in_turns(first: Callable[[], object], second: Callable[[], object], n_pairs: int) -> dict[str, Any]:
+    """What the second takes beyond the first: medians over pairs, of which either begins every other one."""
+    ways, pairs = (first, second), []
+    for i in range(n_pairs):
+        seconds = {way: _seconds(ways[way]) for way in ((0, 1) if i % 2 == 0 else (1, 0))}
+        pairs.append((seconds[0], seconds[1]))
+    added = [b / a - 1 for a, b in pairs]
+    low, _, high = quantiles(added, n=4)
+    return {
+        "by_hand_s": median(a for a, _ in pairs),
+        "stitched_s": median(b for _, b in pairs),
+        "added": median(added),
+        "added_ms": 1000 * median(b - a for a, b in pairs),
+        "added_quartiles": [low, high],
+        "n_pairs": n_pairs,
+    }
 
 
 def _seconds(work: Callable[[], object]) -> float:

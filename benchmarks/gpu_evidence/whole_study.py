@@ -22,11 +22,11 @@ import yaml
 from benchmarks.gpu_evidence.record import Part
 from benchmarks.gpu_evidence.roofline import PEAK_FLOPS
 from tstitch_search.config import Study, load_study
-from tstitch_search.ledger import Event, read_events
+from tstitch_search.ledger import read_events
 from tstitch_search.measurement import Finished, Job, Loaded
 from tstitch_search.members.device import resolve_device
 from tstitch_search.progress import Silent
-from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run import run_study
 from tstitch_search.study_run.calibrations import calibrate_study
 from tstitch_search.study_run.pool import open_pool
 from tstitch_search.workers.protocol import WorkerPool
@@ -162,35 +162,34 @@ def decisions(part: Part, folder: Path, reduced: bool) -> None:
     study = written(folder, given)
     calibrate_study(study, folder / "calibration.json", open_pool, Silent())
     given["latency"]["from"] = "calibration.json"
-    found: dict[str, tuple[list[str], Outcome]] = {}
     devices = ["cpu", resolve_device("auto").type]
-    for i, device in enumerate(devices):
-        given["workers"]["device"] = device
-        began = time.monotonic()
-        outcome = run_study(written(folder, given), folder / f"decisions{i}", open_pool, Silent())
-        asked = [_asked(e) for e in read_events(outcome.folder / "ledger.jsonl") if e["event"] == "chunk"]
-        found[f"{i}"] = ([a for a in asked if a], outcome)
-        part.row("decisions", device=device, n_asked=len(found[f"{i}"][0]), seconds=time.monotonic() - began)
-    (first, cpu), (second, gpu) = found.values()
-    n_same = next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(map(len, (first, second)))
-    )
-    fronts = [{str(e.allocation): e.quality for e in outcome.table.entries} for outcome in (cpu, gpu)]
-    both = set(fronts[0]) & set(fronts[1])
+    found = [_decided(part, folder, given, device, f"decisions{i}") for i, device in enumerate(devices)]
+    (asked, chosen, quality), (asked_there, chosen_there, quality_there) = found
+    together = list(zip(asked, asked_there, strict=False))
     part.row(
         "agreement",
         devices=devices,
-        same_decisions=first == second,
-        n_same_from_the_start=n_same,
-        n_asked=[len(first), len(second)],
-        same_front=set(fronts[0]) == set(fronts[1]),
-        fronts=[sorted(front) for front in fronts],
-        largest_fid_difference=max((abs(fronts[0][a] - fronts[1][a]) for a in both), default=None),
+        same_decisions=asked == asked_there,
+        n_same_from_the_start=next((i for i, (a, b) in enumerate(together) if a != b), len(together)),
+        n_asked=[len(asked), len(asked_there)],
+        same_front=chosen == chosen_there,
+        fronts=[sorted(chosen), sorted(chosen_there)],
+        largest_fid_difference=max(abs(quality[a] - quality_there[a]) for a in quality.keys() & quality_there.keys()),
     )
 
 
-def _asked(event: Event) -> str:
-    return f"{event['allocation']} {event['first']}" if event["set"] == "search" else ""
+def _decided(
+    part: Part, folder: Path, given: dict[str, Any], device: str, name: str
+) -> tuple[list[str], set[str], dict[str, float]]:
+    """The chunks asked for in order, the allocations chosen for confirmation, the confirmed qualities."""
+    given["workers"]["device"] = device
+    began = time.monotonic()
+    outcome = run_study(written(folder, given), folder / name, open_pool, Silent())
+    chunks = [e for e in read_events(outcome.folder / "ledger.jsonl") if e["event"] == "chunk"]
+    asked = [f"{e['allocation']} {e['first']}" for e in chunks if e["set"] == "search"]
+    part.row("decisions", device=device, n_asked=len(asked), seconds=time.monotonic() - began)
+    chosen = {e["allocation"] for e in chunks if e["set"] == "confirm"}
+    return asked, chosen, {str(entry.allocation): entry.quality for entry in outcome.table.entries}
 
 
 def written(folder: Path, given: Mapping[str, Any]) -> Study:

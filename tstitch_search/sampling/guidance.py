@@ -56,8 +56,10 @@ def _with_input(name: str, value: torch.Tensor) -> ForwardAdapter:
 
     def adapter(forward: Forward) -> Forward:
         def given(member: nn.Module, *inputs: Any, **named_inputs: Any) -> Any:
+            nonlocal value
             there = named_inputs[name]
-            return forward(member, *inputs, **{**named_inputs, name: value.to(there).expand_as(there)})
+            value = value.to(there)  # once: a copy to the device makes the host wait
+            return forward(member, *inputs, **{**named_inputs, name: value.expand_as(there)})
 
         return given
 
