@@ -26,6 +26,10 @@ class ConfigError(TStitchError):
     """The study, search space, allocation or command line is wrong (exit code 2)."""
 
 
+class TooFewEntries(ConfigError):
+    """A file of labels, prompts or control images holds fewer than the study has images; the rest may be right."""
+
+
 class EnvironmentProblem(TStitchError):
     """The machine lacks something: device, disk, weights, a writable folder (exit code 3)."""
 

@@ -1,7 +1,6 @@
 """Labels, prompts and control images from files: what is read, how it is shared out, and files that are refused."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tstitch_search.config.models import ProxyFiles, ProxySetConfig
-from tstitch_search.config.proxy_files import parse_labels, parse_prompts, read_proxy_files
+from tstitch_search.config.proxy_files import parse_labels, read_proxy_files
 from tstitch_search.errors import ConfigError
 
 N_SEARCH, N_CONFIRM = 3, 2
@@ -45,44 +44,9 @@ def test_as_many_entries_are_kept_as_the_study_has_images_and_the_files_are_hash
     }
 
 
-def test_a_table_gives_its_prompts_with_commas_quotes_and_line_breaks() -> None:
-    text = 'id,caption\n1,"a shoe, red"\n2,"the ""best""\nhat"\n'
-    assert parse_prompts(Path("x.csv"), text) == ["a shoe, red", 'the "best"\nhat']
-    assert parse_prompts(Path("x.csv"), "caption,prompt\nno,yes\n") == ["yes"]
-
-
-def test_of_coco_captions_each_image_gives_its_first_in_the_order_of_the_images() -> None:
-    captions = [(9, 4, "cat"), (2, 8, "second dog"), (2, 7, " dog\n"), (10, 1, "bird")]
-    document = {"images": [], "annotations": [{"image_id": i, "id": j, "caption": c} for i, j, c in captions]}
-    assert parse_prompts(Path("captions_val.json"), json.dumps(document)) == ["dog", "cat", "bird"]
-
-
 @given(st.lists(st.integers(0, 9)))
 def test_labels_written_one_per_line_are_read_back(labels: list[int]) -> None:
     assert parse_labels("".join(f"{label}\n" for label in labels), 10) == labels
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("x.txt", "a\n\nb\n", "prompt 2 is blank"),
-        ("x.csv", "prompt\na\n\nb\n' '\n", None),
-        ("x.csv", "prompt,n\na,1\n,2\n", "prompt 2 is blank"),
-        ("x.csv", "text,n\na,1\n", "expected a column `prompt` or `caption`, found text, n"),
-        ("x.csv", "", "found none"),
-        ("x.json", "[]", "expected COCO captions"),
-        ("x.json", "{", "expected COCO captions"),
-        ("x.json", '{"annotations": [{"id": 1, "caption": "a"}]}', "expected COCO captions"),
-        ("x.json", "[" * 100_000, "expected COCO captions"),
-        ("x.parquet", "", "ends in '.parquet', expected .txt, .csv, .json"),
-    ],
-)
-def test_prompts_that_cannot_be_bound_to_images_are_refused(name: str, text: str, message: str | None) -> None:
-    if message is None:  # the csv format itself skips empty lines
-        assert parse_prompts(Path(name), text) == ["a", "b", "' '"]
-        return
-    with pytest.raises(ValueError, match=message):
-        parse_prompts(Path(name), text)
 
 
 @pytest.mark.parametrize("line", ["", "-1", "10", "1.0", "one", "1 2", "²", "9" * 5000])
@@ -99,6 +63,9 @@ def test_what_is_no_label_is_refused_with_its_line(line: str) -> None:
         ({"prompts": "a\0b.txt"}, "^prompts: "),
         ({"prompts": "four.txt"}, r"four.txt holds 4, expected at least 5: .* 3 images of the search and the 2 of"),
         ({"prompts": "latin.txt"}, "latin.txt is not UTF-8"),
+        ({"prompts": "pointer.tsv"}, "pointer.tsv is a Git LFS pointer"),
+        ({"prompts": "page.json"}, "page.json is a web page"),
+        ({"labels": "nothing"}, "nothing is empty"),
         ({"control_images": "nowhere"}, "^control_images: .*nowhere holds no images"),
         ({"control_images": "two"}, r"two holds 2, expected at least 5"),
     ],
@@ -108,6 +75,9 @@ def test_files_that_will_not_do_are_named_with_what_was_expected(
 ) -> None:
     (tmp_path / "four.txt").write_text("a\nb\nc\nd\n")
     (tmp_path / "latin.txt").write_bytes("é\n".encode("latin-1") * 5)
+    (tmp_path / "pointer.tsv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:12\n")
+    (tmp_path / "page.json").write_text("<!doctype html><html></html>")
+    (tmp_path / "nothing").touch()
     (tmp_path / "two").mkdir()
     for name in "ab":
         Image.new("L", (4, 4)).save(tmp_path / "two" / f"{name}.png")

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from text_to_image import PROMPTS, save_stable_diffusion
+from typer.testing import CliRunner
 
+from tstitch_search.cli import app
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.progress import Silent
@@ -70,6 +72,21 @@ def test_before_weights_are_fetched_everything_but_the_speed_is_said(text_family
     said = json.loads(subprocess.run(command, env=offline, capture_output=True, text=True, check=True).stdout)
     assert said["fits"]
     assert said["speed"] is None
+
+
+def test_too_few_prompts_are_listed_beside_the_members_that_are_compared_all_the_same(
+    text_family: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(text_family, tmp_path / "family"))
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
+    said = CliRunner().invoke(app, ["check", str(folder / "study.yaml"), "--json"])
+    found = json.loads(said.stdout)
+    assert found["fits"]
+    assert len(found["matches"]) == 6
+    assert "prompts.txt holds 5, expected at least 40" in found["beside_the_members"]
+    assert isinstance(said.exception, ConfigError)
+    assert "holds 5, expected at least 40" in said.exception.message
+    assert "Beside the members: " in CliRunner().invoke(app, ["check", str(folder / "study.yaml")]).stdout
 
 
 def test_what_is_convertible_is_a_problem_only_while_the_space_does_not_ask_for_it(

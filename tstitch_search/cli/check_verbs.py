@@ -34,17 +34,18 @@ def check(
 
     Example: tstitch-search check studies/quickstart.yaml --probe 8
     """
-    from tstitch_search.config import load_study
+    from tstitch_search.config.load import load_for_members
     from tstitch_search.errors import ConfigError
 
-    loaded = load_study(study, overrides(settings, None, None, device), own=["workers.pool=inline"])
+    loaded, beside = load_for_members(study, overrides(settings, None, None, device), own=["workers.pool=inline"])
     from tstitch_search.tasks.check import check_study
 
-    found = check_study(loaded)
+    found = check_study(loaded, beside)
     alike = _probed(loaded, probe) if probe and not found.problem else None
     print(json.dumps(_as_json(found, alike), indent=2) if as_json else _as_text(found, alike))
     if found.problem:
-        raise ConfigError(found.problem, hint="other denoisers, or `convert: true` in the space where it is offered")
+        of_members = "other denoisers, or `convert: true` in the space where it is offered"
+        raise ConfigError(found.problem, of_members if found.misfit else "add some, or lower the numbers of images")
 
 
 def _probed(study: "Study", n_images: int) -> "Similarity":
@@ -71,6 +72,8 @@ def _as_text(found: "Check", alike: "Similarity | None") -> str:
         compared = ", ".join(dict.fromkeys("VAE" if "VAE" in f.what else f.what for f in match.findings))
         said = "; ".join(map(str, match.differing)) or compared
         lines.append(f"  {f'{match.who}, {match.other}':{width}}  {match.verdict:11}  {said}")
+    if found.beside:
+        lines.append(f"Beside the members: {found.beside}.")
     if found.speed:
         relative = ", ".join(f"{factor:.3g} of {name}" for name, factor in found.speed.relative.items())
         lines.append(f"One step of the slowest takes as long as {relative} (from {found.speed.basis}).")
@@ -89,8 +92,9 @@ def _as_text(found: "Check", alike: "Similarity | None") -> str:
 def _as_json(found: "Check", alike: "Similarity | None") -> dict[str, object]:
     return {
         "study": found.study,
-        "fits": found.problem is None,
+        "fits": found.misfit is None,
         "problem": found.problem,
+        "beside_the_members": found.beside,
         "matches": [
             {
                 "denoiser": match.who,

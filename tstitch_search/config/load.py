@@ -18,16 +18,27 @@ from tstitch_search.config.models import ProxyFiles, SpaceConfig, Study, StudyCo
 from tstitch_search.config.overrides import override, split_overrides
 from tstitch_search.config.proxy_files import check_family, read_proxy_files
 from tstitch_search.config.rivals import read_rivals
-from tstitch_search.errors import ConfigError
+from tstitch_search.errors import ConfigError, TooFewEntries
 
 
-def load_study(path: Path, overrides: Sequence[str] = (), own: Sequence[str] = ()) -> Study:
+def load_study(
+    path: Path, overrides: Sequence[str] = (), own: Sequence[str] = (), *, with_entries: bool = True
+) -> Study:
     """The study in the file at `path` and its search space, with `overrides` (`key=value`) put in.
 
     Keys that begin with `space.` override the search space. `own`: what the caller sets by itself unless an override
-    does; no message speaks of it. Raises ConfigError naming file, line and key.
+    does; no message speaks of it. Labels, prompts and control images are not looked at when not `with_entries`. Raises
+    ConfigError naming file, line and key; TooFewEntries for too few of these.
     """
-    return _study(override(read_document(path), own), path, overrides)
+    return _study(override(read_document(path), own), path, overrides, with_entries=with_entries)
+
+
+def load_for_members(path: Path, overrides: Sequence[str], own: Sequence[str] = ()) -> tuple[Study, str | None]:
+    """The study, without labels, prompts and control images if there are too few, and then what is said of them."""
+    try:
+        return load_study(path, overrides, own), None
+    except TooFewEntries as error:
+        return load_study(path, overrides, own, with_entries=False), error.message
 
 
 def study_of(document: Mapping[str, Any], path: Path, overrides: Sequence[str] = ()) -> Study:
@@ -36,7 +47,7 @@ def study_of(document: Mapping[str, Any], path: Path, overrides: Sequence[str] =
     return _study(parse_document(text, lambda line: Place(line, f"{path}: provenance.study")), path, overrides)
 
 
-def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
+def _study(document: Document, path: Path, overrides: Sequence[str], *, with_entries: bool = True) -> Study:
     of_study, of_space = split_overrides(overrides)
     document = override(document, of_study)
     if isinstance(document.value.get("search_space"), dict):
@@ -60,13 +71,14 @@ def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
         space = load_space(space_path, of_space, needs_models=needs_models)
     if needs_models:
         _require_guidance(config, space)
+    has_entries = needs_models and with_entries
     return Study(
         config=config,
         space=space,
         study_path=path,
         space_path=space_path,
         overrides=tuple(overrides),
-        proxy_files=_proxy_files(config, space, path.parent, document) if needs_models else ProxyFiles(),
+        proxy_files=_proxy_files(config, space, path.parent, document) if has_entries else ProxyFiles(),
         rivals=read_rivals(path.parent / config.rivals) if config.rivals is not None else (),
     )
 
@@ -114,7 +126,7 @@ def _proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: 
     except ConfigError as error:
         key = error.message.partition(":")[0]
         place = document.place(("proxy_set", key)).label
-        raise ConfigError(f"{place}: proxy_set.{printable(error.message)}", error.hint) from error
+        raise type(error)(f"{place}: proxy_set.{printable(error.message)}", error.hint) from error
 
 
 def load_space(path: Path, overrides: Sequence[str] = (), *, needs_models: bool = False) -> SpaceConfig:

@@ -6,15 +6,15 @@ that the two never share one and a smaller proxy set is the beginning of a large
 
 import csv
 import hashlib
-import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tstitch_search.config.family_traits import TRAITS, FamilyName
 from tstitch_search.config.models import ProxyFiles, ProxySetConfig
-from tstitch_search.errors import ConfigError
+from tstitch_search.config.prompt_sets import Prompt, lines_of, parse_prompts
+from tstitch_search.errors import ConfigError, TooFewEntries
+from tstitch_search.files import what_instead
 
 # Labels that need no file.
 DRAWN = ("balanced", "random")
@@ -32,6 +32,8 @@ def check_family(config: ProxySetConfig, family: FamilyName) -> None:
             f"{refused[0]}: the family {family!r} does not take it, only {', '.join(takes)}",
             hint=f"remove proxy_set.{refused[0]}",
         )
+    if config.prompt_column is not None and config.prompts is None:
+        raise ConfigError("prompt_column: there is no file of prompts to have it", hint="name one as proxy_set.prompts")
     if missing := [key for key in needs if key not in given]:
         raise ConfigError(
             f"{missing[0]}: missing; the family {family!r} makes its images from {', '.join(needs)}",
@@ -48,16 +50,25 @@ def read_proxy_files(config: ProxySetConfig, n_classes: int, n_search: int, n_co
     hashes: list[tuple[str, str]] = []
     folder = config.control_images
 
-    def entries(key: str, parse: Callable[[Path, str], Sequence[Any]]) -> tuple[Any, ...]:
+    def entries(key: str, parse: Callable[[Path, bytes], Sequence[Any]]) -> tuple[Any, ...]:
         path = near / getattr(config, key)
         content = _read(key, path)
         hashes.append((key, hashlib.sha256(content).hexdigest()))
         return _enough(key, path, _parsed(key, path, content, parse), n_search, n_confirm)
 
+    def labels_in(_: Path, content: bytes) -> list[int]:
+        return parse_labels(content.decode("utf-8-sig"), n_classes)
+
+    def prompts_in(path: Path, content: bytes) -> list[Prompt]:
+        return parse_prompts(path, content, config.prompt_column)
+
+    prompts: tuple[Prompt, ...] | None = None if config.prompts is None else entries("prompts", prompts_in)
+    categories = tuple(prompt.category for prompt in prompts or ())
     return ProxyFiles(
         n_search,
-        labels=None if config.labels in DRAWN else entries("labels", lambda _, text: parse_labels(text, n_classes)),
-        prompts=None if config.prompts is None else entries("prompts", parse_prompts),
+        labels=None if config.labels in DRAWN else entries("labels", labels_in),
+        prompts=None if prompts is None else tuple(prompt.text for prompt in prompts),
+        categories=categories if any(categories) else None,
         control_images=None if folder is None else _control_images(near / folder, n_search, n_confirm),
         sha256=tuple(hashes),
     )
@@ -66,51 +77,11 @@ def read_proxy_files(config: ProxySetConfig, n_classes: int, n_search: int, n_co
 def parse_labels(text: str, n_classes: int) -> list[int]:
     """One class label in [0, n_classes) per line. Raises ValueError naming the line."""
     labels = []
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         if not (line.isascii() and line.isdigit() and len(line) < 10 and int(line) < n_classes):
             raise ValueError(f"line {number} is {line!r:.60}, expected a class label from 0 to {n_classes - 1}")
         labels.append(int(line))
     return labels
-
-
-def parse_prompts(path: Path, text: str) -> list[str]:
-    """The prompts in a file named .txt (one per line), .csv (a column `prompt` or `caption`) or .json (COCO captions).
-
-    Raises ValueError for a blank prompt, which would otherwise shift or empty the ones of other images.
-    """
-    parsers = {".txt": _lines, ".csv": _csv_prompts, ".json": _coco_captions}
-    if path.suffix.lower() not in parsers:
-        raise ValueError(f"the name ends in {path.suffix!r}, expected {', '.join(parsers)}")
-    prompts = [prompt.strip() for prompt in parsers[path.suffix.lower()](text)]
-    if "" in prompts:
-        raise ValueError(f"prompt {prompts.index('') + 1} is blank, expected some text for every image")
-    return prompts
-
-
-def _csv_prompts(text: str) -> list[str]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = list(reader.fieldnames or ())
-    column = next((name for name in ("prompt", "caption") if name in columns), None)
-    if column is None:
-        raise ValueError(f"expected a column `prompt` or `caption`, found {', '.join(columns)[:60] or 'none'}")
-    return [row[column] or "" for row in reader]
-
-
-def _coco_captions(text: str) -> list[str]:
-    """The first caption (smallest id) of every image, by image id."""
-    try:
-        found = [(int(a["image_id"]), int(a["id"]), str(a["caption"])) for a in json.loads(text)["annotations"]]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError("expected COCO captions: annotations with image_id, id and caption") from error
-    firsts: dict[int, str] = {}
-    for image_id, _, caption in sorted(found):
-        firsts.setdefault(image_id, caption)
-    return list(firsts.values())
-
-
-def _lines(text: str) -> list[str]:
-    """The lines of the text, stripped; empty ones at its end do not count."""
-    return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
 
 
 def _read(key: str, path: Path) -> bytes:
@@ -125,9 +96,11 @@ def _read(key: str, path: Path) -> bytes:
         raise ConfigError(f"{key}: cannot read {str(path)!r:.200}: {error}", hint="check the path") from error
 
 
-def _parsed(key: str, path: Path, content: bytes, parse: Callable[[Path, str], Sequence[Any]]) -> Sequence[Any]:
+def _parsed(key: str, path: Path, content: bytes, parse: Callable[[Path, bytes], Sequence[Any]]) -> Sequence[Any]:
+    if instead := what_instead(content):
+        raise ConfigError(f"{key}: {path} {instead[0]}", instead[1])
     try:
-        return parse(path, content.decode("utf-8-sig"))
+        return parse(path, content)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{key}: {path} is not UTF-8 text", hint="save the file as UTF-8") from error
     except (ValueError, csv.Error) as error:
@@ -147,7 +120,7 @@ def _control_images(folder: Path, n_search: int, n_confirm: int) -> tuple[Path, 
 def _enough(key: str, path: Path, entries: Sequence[Any], n_search: int, n_confirm: int) -> tuple[Any, ...]:
     """As many entries as the study has images."""
     if len(entries) < n_search + n_confirm:
-        raise ConfigError(
+        raise TooFewEntries(
             f"{key}: {path} holds {len(entries)}, expected at least {n_search + n_confirm}: one for each of the "
             f"{n_search} images of the search and the {n_confirm} of the confirmation",
             hint="add some, or lower quality.n_images or confirm.n_images",

@@ -142,6 +142,8 @@ def _proxy_facts(study: Study) -> dict[str, str]:
     labels = config.labels if files.labels is None else "given"
     facts = {"proxy_set": f"{labels} seed {config.seed} chunks of {config.chunk_size}"}
     facts |= {f"proxy_set.{key}": sha256 for key, sha256 in files.sha256}
+    if config.prompt_column is not None:
+        facts["proxy_set.prompt_column"] = config.prompt_column
     if config.negative_prompt is not None:
         facts["proxy_set.negative_prompt"] = config.negative_prompt
     if files.control_images:

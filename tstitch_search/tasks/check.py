@@ -49,23 +49,32 @@ class Speed:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on a study's members; `speed` is None while nothing says how fast they are."""
+    """The verdict on a study's members; `speed` is None while nothing says how fast they are.
+
+    `beside`: what is wrong with the study beside its members, None when nothing is.
+    """
 
     study: str
     convert: bool
     matches: tuple[Match, ...]
     speed: Speed | None
+    beside: str | None = None
 
     @property
-    def problem(self) -> str | None:
-        """The first reason why the study cannot be run, None when it can."""
+    def misfit(self) -> str | None:
+        """The first reason why the members do not fit together, None when they do."""
         findings = [finding for match in self.matches for finding in match.differing]
         refused = [finding for finding in findings if finding.verdict == "refused"]
         unasked = [finding for finding in findings if finding.verdict == "convertible" and not self.convert]
         return next((str(finding) for finding in [*refused, *unasked]), None)
 
+    @property
+    def problem(self) -> str | None:
+        """The first reason why the study cannot be run, None when it can."""
+        return self.misfit or self.beside
 
-def check_study(study: Study) -> Check:
+
+def check_study(study: Study, beside: str | None = None) -> Check:
     """Every member of `study` held against the pipeline and every other member; nothing but configurations is fetched.
 
     Raises ConfigError for a study of recorded numbers, EnvironmentProblem when a file cannot be had.
@@ -74,7 +83,9 @@ def check_study(study: Study) -> Check:
         raise ConfigError("a study of recorded numbers has no members to check", hint="run it as it is")
     near = study.space_path.parent
     facts = read_space_facts(study.space, near, vae_folder(study, with_weights=False), with_weights=False)
-    return Check(study.config.name, study.space.convert, tuple(_matches(study, facts)), _speed(study, facts.members))
+    return Check(
+        study.config.name, study.space.convert, tuple(_matches(study, facts)), _speed(study, facts.members), beside
+    )
 
 
 def _matches(study: Study, facts: SpaceFacts) -> list[Match]:

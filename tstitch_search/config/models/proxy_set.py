@@ -20,9 +20,11 @@ class ProxySetConfig(Model):
     )
     prompts: Text | None = Field(
         None,
-        description="Prompt i is for image i, first the search's, then the confirmation's: a .txt with one per line, "
-        "a .csv with a column prompt or caption, or COCO captions (.json).",
+        description="Prompt i is for image i, first the search's, then the confirmation's: a .txt with one per line; a "
+        ".csv, .tsv, .parquet or .jsonl with a column prompt or caption; or a .json: a list of prompts or of objects "
+        "with one, or COCO captions.",
     )
+    prompt_column: Text | None = Field(None, description="The column of the prompts, where it is called otherwise.")
     negative_prompt: str | None = Field(None, description="What no image shall show.")
     control_images: Text | None = Field(None, description="Folder of images; image i by name is for image i.")
     seed: Whole = Field(0, description="Image i of a set has its own seed, derived from this and i alone.", ge=0)
@@ -33,11 +35,13 @@ class ProxySetConfig(Model):
 class ProxyFiles:
     """Entries of the `n_search` images of the proxy set, then of the confirmation set; None where there is no file.
 
-    `sha256` holds (key, hash of the file) of the text files.
+    `categories`: what each prompt's set says it is about, None where it does not say. `sha256` holds (key, hash of the
+    file) of the text files.
     """
 
     n_search: int = 0
     labels: tuple[int, ...] | None = None
     prompts: tuple[str, ...] | None = None
+    categories: tuple[str | None, ...] | None = None
     control_images: tuple[Path, ...] | None = None
     sha256: tuple[tuple[str, str], ...] = ()
