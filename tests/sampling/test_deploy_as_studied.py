@@ -1,10 +1,13 @@
 """With its table, an entry in a stock pipeline makes the images of its study: the same bits, whatever its members."""
 
+import copy
 import json
 import runpy
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +141,29 @@ def test_accelerated_members_are_made_of_the_plain_ones_which_stay_plain(family:
         assert torch.equal(by_labels(pipeline, study), studied(study, allocation))
     for other in ("fast*4", "U*1-fast*2-U+deepcache2*1", "U*2-XL*2"):
         assert torch.equal(by_labels(stitch(pipeline, other), study), studied(study, other))
+    n_loaded = sum(parameter.numel() for member in members.values() for parameter in member.parameters())
+    assert sum(parameter.numel() for parameter in pipeline.transformer.parameters()) == n_loaded
+
+
+def test_accelerated_members_draw_at_once_what_they_draw_one_by_one(family: Path) -> None:
+    """What they remember is each call's own, over the same weights."""
+    listed = ["name: U, weights: U", "name: U+deepcache2, of: U, accelerator: deepcache2"]
+    listed += ["name: XL, weights: XL", "name: fast, of: XL, accelerator: taylorseer3"]
+    study = study_in(family, (family / "study.yaml").read_text(), listed, family="dit", n_classes=10)
+    allocations = ["U+deepcache2*4", "fast*4", "U+deepcache2*2-fast*2", "fast*2-U+deepcache2*2"]
+    table, members = table_of(study, resolve_facts(study), *allocations), loaded(family, "U", "XL")
+    pipeline = stitch(dit_pipeline(family, members["XL"]), table.entries[0], members, table=table)
+    expected = [by_labels(stitch(copy.copy(pipeline), allocation), study) for allocation in allocations]
+    requests = [stitch(copy.copy(pipeline), allocation) for allocation in allocations * 2]
+    start = threading.Barrier(len(requests))
+
+    def draw(request: DiTPipeline) -> torch.Tensor:
+        start.wait(30)
+        return by_labels(request, study)
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        made = list(pool.map(draw, requests))
+    assert [torch.equal(image, e) for image, e in zip(made, expected * 2, strict=True)] == [True] * 8
     n_loaded = sum(parameter.numel() for member in members.values() for parameter in member.parameters())
     assert sum(parameter.numel() for parameter in pipeline.transformer.parameters()) == n_loaded
 

@@ -1,5 +1,6 @@
 """A study's stitched pipeline: members loaded, laid out as the study asks, each asked in its own terms."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,11 @@ from tstitch_search.members.facts import vae_folder, weights_of
 from tstitch_search.members.loading import load_members, load_model
 from tstitch_search.members.lora import add_loras
 from tstitch_search.members.lora_files import lora_files
+from tstitch_search.members.twins import twin_of
 from tstitch_search.members.weights import weights_mb
 from tstitch_search.sampling.families import Family, family_of
 from tstitch_search.sampling.guidance import guide
+from tstitch_search.sampling.instances import Instance
 from tstitch_search.sampling.space_check import check_space, conversions
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 
@@ -56,7 +59,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     near, vae_at, family = study.space_path.parent, vae_folder(study), family_of(study.space)
     facts = check_space(space, near, vae_at)
     members, load_s = load_members(facts.members, home_of_members(options, device), dtype)
-    denoiser = stitched(space, members)
+    denoiser = family.stitch(members)
     vae = load_model(vae_at, device, dtype)
     prepare(members.values(), vae, options)
     pipeline = family.load_pipeline(space, near, denoiser, vae)
@@ -66,6 +69,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
             owner = f"denoiser {d.name!r}"
             add_loras(members[d.name], loras, pipeline, slot_of(pipeline, denoiser), owner)
             sizes[d.name] += sum(lora.size_mb for lora in loras)
+    accelerated(space, denoiser)
     if options.offload == "model":
         denoiser.offload = Offload(members.values(), device)
     for name, adapter in conversions(facts).items():
@@ -74,13 +78,18 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     return Assembly(family, pipeline, denoiser, load_s, sizes, weights_of(facts.members))
 
 
-def stitched(space: SpaceConfig, members: Mapping[str, nn.Module]) -> StitchedDenoiser:
-    """Members of `space`, all or some, as one denoiser for its family's pipelines, accelerated in place as it says."""
-    accelerators = {d.name: d.accelerator for d in space.denoisers if d.accelerator and d.name in members}
-    forgets = {name: accelerate(members[name], accelerator, name) for name, accelerator in accelerators.items()}
-    denoiser = family_of(space).stitch(members)
-    denoiser.at_turn.update(forgets)
-    return denoiser
+def accelerated(space: SpaceConfig, denoiser: StitchedDenoiser) -> None:
+    """Accelerate the denoiser's members in place as the space says; one that runs twice at once is made once more."""
+    for d in space.denoisers:
+        if d.accelerator and d.name in denoiser.names:
+            plain, member = twin_of(denoiser.member(d.name)), denoiser.member(d.name)
+            denoiser.at_turn[d.name] = accelerate(member, d.accelerator, d.name)
+            denoiser.more[d.name] = functools.partial(_accelerated, plain, d.accelerator, d.name)
+
+
+def _accelerated(plain: nn.Module, accelerator: str, name: str) -> Instance:
+    module = twin_of(plain)
+    return Instance(module, accelerate(module, accelerator, name))
 
 
 def slot_of(pipeline: Any, denoiser: StitchedDenoiser) -> str:

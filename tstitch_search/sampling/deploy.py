@@ -21,10 +21,10 @@ from tstitch_search.members.loading import scheduler_of
 from tstitch_search.members.lora import add_loras
 from tstitch_search.members.lora_files import lora_files
 from tstitch_search.members.noise_process import NoiseProcess
-from tstitch_search.sampling.assembly import stitched
+from tstitch_search.sampling.assembly import accelerated
 from tstitch_search.sampling.conversion import conversion_of
 from tstitch_search.sampling.dit_options import with_options
-from tstitch_search.sampling.families import adapter
+from tstitch_search.sampling.families import adapter, family_of
 from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.member_settings import MemberSettings
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
@@ -165,13 +165,14 @@ def _as_studied(
         scheduler = scheduler_of(_as_configured(scheduler), space.solver)
     want = NoiseProcess.of({"_class_name": type(scheduler).__name__, **scheduler.config})
     converted = settings.converted(members, want)
-    denoiser = stitched(space, members)
+    denoiser = family_of(space).stitch(members)
     pipeline.scheduler = with_options(space, denoiser, scheduler)
     for name, have in converted.items():
         denoiser.adapt(name, conversion_of(have, want))
     for d in space.denoisers:
         if d.name in members and d.name not in given and (loras := lora_files(d, Path())):
             add_loras(members[d.name], loras, pipeline, _slot_of(pipeline), f"denoiser {d.name!r}")
+    accelerated(space, denoiser)
     guide(space, denoiser, pipeline, settings.guidance_scale)
     facts = GUIDANCE.get(type(pipeline).__name__)
     denoiser.defaults = {facts.argument if facts else "guidance_scale": settings.guidance_scale}

@@ -5,7 +5,8 @@ step. Which step it is, the pipeline's own scheduler tells (`sampling/trajectory
 device, and forward calls are not counted, because guidance may take one or two per step.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.execution import Offload
 from tstitch_search.sampling.calls import Forward, ForwardAdapter, call, fitted
+from tstitch_search.sampling.instances import Instance, Instances, nothing
 from tstitch_search.sampling.prefixes import Answerer
-from tstitch_search.sampling.trajectory import NOW, Once, Trajectory, nothing_under_way, watch
+from tstitch_search.sampling.trajectory import NOW, Trajectory, nothing_under_way, watch
 
 
 class StitchedDenoiser(nn.Module):
@@ -28,9 +30,9 @@ class StitchedDenoiser(nn.Module):
     once i sampling steps are done, i = 0 ... n_steps, without waiting for the device. `offload`, when set, brings in
     whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
     `answerer`, when set, may answer a call in the member's place (`sampling/prefixes.py`). Several pipelines may ask it
-    at once, each in a trajectory of its own; what cannot be shared then is in `exclusive`. `defaults`: arguments of a
-    stitched pipeline for calls that do not give them; `fixed`: those that no call may change. `keeps_answers`: members
-    see what was answered at the same timestep before.
+    at once, each in a trajectory of its own; `more[name]()` is another module for a member that remembers its calls.
+    `defaults`: arguments of a stitched pipeline for calls that do not give them; `fixed`: those that no call may
+    change. `keeps_answers`: members see what was answered at the same timestep before.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], forward: Forward = call):
@@ -48,7 +50,8 @@ class StitchedDenoiser(nn.Module):
         self.fixed: dict[str, Any] = {}
         self.keeps_answers = False
         self._allocation: Allocation | None = None
-        self._in_use = {name: Once() for name in self.names}
+        self.more: dict[str, Callable[[], Instance]] = {}
+        self._instances: dict[str, Instances] = {}
 
     def __getattr__(self, name: str) -> Any:
         """What a module does not have itself, the anchor answers; but what it hides, as hooks of its own, it keeps."""
@@ -97,10 +100,26 @@ class StitchedDenoiser(nn.Module):
         """
         return not any(_remembers(self.members[k]) for k, name in enumerate(self.names) if name in allocation.steps)
 
-    def exclusive(self, allocation: Allocation) -> list[Once]:
-        """What one trajectory must have for itself: members that remember their calls; under offload, every member."""
-        shared = [name for k, name in enumerate(self.names) if not (self.offload or _remembers(self.members[k]))]
-        return [self._in_use[name] for name in sorted(allocation.steps) if name not in shared]
+    @contextmanager
+    def reserve(self, allocation: Allocation) -> Iterator[Mapping[str, Instance]]:
+        """What one trajectory has for itself: members that remember their calls; under offload, every member.
+
+        Raises ConfigError when another one has it and there is no more of it.
+        """
+        with ExitStack() as stack:
+            yield {
+                name: stack.enter_context(self._instances_of(name).one())
+                for name in sorted(allocation.steps)
+                if self.offload or _remembers(self.member(name))
+            }
+
+    def _instances_of(self, name: str) -> Instances:
+        first = Instance(self.member(name), self.at_turn.get(name, nothing))
+        return self._instances.setdefault(name, Instances(first, None if self.offload else self.more.get(name)))
+
+    def member(self, name: str) -> nn.Module:
+        """The module that answers for the member `name`."""
+        return self.members[self.names.index(name)]
 
     def forward(self, *inputs: Any, **named_inputs: Any) -> Any:
         """The answer of the current step's member to whatever the pipeline asks."""
@@ -121,12 +140,13 @@ class StitchedDenoiser(nn.Module):
     def _put(self, trajectory: Trajectory, name: str, inputs: tuple[Any, ...], named_inputs: Mapping[str, Any]) -> Any:
         """What the member `name` answers."""
         k = self.names.index(name)
+        own = trajectory.reserved.get(name) or Instance(self.members[k], self.at_turn.get(name, nothing))
         if self.offload:
-            self.offload.bring_in(self.members[k])
-        if name != trajectory.turn and name in self.at_turn:
-            self.at_turn[name]()
+            self.offload.bring_in(own.module)
+        if name != trajectory.turn:
+            own.at_turn()
         trajectory.turn = name
-        return self._forwards[k](self.members[k], *inputs, **named_inputs)
+        return self._forwards[k](own.module, *inputs, **named_inputs)
 
     def watch(self, scheduler: Any, allocation: Allocation | None = None) -> None:
         """Follow this diffusers scheduler, and copies of it, from now on: it opens trajectories and moves them on.

@@ -3,11 +3,11 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tstitch_search.errors import ConfigError
-from tstitch_search.sampling.trajectory import NOW, Once, Watch, watch_of
+from tstitch_search.sampling.trajectory import NOW, RESERVED, Watch, in_use, watch_of
 
 # How a pipeline may be told its number of steps.
 STEPS = ("num_inference_steps", "timesteps", "sigmas")
@@ -64,17 +64,13 @@ def _arguments(
 @contextmanager
 def _alone(watch: Watch) -> Iterator[None]:
     """Meanwhile nobody else has what one call must have for itself. Raises ConfigError when somebody has it."""
-    taken: list[Once] = []
-    try:
-        for once, error in watch.needs():
-            if not once.take():
-                raise error
-            taken.append(once)
-        before = NOW.set(None)
-        try:
-            yield
-        finally:
-            NOW.reset(before)
-    finally:
-        for once in taken:
-            once.give_back()
+    assert watch.allocation is not None
+    with ExitStack() as stack:
+        if not watch.in_use.take():
+            raise in_use()
+        stack.callback(watch.in_use.give_back)
+        reserved = stack.enter_context(watch.follower.reserve(watch.allocation))
+        before = NOW.set(None), RESERVED.set(reserved)
+        stack.callback(RESERVED.reset, before[1])
+        stack.callback(NOW.reset, before[0])
+        yield

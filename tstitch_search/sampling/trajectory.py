@@ -8,7 +8,8 @@ denoiser reads it. A scheduler that a pipeline copies and steps beside its own (
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ import torch
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
+from tstitch_search.sampling.instances import Instance
 
 
 class Follower(Protocol):
@@ -36,8 +38,8 @@ class Follower(Protocol):
         """So many steps are done; `is_last`: the scheduler has no further timestep."""
         ...
 
-    def exclusive(self, allocation: Allocation) -> list["Once"]:
-        """What one trajectory must have for itself."""
+    def reserve(self, allocation: Allocation) -> AbstractContextManager[Mapping[str, Instance]]:
+        """By member, what one trajectory must have for itself meanwhile."""
         ...
 
 
@@ -46,13 +48,14 @@ class Trajectory:
     """One call of a pipeline. `step_of_entry`: the sampling step of each of the scheduler's timesteps.
 
     `turn` is the member that answered last, `path` who answered so far, call by call; `answers` what was answered at
-    the present timestep, where the denoiser keeps it.
+    the present timestep, where the denoiser keeps it. `reserved`: who answers for a member in this call only.
     """
 
     scheduler: Any
     follower: Follower
     names: tuple[str, ...]
     step_of_entry: list[int]
+    reserved: Mapping[str, Instance] = field(default_factory=dict, repr=False)
     turn: str | None = None
     path: tuple[str, ...] = ()
     answers: list[Any] = field(default_factory=list, repr=False)
@@ -92,6 +95,8 @@ class Trajectory:
 
 
 NOW: ContextVar[Trajectory | None] = ContextVar("trajectory", default=None)
+# What the pipeline's call that is under way has for itself.
+RESERVED: ContextVar[Mapping[str, Instance]] = ContextVar("reserved", default={})  # noqa: B039 (nobody changes it)
 
 
 def nothing_under_way() -> ConfigError:
@@ -135,18 +140,13 @@ class Watch:
     def __deepcopy__(self, memo: dict[int, Any]) -> "Watch":
         return Watch(memo.get(id(self.follower), self.follower), self.allocation)
 
-    def needs(self) -> list[tuple[Once, ConfigError]]:
-        """What a call of the pipeline must have for itself, and what to say when another call has it."""
-        members = self.follower.exclusive(self.allocation) if self.allocation else []
-        return [(self.in_use, in_use()), *((member, _member_in_use()) for member in members)]
-
     def begin(self, scheduler: Any) -> None:
         """Open a trajectory. PNDM and Heun have more timesteps than steps: the noise end gets the surplus."""
         n_entries = len(scheduler.timesteps)
         n_steps = scheduler.num_inference_steps or n_entries  # unknown to some when the timesteps are given
         allocation = self.follower.allocation_for(n_steps, self.allocation)
         step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
-        self.latest = Trajectory(scheduler, self.follower, allocation.by_step, step_of_entry)
+        self.latest = Trajectory(scheduler, self.follower, allocation.by_step, step_of_entry, RESERVED.get())
         NOW.set(self.latest)
         self.follower.report(0, is_last=False)
 
@@ -219,11 +219,4 @@ def in_use() -> ConfigError:
     return ConfigError(
         "this stitched pipeline is in use: its scheduler serves one call at a time",
         hint="take one shallow copy per request, members are shared: stitch(copy.copy(pipeline), entry)",
-    )
-
-
-def _member_in_use() -> ConfigError:
-    return ConfigError(
-        "a member is in use by another call: one that goes by its own earlier calls, or is offloaded, serves one only",
-        hint="give pipelines that run at once members of their own, or let them take turns",
     )
