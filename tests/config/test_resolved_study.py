@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tstitch_search.config import Study
 from tstitch_search.config.load import load_study, study_as_yaml
 from tstitch_search.config.models import (
     ConfirmConfig,
@@ -21,7 +22,6 @@ from tstitch_search.config.models import (
     QualityConfig,
     SearchConfig,
     SpaceConfig,
-    Study,
     StudyConfig,
     WorkersConfig,
 )
@@ -120,7 +120,7 @@ configs = st.builds(
     ),
 )
 studies = st.builds(
-    Study,
+    Study.model_construct,
     config=configs,
     space=spaces(),
     study_path=st.just(Path("study.yaml")),

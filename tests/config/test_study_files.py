@@ -10,8 +10,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from tstitch_search.config import Study, overridden, study_document
 from tstitch_search.config.load import json_schema, load_space, load_study
-from tstitch_search.config.models import Study
+from tstitch_search.config.models import QualityConfig
 from tstitch_search.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +139,34 @@ def test_the_schema_describes_every_key(kind: Any) -> None:
     assert [(title, key) for title, key, value in keys if not described(value)] == []
 
 
-def test_a_study_can_be_built_by_hand_like_by_file() -> None:
-    loaded = load_study(QUICKSTART)
-    assert Study(**dict(loaded)) == loaded
+def test_a_study_built_in_python_is_that_of_the_file(tmp_path: Path) -> None:
+    written = yaml.safe_load(QUICKSTART.read_text())
+    assert Study(**written, folder=QUICKSTART.parent) == load_study(QUICKSTART).model_copy(
+        update={"study_path": QUICKSTART.parent / "study.yaml"}
+    )
+    in_objects = {
+        "search_space": load_space(QUICKSTART.parent / written["search_space"], needs_models=True),
+        "quality": QualityConfig(**written["quality"]),
+        "latency": {**written["latency"], "max_spread": "5%"},
+    }
+    built = Study(**{**written, **in_objects}, folder=tmp_path)
+    assert built.space == load_study(QUICKSTART).space
+    assert built.config.quality == load_study(QUICKSTART).config.quality
+    assert built.config.latency.max_spread == 0.05
+
+
+def test_a_study_built_wrongly_in_python_is_one_message_that_names_the_key() -> None:
+    written = yaml.safe_load(QUICKSTART.read_text())
+    with pytest.raises(ConfigError, match=r"Study: quality\.n_images: .*whole number(.|\n)*unknown key colour"):
+        Study(**{**written, "quality": {"n_images": "many", "reference": "zoo:fashion"}}, colour="red")
+    with pytest.raises(ConfigError, match="Study: got <object"):
+        Study(**{**written, "guidance_scale": object()})
+
+
+def test_overriding_a_loaded_study_gives_that_of_the_overridden_file(tmp_path: Path) -> None:
+    settings = ["quality.n_images=200", "space.grid=0.5"]
+    by_file, by_object = load_study(QUICKSTART, settings), overridden(load_study(QUICKSTART), settings)
+    assert by_object.config.quality == by_file.config.quality
+    assert by_object.space == by_file.space
+    assert study_document(by_object, tmp_path) == study_document(by_file, tmp_path)
+    assert by_object.overrides == tuple(settings)

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.config import load_study
-from tstitch_search.config.models import Study
+from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measure.published import publish

@@ -1,7 +1,16 @@
 """Study and search space files: YAML in, frozen and checked objects out."""
 
-from tstitch_search.config.load import json_schema, load_space, load_study, study_as_yaml, study_document, study_of
-from tstitch_search.config.models import SpaceConfig, Study, StudyConfig
+from tstitch_search.config.load import (
+    Study,
+    json_schema,
+    load_space,
+    load_study,
+    overridden,
+    study_as_yaml,
+    study_document,
+    study_of,
+)
+from tstitch_search.config.models import SpaceConfig, StudyConfig
 
 __all__ = [
     "SpaceConfig",
@@ -10,6 +19,7 @@ __all__ = [
     "json_schema",
     "load_space",
     "load_study",
+    "overridden",
     "study_as_yaml",
     "study_document",
     "study_of",

@@ -10,15 +10,44 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel
 
-from tstitch_search.config.document import Document, Key, Place, parse_document, printable, read_document
+from tstitch_search.config.checks import proxy_files, require_guidance, require_models, require_prompts
+from tstitch_search.config.document import Document, Place, parse_document, printable, read_document
 from tstitch_search.config.explain import validated
-from tstitch_search.config.family_traits import TRAITS
-from tstitch_search.config.guidance import guidance_of
-from tstitch_search.config.models import ProxyFiles, SpaceConfig, Study, StudyConfig
+from tstitch_search.config.models import ProxyFiles, QualityConfig, SpaceConfig, StudyConfig
+from tstitch_search.config.models.base import Model
 from tstitch_search.config.overrides import override, split_overrides
-from tstitch_search.config.proxy_files import check_family, read_proxy_files
-from tstitch_search.config.rivals import read_rivals
+from tstitch_search.config.rivals import Rival, read_rivals
 from tstitch_search.errors import ConfigError, TooFewEntries
+
+
+class Study(Model):
+    """A checked study with its search space, the files they came from and what was overridden (`key=value`).
+
+    In Python, `Study(name=..., search_space=..., quality=..., ...)` takes the sections of a study file as keywords,
+    each a plain dict or an object of `tstitch_search.config.models`; `search_space` may also be the path of a file.
+    Relative paths count from `folder`, by default the current one. Raises ConfigError naming the key.
+    """
+
+    config: StudyConfig
+    space: SpaceConfig
+    study_path: Path
+    space_path: Path
+    overrides: tuple[str, ...] = ()
+    proxy_files: ProxyFiles = ProxyFiles()
+    rivals: tuple[Rival, ...] = ()
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        search_space: SpaceConfig | Mapping[str, Any] | Path | str,
+        quality: QualityConfig | Mapping[str, Any],
+        folder: Path | str = ".",
+        **sections: Any,
+    ) -> None:
+        written = _written({"name": name, "search_space": search_space, "quality": quality, **sections})
+        document = parse_document(_as_yaml(written), lambda line: Place(line, "Study"))
+        BaseModel.__init__(self, **_checked(document, Path(folder) / "study.yaml", ()))
 
 
 def load_study(
@@ -30,7 +59,8 @@ def load_study(
     does; no message speaks of it. Labels, prompts and control images are not looked at when not `with_entries`. Raises
     ConfigError naming file, line and key; TooFewEntries for too few of these.
     """
-    return _study(override(read_document(path), own), path, overrides, with_entries=with_entries)
+    document = override(read_document(path), own)
+    return Study.model_construct(**_checked(document, path, overrides, with_entries=with_entries))
 
 
 def load_for_members(path: Path, overrides: Sequence[str], own: Sequence[str] = ()) -> tuple[Study, str | None]:
@@ -43,23 +73,56 @@ def load_for_members(path: Path, overrides: Sequence[str], own: Sequence[str] = 
 
 def study_of(document: Mapping[str, Any], path: Path, overrides: Sequence[str] = ()) -> Study:
     """The study that `study_document` wrote into the file at `path`, a lookup table. Raises ConfigError naming it."""
-    text = yaml.safe_dump(dict(document), sort_keys=False)
-    return _study(parse_document(text, lambda line: Place(line, f"{path}: provenance.study")), path, overrides)
+    parsed = parse_document(_as_yaml(document), lambda line: Place(line, f"{path}: provenance.study"))
+    return Study.model_construct(**_checked(parsed, path, overrides))
 
 
-def _study(document: Document, path: Path, overrides: Sequence[str], *, with_entries: bool = True) -> Study:
+def overridden(study: Study, overrides: Sequence[str], own: Sequence[str] = ()) -> Study:
+    """The study with `own` and then `overrides` (`key=value`) put in. Raises ConfigError naming the key."""
+    if not overrides and not own:
+        return study
+    document = {**study_document(study, study.study_path.parent), "storage": study.config.storage}
+    parsed = parse_document(_as_yaml(document), lambda line: Place(line, f"study {study.config.name}"))
+    fields = _checked(override(parsed, own), study.study_path, overrides)
+    return Study.model_construct(**{**fields, "overrides": (*study.overrides, *overrides)})
+
+
+def _written(value: Any) -> Any:
+    """`value` as a study file would hold it."""
+    match value:
+        case BaseModel():
+            return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        case Mapping():
+            return {key: _written(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_written(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _as_yaml(document: Mapping[str, Any]) -> str:
+    try:
+        return yaml.safe_dump(dict(document), sort_keys=False)
+    except yaml.YAMLError as error:
+        given = printable(repr(error.args[-1]))
+        raise ConfigError(
+            f"Study: got {given:.60}, expected numbers, text, lists, dicts, or objects of config.models"
+        ) from error
+
+
+def _checked(document: Document, path: Path, overrides: Sequence[str], *, with_entries: bool = True) -> dict[str, Any]:
+    """The fields of the `Study` in `document`, which stands for the file at `path`. Raises ConfigError."""
     of_study, of_space = split_overrides(overrides)
     document = override(document, of_study)
     if isinstance(document.value.get("search_space"), dict):
         of_study = [*of_study, *(f"search_{text}" for text in of_space)]
         document = override(document, of_study)
     config = validated(StudyConfig, document, of_study, "study")
-    _require_prompts(config, document)
+    require_prompts(config, document)
     needs_models = config.measure.recorded is None
     if isinstance(config.search_space, SpaceConfig):
         space, space_path = config.search_space, path
         if needs_models:
-            _require_models(space, document, ("search_space",))
+            require_models(space, document, ("search_space",))
     else:
         space_path = path.parent / config.search_space
         if not os.path.isfile(space_path):
@@ -70,63 +133,18 @@ def _study(document: Document, path: Path, overrides: Sequence[str], *, with_ent
             )
         space = load_space(space_path, of_space, needs_models=needs_models)
     if needs_models:
-        _require_guidance(config, space)
-    has_entries = needs_models and with_entries
-    return Study(
-        config=config,
-        space=space,
-        study_path=path,
-        space_path=space_path,
-        overrides=tuple(overrides),
-        proxy_files=_proxy_files(config, space, path.parent, document) if has_entries else ProxyFiles(),
-        rivals=read_rivals(path.parent / config.rivals) if config.rivals is not None else (),
-    )
-
-
-def _require_prompts(config: StudyConfig, document: Document) -> None:
-    if "clip_score" in config.quality.all_metrics and config.proxy_set.prompts is None:
-        raise ConfigError(
-            f"{document.place(('quality',)).label}: quality: clip_score needs prompts, got no proxy_set.prompts",
-            hint="name a file of prompts, or take another metric",
-        )
-
-
-def _require_guidance(config: StudyConfig, space: SpaceConfig) -> None:
-    """Nothing, when every denoiser's own guidance can be had in a pipeline that guides as the study says."""
-    own = {d.name: d.guidance_scale for d in space.denoisers if d.guidance_scale is not None}
-    if not own or space.family is None:
-        return
-    off = guidance_of(TRAITS[space.family].pipelines[0]).off
-    guided = [name for name, scale in own.items() if scale > off]
-    if guided and config.guidance_scale <= off:
-        raise ConfigError(
-            f"denoiser {guided[0]!r} has guidance_scale {own[guided[0]]:g}, but the study's is "
-            f"{config.guidance_scale:g}: its pipeline would ask for no unconditional half",
-            hint=f"set the study's to {own[guided[0]]:g}, and guidance_scale: 1 for the denoisers without guidance",
-        )
-
-
-def _require_models(space: SpaceConfig, document: Document, prefix: Key = ()) -> None:
-    """Nothing, when all is named that images are made with; `prefix` is where the space is in the document."""
-    needed = ("family", "pipeline", *(["controlnet"] if space.family == "sdxl_controlnet" else []))
-    missing: list[Key] = [(key,) for key in needed if getattr(space, key) is None]
-    missing += [("denoisers", i, "weights") for i, denoiser in enumerate(space.denoisers) if denoiser.weights is None]
-    keys = [(*prefix, *key) for key in missing]
-    lines = [f"{document.place(key).label}: {'.'.join(map(str, key))} is missing" for key in keys]
-    if lines:
-        raise ConfigError("\n".join(lines), hint="name it; only a study with measure.recorded makes no images")
-
-
-def _proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: Document) -> ProxyFiles:
-    n_search, n_confirm = config.quality.n_images, config.confirm.n_images
-    assert space.family is not None  # of a study that makes images
-    try:
-        check_family(config.proxy_set, space.family)
-        return read_proxy_files(config.proxy_set, space.n_classes, n_search, n_confirm, near)
-    except ConfigError as error:
-        key = error.message.partition(":")[0]
-        place = document.place(("proxy_set", key)).label
-        raise type(error)(f"{place}: proxy_set.{printable(error.message)}", error.hint) from error
+        require_guidance(config, space)
+    return {
+        "config": config,
+        "space": space,
+        "study_path": path,
+        "space_path": space_path,
+        "overrides": tuple(overrides),
+        "proxy_files": proxy_files(config, space, path.parent, document)
+        if needs_models and with_entries
+        else ProxyFiles(),
+        "rivals": read_rivals(path.parent / config.rivals) if config.rivals is not None else (),
+    }
 
 
 def load_space(path: Path, overrides: Sequence[str] = (), *, needs_models: bool = False) -> SpaceConfig:
@@ -137,7 +155,7 @@ def load_space(path: Path, overrides: Sequence[str] = (), *, needs_models: bool 
     document = override(read_document(path), overrides, prefix=("space",))
     space = validated(SpaceConfig, document, overrides, "space")
     if needs_models:
-        _require_models(space, document)
+        require_models(space, document)
     return space
 
 

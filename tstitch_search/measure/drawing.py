@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.config.models import Study
+from tstitch_search.config import Study
 from tstitch_search.measure.features import to_uint8
 from tstitch_search.members.device import resolve_device
 from tstitch_search.members.execution import attention

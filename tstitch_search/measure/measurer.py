@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.config.models import Study
+from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measure.clip_score import clip_scores, load_clip
 from tstitch_search.measure.clock import clock_of

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tstitch_search.config import Study
 from tstitch_search.config.family_traits import TRAITS
-from tstitch_search.config.models import DenoiserConfig, SpaceConfig, Study
+from tstitch_search.config.models import DenoiserConfig, SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.custom import is_custom, read_custom_config, source_of
 from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, read_checkpoint

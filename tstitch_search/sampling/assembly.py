@@ -11,7 +11,8 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from tstitch_search.config.models import SpaceConfig, Study
+from tstitch_search.config import Study
+from tstitch_search.config.models import SpaceConfig
 from tstitch_search.members.accelerators import accelerate
 from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
 from tstitch_search.members.facts import vae_folder, weights_of

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from tstitch_search.config.models import ProxyFiles, Study
+from tstitch_search.config import Study
+from tstitch_search.config.models import ProxyFiles
 from tstitch_search.measurement import Chunk, SetName
 
 # Part of every seed: images of the two sets never share one.

@@ -10,7 +10,7 @@ from tstitch_search.config.models.proxy_set import ProxyFiles, ProxySetConfig
 from tstitch_search.config.models.quality import GuardConfig, MetricName, QualityConfig
 from tstitch_search.config.models.search import ConfirmConfig, FocusConfig, SearchConfig
 from tstitch_search.config.models.space import DenoiserConfig, LoraConfig, SpaceConfig
-from tstitch_search.config.models.study import Study, StudyConfig
+from tstitch_search.config.models.study import StudyConfig
 from tstitch_search.config.models.workers import ExecutionConfig, WorkersConfig
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "QualityConfig",
     "SearchConfig",
     "SpaceConfig",
-    "Study",
     "StudyConfig",
     "WorkersConfig",
 ]

@@ -1,19 +1,16 @@
-"""A study: all its sections, and the files it came from."""
-
-from pathlib import Path
+"""A study file: all its sections."""
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from tstitch_search.config.models.base import Model
 from tstitch_search.config.models.latency import LatencyConfig
 from tstitch_search.config.models.measure import MeasureConfig
-from tstitch_search.config.models.proxy_set import ProxyFiles, ProxySetConfig
+from tstitch_search.config.models.proxy_set import ProxySetConfig
 from tstitch_search.config.models.quality import QualityConfig
 from tstitch_search.config.models.search import MIN_RACING_CHUNK, ConfirmConfig, FocusConfig, SearchConfig
 from tstitch_search.config.models.space import SpaceConfig
 from tstitch_search.config.models.workers import ExecutionConfig, WorkersConfig
 from tstitch_search.config.quantities import FileName, Number, Text, Whole
-from tstitch_search.config.rivals import Rival
 
 
 class StudyConfig(Model):
@@ -91,15 +88,3 @@ class StudyConfig(Model):
         if not measure.recorded and not quality.reference and quality.comparing:
             raise ValueError(f"reference is missing: {quality.comparing[0]} compares with real images")
         return quality
-
-
-class Study(Model):
-    """A checked study with its search space, the files they came from and what was overridden (`key=value`)."""
-
-    config: StudyConfig
-    space: SpaceConfig
-    study_path: Path
-    space_path: Path
-    overrides: tuple[str, ...] = ()
-    proxy_files: ProxyFiles = ProxyFiles()
-    rivals: tuple[Rival, ...] = ()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.baselines import RULES
-from tstitch_search.config import Study, load_study
+from tstitch_search.config import Study, overridden
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.noise_process import NoiseProcess
@@ -161,4 +161,4 @@ def _scheduler_config(study: Study) -> dict[str, object]:
 
 def _changed(study: Study, *settings: str) -> Study:
     """The study with further settings put in, and no metric but its objective."""
-    return load_study(study.study_path, [*study.overrides, "quality.metrics=[]", "quality.guard=null", *settings])
+    return overridden(study, ["quality.metrics=[]", "quality.guard=null", *settings])

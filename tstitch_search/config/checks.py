@@ -1,0 +1,58 @@
+"""What no section of a study can check by itself: whether its parts go together. Each raises ConfigError."""
+
+from pathlib import Path
+
+from tstitch_search.config.document import Document, Key, printable
+from tstitch_search.config.family_traits import TRAITS
+from tstitch_search.config.guidance import guidance_of
+from tstitch_search.config.models import ProxyFiles, SpaceConfig, StudyConfig
+from tstitch_search.config.proxy_files import check_family, read_proxy_files
+from tstitch_search.errors import ConfigError
+
+
+def require_prompts(config: StudyConfig, document: Document) -> None:
+    """Nothing, when there are prompts for the metrics that go by them."""
+    if "clip_score" in config.quality.all_metrics and config.proxy_set.prompts is None:
+        raise ConfigError(
+            f"{document.place(('quality',)).label}: quality: clip_score needs prompts, got no proxy_set.prompts",
+            hint="name a file of prompts, or take another metric",
+        )
+
+
+def require_guidance(config: StudyConfig, space: SpaceConfig) -> None:
+    """Nothing, when every denoiser's own guidance can be had in a pipeline that guides as the study says."""
+    own = {d.name: d.guidance_scale for d in space.denoisers if d.guidance_scale is not None}
+    if not own or space.family is None:
+        return
+    off = guidance_of(TRAITS[space.family].pipelines[0]).off
+    guided = [name for name, scale in own.items() if scale > off]
+    if guided and config.guidance_scale <= off:
+        raise ConfigError(
+            f"denoiser {guided[0]!r} has guidance_scale {own[guided[0]]:g}, but the study's is "
+            f"{config.guidance_scale:g}: its pipeline would ask for no unconditional half",
+            hint=f"set the study's to {own[guided[0]]:g}, and guidance_scale: 1 for the denoisers without guidance",
+        )
+
+
+def require_models(space: SpaceConfig, document: Document, prefix: Key = ()) -> None:
+    """Nothing, when all is named that images are made with; `prefix` is where the space is in the document."""
+    needed = ("family", "pipeline", *(["controlnet"] if space.family == "sdxl_controlnet" else []))
+    missing: list[Key] = [(key,) for key in needed if getattr(space, key) is None]
+    missing += [("denoisers", i, "weights") for i, denoiser in enumerate(space.denoisers) if denoiser.weights is None]
+    keys = [(*prefix, *key) for key in missing]
+    lines = [f"{document.place(key).label}: {'.'.join(map(str, key))} is missing" for key in keys]
+    if lines:
+        raise ConfigError("\n".join(lines), hint="name it; only a study with measure.recorded makes no images")
+
+
+def proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: Document) -> ProxyFiles:
+    """Labels, prompts and control images, read and counted; paths are relative to `near`."""
+    n_search, n_confirm = config.quality.n_images, config.confirm.n_images
+    assert space.family is not None  # of a study that makes images
+    try:
+        check_family(config.proxy_set, space.family)
+        return read_proxy_files(config.proxy_set, space.n_classes, n_search, n_confirm, near)
+    except ConfigError as error:
+        key = error.message.partition(":")[0]
+        place = document.place(("proxy_set", key)).label
+        raise type(error)(f"{place}: proxy_set.{printable(error.message)}", error.hint) from error
