@@ -300,6 +300,84 @@ def pixart() -> Tiny:
     )
 
 
+def ltx() -> Tiny:
+    text, mask = embeddings(), torch.ones(1, 7)
+    return Tiny(
+        new(
+            "LTXVideoTransformer3DModel",
+            in_channels=8,
+            out_channels=8,
+            patch_size=1,
+            patch_size_t=1,
+            num_attention_heads=4,
+            attention_head_dim=8,
+            num_layers=2,
+            cross_attention_dim=32,
+            caption_channels=32,
+        ),
+        lambda denoiser: diffusers.LTXPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new(
+                "AutoencoderKLLTXVideo",
+                latent_channels=8,
+                block_out_channels=(8, 8, 8, 8),
+                decoder_block_out_channels=(8, 8, 8, 8),
+                layers_per_block=(1, 1, 1, 1, 1),
+                decoder_layers_per_block=(1, 1, 1, 1, 1),
+                spatio_temporal_scaling=(True, True, False, False),
+                decoder_spatio_temporal_scaling=(True, True, False, False),
+                decoder_inject_noise=(False,) * 5,
+                upsample_residual=(False,) * 4,
+                upsample_factor=(1,) * 4,
+                timestep_conditioning=False,
+                patch_size=1,
+                patch_size_t=1,
+                encoder_causal=True,
+                decoder_causal=False,
+            ),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt_embeds": text(1, 7, 32),
+            "prompt_attention_mask": mask,
+            "negative_prompt_embeds": text(1, 7, 32),
+            "negative_prompt_attention_mask": mask,
+            "height": 32,
+            "width": 32,
+            "num_frames": 9,
+        },
+    )
+
+
+def z_image() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "ZImageTransformer2DModel",
+            in_channels=16,
+            dim=32,
+            n_layers=2,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=16,
+            axes_dims=[4, 6, 6],
+            axes_lens=[128, 32, 32],
+        ),
+        lambda denoiser: diffusers.ZImagePipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new_vae(16),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {"prompt_embeds": [text(7, 16)], "negative_prompt_embeds": [text(5, 16)], "height": 16, "width": 16},
+        off=0.0,
+    )
+
+
 # By class of the pipeline.
 TINY: dict[str, Callable[[], Tiny]] = {
     "StableDiffusion3Pipeline": sd3,
@@ -308,4 +386,6 @@ TINY: dict[str, Callable[[], Tiny]] = {
     "WanPipeline": wan,
     "CogVideoXPipeline": cogvideox,
     "PixArtSigmaPipeline": pixart,
+    "LTXPipeline": ltx,
+    "ZImagePipeline": z_image,
 }

@@ -1,12 +1,14 @@
 """How pipelines guide (classifier-free guidance, Ho & Salimans, arXiv 2207.12598), as far as it is known.
 
-A pipeline predicts u + scale (c - u) from a conditional answer c and an unconditional one u. How it asks for the two
-cannot be read from its files, so that each row of the table is proven by a test: alone, a member without guidance makes
-the bits of the pipeline with guidance off, and a member of another scale the pipeline's image at that scale.
+A pipeline predicts u + scale (c - u), some c + scale (c - u), from a conditional answer c and an unconditional one u.
+How it asks for the two cannot be read from its files, so that each row of the table is proven by a test: alone, a
+member without guidance makes the bits of the pipeline with guidance off, and a member of another scale the pipeline's
+image at that scale.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from tstitch_search.errors import ConfigError
 
@@ -16,13 +18,16 @@ class Guidance:
     """`calls`: both halves in one doubled batch, or one call for each, or an input of denoisers that were distilled.
 
     `conditional`: which half comes first. `off`: the largest scale at which the pipeline asks for c only. `argument`:
-    what the pipeline calls its scale.
+    what the pipeline calls its scale. `added_to`: the half that scale (c - u) is added to. `plain`: arguments that
+    change the formula, at the values where they do not.
     """
 
     calls: Literal["doubled", "two", "embedded"]
     conditional: Literal["first", "last"]
     off: float = 1.0
     argument: str = "guidance_scale"
+    added_to: Literal["unconditional", "conditional"] = "unconditional"
+    plain: Mapping[str, Any] = field(default_factory=lambda: {"guidance_rescale": 0.0})
 
 
 GUIDANCE = {
@@ -34,9 +39,17 @@ GUIDANCE = {
     "StableDiffusionXLImg2ImgPipeline": Guidance("doubled", "last"),
     "StableDiffusionXLControlNetPipeline": Guidance("doubled", "last"),
     "SanaPipeline": Guidance("doubled", "last"),
-    "StableDiffusion3Pipeline": Guidance("doubled", "last"),
+    "StableDiffusion3Pipeline": Guidance("doubled", "last", plain={"skip_guidance_layers": None}),
     "PixArtSigmaPipeline": Guidance("doubled", "last"),
     "CogVideoXPipeline": Guidance("doubled", "last"),
+    "LTXPipeline": Guidance("doubled", "last"),
+    "ZImagePipeline": Guidance(
+        "doubled",
+        "first",
+        off=0.0,
+        added_to="conditional",
+        plain={"cfg_normalization": False, "cfg_truncation": 1.0},
+    ),
     "QwenImagePipeline": Guidance("two", "first", argument="true_cfg_scale"),
     "WanPipeline": Guidance("two", "first"),
     "FluxPipeline": Guidance("embedded", "first"),

@@ -38,7 +38,7 @@ def guide(space: SpaceConfig, denoiser: StitchedDenoiser, pipeline: Any, guidanc
         if adapter is not None:
             denoiser.adapt(name, adapter)
             denoiser.keeps_answers |= facts.calls == "two"
-            denoiser.fixed = {facts.argument: guidance_scale, "guidance_rescale": 0.0}
+            denoiser.fixed = {facts.argument: guidance_scale, **facts.plain}
 
 
 def _embedded(denoiser: StitchedDenoiser, pipeline: Any, scale: float) -> ForwardAdapter | None:
@@ -85,51 +85,74 @@ def _half_asked(guidance: Guidance) -> ForwardAdapter:
 
     def adapter(forward: Forward) -> Forward:
         def conditional(member: nn.Module, *inputs: Any, **named_inputs: Any) -> Any:
-            n = len(_latents(inputs, named_inputs)) // 2
+            latents = _latents(inputs, named_inputs)
+            n, in_lists = len(latents) // 2, isinstance(latents, list)
             half = slice(0, n) if guidance.conditional == "first" else slice(n, None)
-            named = {key: v if key in WITHOUT_BATCH else _cut(v, 2 * n, half) for key, v in named_inputs.items()}
-            output = forward(member, *(_cut(value, 2 * n, half) for value in inputs), **named)
-            return changed(output, lambda prediction: torch.cat([prediction, prediction]))
+
+            def cut(value: Any) -> Any:
+                return _cut(value, 2 * n, half, in_lists)
+
+            named = {name: v if name in WITHOUT_BATCH else cut(v) for name, v in named_inputs.items()}
+            return changed(forward(member, *map(cut, inputs), **named), _twice)
 
         return conditional
 
     return adapter
 
 
-def _cut(value: Any, n: int, half: slice) -> Any:
-    """The half of every batch of `n` in the value."""
+def _cut(value: Any, n: int, half: slice, in_lists: bool) -> Any:
+    """The half of every batch of `n` in the value; `in_lists`: a batch is a list of what belongs to its images."""
     if isinstance(value, torch.Tensor):
         return value[half] if value.dim() and len(value) == n else value
     if isinstance(value, Mapping):
-        return {key: _cut(part, n, half) for key, part in value.items()}
+        return {key: _cut(part, n, half, in_lists) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_cut(part, n, half) for part in value)
+        is_batch = in_lists and len(value) == n
+        return value[half] if is_batch else type(value)(_cut(part, n, half, in_lists) for part in value)
     return value
 
 
-def _guided_within(guidance: Guidance, scale: float) -> ForwardAdapter:
-    """Both halves of the answer are u + scale (c - u), which the pipeline then leaves as it is.
+def _twice(prediction: Any) -> Any:
+    return prediction * 2 if isinstance(prediction, list) else torch.cat([prediction, prediction])
 
-    Channels beyond the latents' (learned variances) stay those of their half: pipelines do not guide them.
-    """
+
+def _guided_within(guidance: Guidance, scale: float) -> ForwardAdapter:
+    """Both halves of the answer are the guided prediction, which the pipeline then leaves as it is."""
 
     def adapter(forward: Forward) -> Forward:
         def guided(member: nn.Module, *inputs: Any, **named_inputs: Any) -> Any:
             latents = _latents(inputs, named_inputs)
 
-            def combine(prediction: torch.Tensor) -> torch.Tensor:
-                has_more = prediction.shape[1] == 2 * latents.shape[1]
-                noise = prediction[:, : latents.shape[1]] if has_more else prediction
-                first, last = noise.chunk(2)
-                c, u = (first, last) if guidance.conditional == "first" else (last, first)
-                both = torch.cat([u + scale * (c - u)] * 2)
-                return torch.cat([both, prediction[:, latents.shape[1] :]], dim=1) if has_more else both
+            def combine(prediction: Any) -> Any:
+                if isinstance(prediction, list):
+                    return _twice(_combined(prediction, guidance, scale))
+                return _guided_channels(prediction, latents.shape[1], guidance, scale)
 
             return changed(forward(member, *inputs, **named_inputs), combine)
 
         return guided
 
     return adapter
+
+
+def _guided_channels(prediction: torch.Tensor, n_channels: int, guidance: Guidance, scale: float) -> torch.Tensor:
+    """Channels beyond the latents' (learned variances) stay those of their half: pipelines do not guide them."""
+    if prediction.shape[1] != 2 * n_channels:
+        return _twice(_combined(prediction, guidance, scale))
+    both = _twice(_combined(prediction[:, :n_channels], guidance, scale))
+    return torch.cat([both, prediction[:, n_channels:]], dim=1)
+
+
+def _combined(prediction: Any, guidance: Guidance, scale: float) -> Any:
+    """What the pipeline would make of the two halves with this scale; a tensor, or a list of one for each image."""
+    n = len(prediction) // 2
+    c, u = prediction[:n], prediction[n:]
+    if guidance.conditional == "last":
+        c, u = u, c
+    added_to = c if guidance.added_to == "conditional" else u
+    if isinstance(prediction, list):
+        return [base + scale * (a - b) for base, a, b in zip(added_to, c, u, strict=True)]
+    return added_to + scale * (c - u)
 
 
 def _answered_once(forward: Forward) -> Forward:
@@ -165,7 +188,6 @@ def _earlier() -> Sequence[Any]:
     return trajectory.answers if trajectory else ()
 
 
-def _latents(inputs: Sequence[Any], named_inputs: Mapping[str, Any]) -> torch.Tensor:
-    """The latents of a pipeline's question, the first input of every denoiser."""
-    latents: torch.Tensor = inputs[0] if inputs else named_inputs.get("hidden_states", named_inputs.get("sample"))
-    return latents
+def _latents(inputs: Sequence[Any], named_inputs: Mapping[str, Any]) -> Any:
+    """The latents of a pipeline's question, the first input of every denoiser; a tensor, or a list of them."""
+    return inputs[0] if inputs else named_inputs.get("hidden_states", named_inputs.get("sample"))
