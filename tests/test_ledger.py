@@ -86,16 +86,45 @@ def test_every_line_says_when_it_was_written(path):
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b"null", b"[1]", b'"event"', b'{"seconds": 1}', b"\xff\xfe", b"\0\0"], ids=repr
 )
-@pytest.mark.parametrize("number", [1, 2, 4])
-def test_damage_before_the_end_is_an_error_that_names_the_line(path, damage, number):
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_a_damaged_line_is_moved_aside_and_that_is_recorded(path, damage, number):
     lines = CONTENT.splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[: number - 1], damage + b"\n", *lines[number - 1 :]]))
     with pytest.raises(EnvironmentProblem, match=f"line {number} is damaged: expected a JSON object") as caught:
+        list(read_events(path))  # a reader changes nothing
+    assert "run the study again" in caught.value.hint
+    with Ledger(path) as ledger:
+        assert ledger.damaged == (number,)
+        *kept, recorded = ledger.events
+        with pytest.raises(EnvironmentProblem, match="another process is writing"):
+            Ledger(path)  # the file that took the old one's place is locked as well
+        ledger.append("resumed")
+    assert kept == EVENTS
+    assert (recorded["event"], recorded["lines"]) == ("damaged", [number])
+    assert path.with_name(recorded["file"]).read_bytes() == damage + b"\n"
+    with Ledger(path) as again:
+        assert again.damaged == ()
+        assert [event["event"] for event in again.events][-2:] == ["damaged", "resumed"]
+
+
+def test_a_ledger_that_does_not_say_whose_it_is_stays_as_it_is(path):
+    content = b"\0" * 20 + b"\n" + CONTENT
+    path.write_bytes(content)
+    for _ in range(2):  # the refusal leaves nothing locked
+        with pytest.raises(EnvironmentProblem, match="line 1 is damaged: it said which study"):
+            Ledger(path)
+    assert path.read_bytes() == content
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_full_disk_while_damage_is_moved_aside_leaves_the_ledger_as_it_was(path):
+    content = CONTENT + b"x" * 5000 + b"\n" + CONTENT
+    path.write_bytes(content)
+    with disk_full_beyond(100), pytest.raises(EnvironmentProblem, match=r"cannot write .*all earlier lines are safe"):
         Ledger(path)
-    assert str(path) in caught.value.message
-    path.write_bytes(CONTENT)
-    with Ledger(path) as repaired:  # the refusal left nothing locked
-        assert list(repaired.events) == EVENTS
+    assert path.read_bytes() == content
+    with Ledger(path) as ledger:
+        assert ledger.damaged == (4,)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), {"fid": [float("nan")]}])

@@ -3,7 +3,8 @@
 Readers: `run` (to go on after a crash), the report, and anyone with a text editor. Every line has an `event` and the
 time `at` (UTC) it was written; the first one is `opened`. A line is on disk (fsync) before anything is decided from
 it; lines that come fast share an fsync. A torn last line, left by a crash in the middle of a write, is cut off when the
-ledger is opened for writing; damage anywhere else is an error.
+ledger is opened for writing. Damaged lines elsewhere are then moved to `*.damaged` beside it, which an event records:
+what they said is measured again. Without the first line nobody knows whose measurements these are, and it stays shut.
 """
 
 import fcntl
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tstitch_search.errors import EnvironmentProblem
 
@@ -34,19 +35,24 @@ class Ledger:
     """Append and read the events of one run folder. One process writes; any number may read."""
 
     def __init__(self, path: Path):
-        """Open `path` for appending, creating it when missing and cutting off a torn last line.
+        """Open `path` for appending, creating it when missing, cutting off a torn last line, moving damaged ones away.
 
-        Raises EnvironmentProblem when it cannot be written, another process writes it or a line is damaged.
+        Raises EnvironmentProblem when it cannot be written, another process writes it or its first line is damaged.
         """
         self.path = path
+        # Numbers, from 1, of the lines that were moved away now.
+        self.damaged: tuple[int, ...] = ()
         self._stream = _open_alone(path)
         self._kept: dict[str, list[Event]] = {}
         self._synced_at, self._is_synced = 0.0, True
         self._listeners: list[Callable[[Event], None]] = []
         try:
             self._cut_torn_tail()
+            self._set_damaged_lines_aside()
             for event in read_events(path):
                 self._keep(event)
+            if self.damaged:
+                self.append("damaged", lines=list(self.damaged), file=damaged_name(path).name)
         except BaseException:
             self._stream.close()
             raise
@@ -148,6 +154,37 @@ class Ledger:
         with self.path.open("rb") as lines:
             self._stream.truncate(sum(len(line) for line in lines if line.endswith(b"\n")))
 
+    def _set_damaged_lines_aside(self) -> None:
+        """Move lines that are no events to the end of `*.damaged`; a crash meanwhile leaves the ledger as it was."""
+        with self.path.open("rb") as lines:
+            damaged = {number: line for number, line in enumerate(lines, start=1) if _parsed(line) is None}
+        if not damaged:
+            return
+        if 1 in damaged:
+            raise EnvironmentProblem(
+                f"{self.path}, line 1 is damaged: it said which study the measurements belong to",
+                hint="restore the file from a backup, or give this run another --output",
+            )
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.unlink(missing_ok=True)
+        with self._refused_in_words(), damaged_name(self.path).open("ab", buffering=0) as aside:
+            _write_all(aside, b"".join(damaged.values()))
+            os.fsync(aside.fileno())
+        with self.path.open("rb") as lines, self._refused_in_words():
+            whole = _open_alone(partial)
+            for number, line in enumerate(lines, start=1):
+                if number not in damaged:
+                    _write_all(whole, line)
+            os.fsync(whole.fileno())
+            partial.replace(self.path)
+        self._stream.close()
+        self._stream, self.damaged = whole, tuple(damaged)
+
+
+def damaged_name(path: Path) -> Path:
+    """Where damaged content of the file at `path` is kept."""
+    return path.with_name(path.name + ".damaged")
+
 
 def _open_alone(path: Path) -> FileIO:
     """The file open for appending and locked; unbuffered, so that closing has nothing left to write."""
@@ -193,12 +230,20 @@ def _events_in(path: Path, lines: Iterable[bytes]) -> Iterator[Event]:
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):  # torn
             return
-        try:
-            event = json.loads(line)
-            event["event"] = RENAMED.get(event["event"], event["event"])
-        except (ValueError, TypeError, KeyError) as error:
+        event = _parsed(line)
+        if event is None:
             raise EnvironmentProblem(
                 f"{path}, line {number} is damaged: expected a JSON object with an `event`",
-                hint="restore the file from a backup",
-            ) from error
+                hint="run the study again: that sets the line aside and measures again what it said",
+            )
         yield event
+
+
+def _parsed(line: bytes) -> Event | None:
+    """The event that the line holds; None for a line that holds none."""
+    try:
+        event = json.loads(line)
+        event["event"] = RENAMED.get(event["event"], event["event"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return cast(Event, event)

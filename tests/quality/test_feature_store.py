@@ -117,7 +117,13 @@ def test_file_that_was_changed_is_detected(store, tamper):
     with pytest.raises(EnvironmentProblem, match="is not what the ledger recorded") as caught:
         store.read([(name, sha256)])
     assert str(path) in caught.value.message
-    assert "delete the file" in caught.value.hint
+    assert "run the study again" in caught.value.hint
+    assert not store.is_whole(name, sha256)
+    aside = store.set_aside(name)
+    assert aside is not None
+    assert aside.name == path.name + ".damaged"
+    assert aside.exists()
+    assert not store.holds(name)
 
 
 def test_missing_file_is_known_and_an_error_when_read(store):

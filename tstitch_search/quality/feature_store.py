@@ -12,10 +12,15 @@ from safetensors.numpy import load, save
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
-from tstitch_search.files import write_whole
+from tstitch_search.files import what_instead, write_whole
 from tstitch_search.measurement import Chunk
 
+AGAIN = "run the study again: that sets the file aside and makes its images again"
 StoredDtype: TypeAlias = Literal["float32", "float16"]
+
+
+class DamagedFile(EnvironmentProblem):
+    """A feature file that is missing, or not what was written."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class FeatureStore:
     def read(self, files: Sequence[tuple[str, str]], array: str = "features") -> np.ndarray:
         """The array (n, ...) float32 of several (file, sha256), one after another, each checked against its hash.
 
-        Raises EnvironmentProblem for a file that is missing, changed or does not hold the array.
+        Raises DamagedFile for a file that is missing or changed, EnvironmentProblem for one without the array.
         """
         return np.concatenate([self._read_one(name, sha256, array) for name, sha256 in files])
 
@@ -73,9 +78,10 @@ class FeatureStore:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise EnvironmentProblem(f"cannot read {path}: {error.strerror}", hint="restore the run folder") from error
+            raise DamagedFile(f"cannot read {path}: {error.strerror}", hint=AGAIN) from error
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise EnvironmentProblem(f"{path} is not what the ledger recorded", hint="delete the file and run again")
+            what = (what_instead(content) or ("is not what the ledger recorded", ""))[0]
+            raise DamagedFile(f"{path} {what}", hint=AGAIN)
         arrays = load(content)
         if array not in arrays:
             raise EnvironmentProblem(
@@ -88,3 +94,17 @@ class FeatureStore:
     def holds(self, name: str) -> bool:
         """Whether the file is there."""
         return (self.folder / name).exists()
+
+    def is_whole(self, name: str, sha256: str) -> bool:
+        """Whether the file is there and what was written."""
+        try:
+            return hashlib.sha256((self.folder / name).read_bytes()).hexdigest() == sha256
+        except OSError:
+            return False
+
+    def set_aside(self, name: str) -> Path | None:
+        """Rename the file to `*.damaged`, where it is not read; None when there is none."""
+        path = self.folder / name
+        if not path.exists():
+            return None
+        return path.replace(path.with_name(path.name + ".damaged"))

@@ -123,7 +123,7 @@ def key_of_measurements(events: Iterable[Event]) -> Key | None:
     for event in events:
         if event["event"] == "opened":
             opened = event
-        elif event["event"] != "loaded" and opened:
+        elif event["event"] not in ("loaded", "damaged") and opened:
             return cast(Key, opened["key"])
     return None
 

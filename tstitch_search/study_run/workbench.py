@@ -14,10 +14,10 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
-from tstitch_search.ledger import GROUP_S, Event, Ledger
+from tstitch_search.ledger import GROUP_S, Event, Ledger, damaged_name
 from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
 from tstitch_search.progress import Progress
-from tstitch_search.quality.feature_store import FeatureStore
+from tstitch_search.quality.feature_store import DamagedFile, FeatureStore
 from tstitch_search.workers.protocol import WorkerPool
 
 # A chunk that failed this often is given up, and its allocation with it.
@@ -68,6 +68,11 @@ class Workbench:
         for e in ledger.of("failed"):
             self._remember_error(_key_of(e), e["error"])
         self.n_new = 0
+        if ledger.damaged:
+            progress.note(
+                f"{ledger.path}: {len(ledger.damaged)} damaged line(s) were moved to {damaged_name(ledger.path).name}, "
+                f"the first was line {ledger.damaged[0]}; what they said is lost, and measured again where it is needed"
+            )
 
     def __enter__(self) -> "Workbench":
         return self
@@ -134,7 +139,25 @@ class Workbench:
         if problem := self._given_up.get(keys[0][:2]):
             raise MeasurementError(f"{allocation}: {problem}")
         self.ledger.sync()
-        return self._store.read([(self._done[key].file, self._done[key].sha256) for key in keys], array)
+        try:
+            return self._store.read([self._file_of(key) for key in keys], array)
+        except DamagedFile:
+            self._make_damaged_again(allocation, chunks)
+            return self._store.read([self._file_of(key) for key in keys], array)
+
+    def _file_of(self, key: ChunkKey) -> tuple[str, str]:
+        return self._done[key].file, self._done[key].sha256
+
+    def _make_damaged_again(self, allocation: Allocation, chunks: Sequence[Chunk]) -> None:
+        """Set feature files aside that are not what was written, say so, and make their images again."""
+        damaged = [c for c in chunks if not self._store.is_whole(*self._file_of(_key(allocation, c)))]
+        for chunk in damaged:
+            file = self._done.pop(_key(allocation, chunk)).file
+            aside = self._store.set_aside(file)
+            what = f"is damaged and set aside as {aside.name}" if aside else "is gone"
+            self.ledger.append("damaged", file=file, set_aside=aside and aside.name)
+            self.progress.note(f"{file} {what}: its images {chunk.first} to {chunk.last - 1} are made again")
+        self.make([(allocation, damaged)])
 
     def alone(self, job: Job) -> Answer:
         """The answer to a job that must have the device to itself. Raises MeasurementError when it fails."""
