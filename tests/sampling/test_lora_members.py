@@ -23,6 +23,7 @@ from tstitch_search.sampling.assembly import Assembly, assemble
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.tasks.check import check_study
+from tstitch_search.tasks.generate_from_table import changed_files
 
 pytest.importorskip("peft")
 # diffusers' solvers hand torch tensors to numpy the old way.
@@ -224,3 +225,14 @@ def test_a_pipeline_without_a_loader_takes_one_too(tiny_family: Path, tmp_path: 
     with torch.no_grad():
         assert torch.equal(ours["fast"](*inputs).sample, by_hand(*inputs).sample)
         assert not torch.equal(ours["fast"](*inputs).sample, ours["XL"](*inputs).sample)
+
+
+def test_a_lora_file_that_changed_since_the_table_is_noticed(folder: Path, tmp_path: Path) -> None:
+    study = study_of(folder, "{weights: fast.safetensors}")
+    table = table_of(study, resolve_facts(study), "fast*4", "L*4")
+    fast, plain = table.entries
+    assert changed_files(table, study, fast) == []
+    other = study_of(folder, "{weights: other.safetensors}")
+    (problem,) = changed_files(table, other, fast)
+    assert problem.startswith("denoiser 'fast': its LoRAs are")
+    assert changed_files(table, other, plain) == []

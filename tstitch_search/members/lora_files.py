@@ -38,6 +38,11 @@ def lora_files(denoiser: DenoiserConfig, near: Path) -> tuple[LoraFile, ...]:
     )
 
 
+def loras_identity(denoiser: DenoiserConfig, near: Path) -> str | None:
+    """What a measurement depends on of the denoiser's LoRAs; None without any. Reads every byte of them."""
+    return " + ".join(lora.identity for lora in lora_files(denoiser, near)) or None
+
+
 def require_fitting_lora(lora: LoraFile, member: MemberFacts) -> None:
     """Nothing, when the LoRA's layers are the member's, as far as both files say so in the same words.
 

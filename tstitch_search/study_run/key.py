@@ -18,7 +18,7 @@ from tstitch_search.members.facts import (
     shared_folders,
     vae_folder,
 )
-from tstitch_search.members.lora_files import lora_files
+from tstitch_search.members.lora_files import loras_identity
 from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.sampling.space_check import check_space, converted_members
@@ -85,11 +85,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
         **{f"accelerator.{d.name}": d.accelerator for d in space.denoisers if d.accelerator},
-        **{
-            f"lora.{d.name}": " + ".join(lora.identity for lora in lora_files(d, near))
-            for d in space.denoisers
-            if d.lora
-        },
+        **{f"lora.{d.name}": loras for d in space.denoisers if (loras := loras_identity(d, near))},
         **{f"guidance.{d.name}": f"{d.guidance_scale:g}" for d in space.denoisers if d.guidance_scale is not None},
         **{f"noise.{name}": str(members[name].own.noise) for name in converted},
         "weights.pipeline": pipeline_sha256(study),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
+from tstitch_search.config.models import DenoiserConfig
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.tasks.from_table import study_from_table
 
@@ -48,11 +49,16 @@ def _for_diffusers(table: LookupTable, study: Study) -> dict[str, Any]:
         "pipeline_revision": study.space.pipeline_revision,
         "solver": table.provenance.get("solver"),
         "guidance_scale": study.config.guidance_scale,
-        "denoisers": [
-            d.model_dump(include={"name", "weights", "subfolder", "revision"}) for d in study.space.denoisers
-        ],
+        "denoisers": [_denoiser(d) for d in study.space.denoisers],
         "entries": [_entry(entry, _steps(study, entry.allocation.n_steps)) for entry in table.entries],
     }
+
+
+def _denoiser(denoiser: DenoiserConfig) -> dict[str, Any]:
+    """Where its weights are; its LoRAs and the guidance of its own where it has them."""
+    said: dict[str, Any] = denoiser.model_dump(include={"name", "weights", "subfolder", "revision"})
+    own = denoiser.model_dump(include={"lora", "guidance_scale"}, exclude_defaults=True)
+    return {**said, **own}
 
 
 def _entry(entry: LookupEntry, steps: list[dict[str, float | None]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.measure.picture_files import save_strip
 from tstitch_search.measurement import Chunk
 from tstitch_search.members.facts import read_member_facts
+from tstitch_search.members.lora_files import loras_identity
 from tstitch_search.progress import Progress
 from tstitch_search.sampling.conditions import Condition, ProxySet
 from tstitch_search.study_run.key import pipeline_sha256
@@ -116,6 +117,9 @@ def changed_files(table: LookupTable, study: Study, entry: Candidate) -> list[st
             problems.append(
                 f"denoiser {denoiser.name!r}: its weights have the sha256 {here}, the table was made with {expected}"
             )
+        loras = loras_identity(denoiser, study.study_path.parent)
+        if loras != (made_with := table.provenance.get("key", {}).get(f"lora.{denoiser.name}")):
+            problems.append(f"denoiser {denoiser.name!r}: its LoRAs are {loras}, the table was made with {made_with}")
     shared, expected = pipeline_sha256(study), table.provenance.get("key", {}).get("weights.pipeline")
     if shared != expected:
         assert study.space.family is not None  # of a study that makes images

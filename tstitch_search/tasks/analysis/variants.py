@@ -138,7 +138,9 @@ def _counts(n_steps: int) -> list[int]:
 
 
 def _scales(study: Study, wanted: Wanted) -> list[float]:
-    """The guidance scales beside the study's own."""
+    """The guidance scales beside the study's own; none where denoisers have one of their own, whatever the study's."""
+    if any(denoiser.guidance_scale is not None for denoiser in study.space.denoisers):
+        return []
     own = study.config.guidance_scale
     asked = wanted.guidance or [max(1.0, share * own) for share in GUIDANCE_SHARES]
     return sorted(set(asked) - {own})
