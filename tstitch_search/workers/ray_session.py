@@ -7,9 +7,11 @@ see `study_run/pool.py`.
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
 import threading
+from pathlib import Path
 
 from tstitch_search.errors import EnvironmentProblem
 
@@ -29,7 +31,7 @@ __all__ = ["FEWER", "check_room", "connect", "count_room", "ray"]
 OBJECT_STORE_BYTES = 256 * 2**20  # a chunk's features are a few MB; Ray would reserve 30 % of the memory
 KNOCK_S = 10
 FEWER = "fewer workers (--workers), or --set workers.pool=inline"
-HOME = "a writable HOME (Ray keeps a token there) or RAY_AUTH_MODE=disabled; room in /dev/shm and /tmp; or " + FEWER
+HERE = "room in /dev/shm and /tmp; or " + FEWER
 SHORT_TMPDIR = "set TMPDIR to a folder with a short name, such as /tmp: Ray keeps sockets there"
 AWAY = "unset RAY_ADDRESS or workers.address; RAY_AUTH_MODE=token, when that Ray asks for one"
 CLIENT = "pip install 'ray[client]', or give HOST:PORT of the cluster's head"
@@ -52,6 +54,7 @@ def connect(n_cpus: int, address: str | None = None) -> bool:
             _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
+            _have_token()
             ray.init(
                 address="local",
                 num_cpus=n_cpus,
@@ -64,7 +67,7 @@ def connect(n_cpus: int, address: str | None = None) -> bool:
         if address:
             hint = CLIENT if isinstance(error, ImportError) else AWAY
             raise EnvironmentProblem(f"no Ray at {address}: {error}", hint=hint) from error
-        hint = SHORT_TMPDIR if "AF_UNIX" in str(error) else HOME
+        hint = SHORT_TMPDIR if "AF_UNIX" in str(error) else HERE
         raise EnvironmentProblem(f"Ray did not start: {error}", hint=hint) from error
     finally:
         if is_main:
@@ -72,6 +75,20 @@ def connect(n_cpus: int, address: str | None = None) -> bool:
     if on_sigterm is not None and is_main:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray had put its own there, which aborts
     return True
+
+
+def _have_token() -> None:
+    """Give Ray its token in the environment where HOME cannot hold it; Ray keeps it in a file there, and needs it."""
+    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        return
+    try:
+        file = Path.home() / ".ray" / "auth_token"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        is_home_to_it = file.exists() or os.access(file.parent, os.W_OK)
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows where home is
+        is_home_to_it = False
+    if not is_home_to_it:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _knock(address: str) -> None:
