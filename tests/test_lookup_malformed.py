@@ -26,7 +26,7 @@ def changed(*place: str | int, to: Any) -> str:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", "expected JSON"),
+        ("", "is empty"),
         ("[" * 100_000, "expected JSON"),
         ("[]", "expected an object"),
         ('{"schema_version": 1}', "provenance: expected this field"),

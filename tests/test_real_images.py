@@ -77,7 +77,7 @@ def saved(image: Image.Image, **how: Any) -> bytes:
 COLOUR = Image.fromarray(np.asarray(RNG.integers(0, 256, (R, R, 3)), dtype=np.uint8))
 HEADER_FAULTS = {
     "no image": (b"these are no pixels", "is not a readable image: no image format is recognised"),
-    "empty": (b"", "is not a readable image"),
+    "empty": (b"", "is empty"),
     "other size": (saved(Image.new("RGB", (R + 1, R))), "is 9 x 8 pixels, the study's images are 8 x 8"),
     "alpha": (saved(COLOUR.convert("RGBA")), "has an alpha channel"),
     "grey alpha": (saved(COLOUR.convert("LA")), "has an alpha channel"),

@@ -59,11 +59,11 @@ def what_instead(content: bytes) -> tuple[str, str] | None:
 
 
 def require_itself(path: Path, owner: str) -> None:
-    """Nothing, when the file is there and may be what its name says. Raises EnvironmentProblem naming what it is."""
+    """Nothing, when the file may be what its name says or cannot be read. Raises EnvironmentProblem with what it is."""
     try:
         with path.open("rb") as stream:
-            start = stream.read(_N_LOOKED_AT)
-    except OSError as error:
-        raise EnvironmentProblem(f"{owner}: cannot read {path}: {error.strerror}", hint="check the path") from error
-    if found := what_instead(start):
-        raise EnvironmentProblem(f"{owner}: {path} {found[0]}", found[1])
+            instead = what_instead(stream.read(_N_LOOKED_AT))
+    except OSError:  # for whoever reads it to say
+        return
+    if instead:
+        raise EnvironmentProblem(f"{owner}: {path} {instead[0]}", instead[1])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from tstitch_search.errors import ConfigError
+from tstitch_search.files import what_instead
 
 T = TypeVar("T")
 
@@ -15,16 +16,19 @@ T = TypeVar("T")
 def read_json(path: Path) -> Any:
     """What the file at `path` says. Raises ConfigError, without the path, when that is not JSON or has a NaN."""
     try:
-        return json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
+        content = path.read_bytes()
+        if instead := what_instead(content):
+            raise ConfigError(*instead)
+        return json.loads(content, parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"expected JSON, {_what_is_wrong(path, error)}") from error
+        raise ConfigError(f"expected JSON, {_what_is_wrong(error)}") from error
 
 
-def _what_is_wrong(path: Path, error: ValueError | RecursionError) -> str:
+def _what_is_wrong(error: ValueError | RecursionError) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return "got an empty file" if path.stat().st_size == 0 else f"got something else at line {error.lineno}"
+        return f"got something else at line {error.lineno}"
     return "got a file that is no text" if isinstance(error, UnicodeDecodeError) else f"got {error or 'too deep lists'}"
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.files import require_itself, what_instead
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 # The array of images in an .npz, as guided-diffusion (ADM) names it.
@@ -124,6 +125,7 @@ def npz_images(path: Path, resolution: int) -> NpzImages | None:
 
     Raises ConfigError when they are not uint8 (n, resolution, resolution, 3).
     """
+    require_itself(path, "images")
     try:
         with zipfile.ZipFile(path) as archive:
             if f"{ARRAY}.npy" not in archive.namelist():
@@ -163,6 +165,8 @@ def _content(path: Path) -> bytes:
 
 
 def _opened(content: bytes, path: Path) -> Image.Image:
+    if instead := what_instead(content):
+        raise ConfigError(f"{path} {instead[0]}", instead[1])
     try:
         return Image.open(io.BytesIO(content))
     except Exception as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.files import what_instead
 
 Parsed = TypeVar("Parsed")
 
@@ -21,8 +22,10 @@ def read_rows(
     and any of `further`, for a row of another length, for no rows, and for what `parse` refuses.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        return _parsed(text, needed, further, parse)
+        content = path.read_bytes()
+        if instead := what_instead(content):
+            raise ConfigError(*instead)
+        return _parsed(content.decode("utf-8-sig"), needed, further, parse)
     except OSError as error:
         raise EnvironmentProblem(
             f"{key}: cannot read {path}: {error.strerror}", hint="it is relative to the study file"

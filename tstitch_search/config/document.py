@@ -16,6 +16,7 @@ from yaml.reader import ReaderError
 from yaml.scanner import ScannerError
 
 from tstitch_search.errors import ConfigError
+from tstitch_search.files import what_instead
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -100,6 +101,8 @@ def _read_text(path: Path, file: str) -> str:
         raise ConfigError(f"{file}: cannot be read: {reason}", hint="give the path of a YAML file") from error
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{file}: is larger than {MAX_BYTES} bytes", hint="give the path of a study or space file")
+    if data and (instead := what_instead(data)):
+        raise ConfigError(f"{file}: {instead[0]}", instead[1])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from torch_fidelity.utils import create_feature_extractor
 
 import tstitch_search.zoo.features  # noqa: F401  (registers fashion-cnn)
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError, TStitchError
+from tstitch_search.files import require_itself
 from tstitch_search.zoo import FASHION_EXTRACTOR
 
 # The metric of torch-fidelity whose default layer an array is taken from.
@@ -77,6 +78,8 @@ def load_extractor(
             f"the weights of the feature extractor {name!r} are not at {weights}",
             hint="check quality.extractor_weights",
         )
+    if weights:
+        require_itself(weights, f"the feature extractor {name!r}")
     if weights and ":" not in name and not name.startswith(READ_BY_OTHERS):
         _require_only_tensors(name, weights)
     try:
@@ -161,8 +164,9 @@ def _explain(error: Exception, name: str, weights: Path | None) -> NoReturn:
                 hint="its __init__ is called as torch-fidelity does it: (name, features_list, **options)",
             ) from error
         case _:
+            place = f" from {weights}" if weights else ""
             raise EnvironmentProblem(
-                f"the feature extractor {name!r} cannot be loaded: {type(error).__name__}: {error}",
+                f"the feature extractor {name!r} cannot be loaded{place}: {type(error).__name__}: {error}",
                 hint="check quality.extractor_weights, or fetch the file again",
             ) from error
 

@@ -19,6 +19,7 @@ from scipy.special import gammaincinv
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.files import require_itself
 from tstitch_search.measurement import Chunk, SetName
 from tstitch_search.quality.reference import Reference, file_sha256, read_statistics
 
@@ -121,6 +122,7 @@ class FeatureFolder:
     def open(self, allocation: Allocation) -> np.ndarray:
         """Its rows (n, d), left on disk. Raises EnvironmentProblem without the file, ConfigError for other content."""
         path, n_needed = self.path(allocation), self.n_search + self.n_confirm
+        require_itself(path, "measure.features")
         try:
             rows = np.load(path, mmap_mode="r", allow_pickle=False)
         except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.files import write_whole
+from tstitch_search.files import require_itself, write_whole
 from tstitch_search.quality.moments import moments_of
 from tstitch_search.zoo import PREFIX, embedded_path
 
@@ -108,6 +108,7 @@ def read_statistics(path: Path, sha256: str) -> Reference | None:
     `n_images` and `features` are optional beside `mu` and `sigma`; other arrays, `arr_0` among them, are not touched,
     and nothing is ever unpickled. Raises ConfigError when the file does not hold a reference.
     """
+    require_itself(path, "quality.reference")
     try:
         return _parse(path, sha256)
     except ConfigError as error:

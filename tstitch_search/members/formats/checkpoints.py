@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.files import require_itself
 from tstitch_search.members.noise_process import NoiseProcess
 
 CheckpointFormat: TypeAlias = Literal["dit", "uvit", "ldm"]
@@ -63,6 +64,7 @@ def read_shapes(file: Path) -> Shapes:
     The pickle inside is read by a reader that knows tensors and plain values only, so nothing in it can run. Raises
     EnvironmentProblem for a file that is no zip (torch before 1.6 wrote none), ConfigError for one with other content.
     """
+    require_itself(file, "a checkpoint")
     try:
         with zipfile.ZipFile(file) as archive:
             name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
