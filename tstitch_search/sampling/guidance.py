@@ -38,7 +38,7 @@ def guide(space: SpaceConfig, denoiser: StitchedDenoiser, pipeline: Any, guidanc
         if adapter is not None:
             denoiser.adapt(name, adapter)
             denoiser.keeps_answers |= facts.calls == "two"
-            denoiser.fixed = {facts.argument: guidance_scale, **facts.plain}
+            denoiser.fixed[name] = {facts.argument: guidance_scale, **facts.plain}
 
 
 def _embedded(denoiser: StitchedDenoiser, pipeline: Any, scale: float) -> ForwardAdapter | None:

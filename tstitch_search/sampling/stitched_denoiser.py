@@ -31,8 +31,8 @@ class StitchedDenoiser(nn.Module):
     whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
     `answerer`, when set, may answer a call in the member's place (`sampling/prefixes.py`). Several pipelines may ask it
     at once, each in a trajectory of its own; `more[name]()` is another module for a member that remembers its calls.
-    `defaults`: arguments of a stitched pipeline for calls that do not give them; `fixed`: those that no call may
-    change. `keeps_answers`: members see what was answered at the same timestep before.
+    `defaults`: arguments of a stitched pipeline for calls that do not give them; `fixed`: by member those that
+    no call of an entry with it may change. `keeps_answers`: members see what was answered at the same timestep before.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], forward: Forward = call):
@@ -47,7 +47,7 @@ class StitchedDenoiser(nn.Module):
         self.at_turn: dict[str, Callable[[], None]] = {}
         self.answerer: Answerer | None = None
         self.defaults: dict[str, Any] = {}
-        self.fixed: dict[str, Any] = {}
+        self.fixed: dict[str, dict[str, Any]] = {}
         self.keeps_answers = False
         self._allocation: Allocation | None = None
         self.more: dict[str, Callable[[], Instance]] = {}

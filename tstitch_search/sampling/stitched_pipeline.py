@@ -50,12 +50,13 @@ def _arguments(
     signature, follower = inspect.signature(call), watch.follower
     bound = signature.bind_partial(*args, **kwargs).arguments
     given = {name: value for name, value in bound.items() if value is not None}
-    for name, value in follower.fixed.items():
-        if given.get(name, value) != value:
-            raise ConfigError(
-                f"{name}={given[name]!r}: this entry has members with a guidance of their own, measured with {value!r}",
-                hint=f"leave {name} out",
-            )
+    for member in watch.allocation.steps:
+        for name, value in follower.fixed.get(member, {}).items():
+            if given.get(name, value) != value:
+                raise ConfigError(
+                    f"{name}={given[name]!r}: the member {member!r} has a guidance of its own, measured with {value!r}",
+                    hint=f"leave {name} out",
+                )
     steps = {} if given.keys() & STEPS else {STEPS[0]: watch.allocation.n_steps}
     defaults = {**follower.defaults, **steps}
     return {name: value for name, value in defaults.items() if name in signature.parameters and name not in given}

@@ -24,11 +24,11 @@ from tstitch_search.sampling.instances import Instance
 class Follower(Protocol):
     """Who hears of a trajectory: the stitched denoiser.
 
-    `defaults`: what its pipeline is called with unless told; `fixed`: what it cannot be called with otherwise.
+    `defaults`: what its pipeline is called with unless told; `fixed`: by member, what it must be called with.
     """
 
     defaults: dict[str, Any]
-    fixed: dict[str, Any]
+    fixed: dict[str, dict[str, Any]]
 
     def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
         """Who takes the `n_steps` of a trajectory that begins: as `own` says, where the scheduler has its own."""
