@@ -16,8 +16,10 @@ from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
+from tstitch_search.measurement import Calls, Chunk
 from tstitch_search.members.twins import twin_of
 from tstitch_search.sampling.guidance import guide
+from tstitch_search.sampling.prefixes import Start, TrajectoryMemo
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 
 # diffusers' solvers hand torch tensors to numpy the old way.
@@ -98,6 +100,33 @@ def test_a_guidance_interval_is_the_pipeline_whose_denoiser_is_switched_by_hand(
     torch.testing.assert_close(made, stock(tiny, SCALE, ByHand(tiny)), atol=1e-4, rtol=1e-4)
     assert rows["Free"] == rows["XL"] / 2
     assert not torch.allclose(made, stock(tiny, SCALE), atol=1e-3)
+
+
+@pytest.mark.parametrize("n_kept", [0, 3, 1000])
+@pytest.mark.parametrize("name", ["StableDiffusion3Pipeline", "QwenImagePipeline", "WanPipeline"])
+def test_shared_beginnings_are_replayed_to_the_same_bits(name: str, n_kept: int) -> None:
+    """Also where of a step's two calls only the first one's answer was kept."""
+    tiny = tiny_of(name)
+    denoiser = StitchedDenoiser({"Free": twin_of(tiny.denoiser), "Other": twin_of(tiny.denoiser), "XL": tiny.denoiser})
+    pipeline = tiny.pipeline(denoiser)
+    guide(space(), denoiser, pipeline, SCALE)
+    denoiser.watch(pipeline.scheduler)
+    start = Start(Chunk("search", 0, 1), N_STEPS, SCALE)
+
+    def sharing(memo: TrajectoryMemo) -> tuple[torch.Tensor, int]:
+        calls = Calls()
+        with memo.trajectory(start, calls) as denoiser.answerer:
+            return draw(tiny, pipeline, N_STEPS, **{tiny.scale: SCALE}), calls.made.total()
+
+    denoiser.set_allocation(Allocation.parse("XL*4"))
+    everything = TrajectoryMemo(10**9)
+    _, n_made = sharing(everything)
+    memo = TrajectoryMemo(n_kept * everything.n_bytes // n_made)
+    for allocation in ("Free*2-XL*2", "Free*2-Other*2", "Other*1-Free*3", "Free*2-XL*2"):
+        denoiser.set_allocation(Allocation.parse(allocation))
+        denoiser.answerer = None
+        alone = draw(tiny, pipeline, N_STEPS, **{tiny.scale: SCALE})
+        assert torch.equal(sharing(memo)[0], alone)
 
 
 class ByHand(nn.Module):
