@@ -4,12 +4,13 @@ One file for each part of a study. These documents are checked here once; inside
 frozen objects. Descriptions become the JSON Schema that editors use (`tstitch-search schema study`).
 """
 
+from tstitch_search.config.models.denoiser import DenoiserConfig, LoraConfig
 from tstitch_search.config.models.latency import DEFAULT_POINT, LatencyConfig, PointConfig
 from tstitch_search.config.models.measure import MeasureConfig
 from tstitch_search.config.models.proxy_set import ProxyFiles, ProxySetConfig
 from tstitch_search.config.models.quality import GuardConfig, MetricName, QualityConfig
 from tstitch_search.config.models.search import ConfirmConfig, FocusConfig, SearchConfig
-from tstitch_search.config.models.space import DenoiserConfig, LoraConfig, SpaceConfig
+from tstitch_search.config.models.space import SpaceConfig
 from tstitch_search.config.models.study import StudyConfig
 from tstitch_search.config.models.workers import ExecutionConfig, WorkersConfig
 

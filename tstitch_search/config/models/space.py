@@ -1,95 +1,19 @@
 """A search space: the denoisers of one family, and the allocations allowed."""
 
-from collections.abc import Mapping
 from math import floor
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tstitch_search.allocation import NAME
 from tstitch_search.config.family_traits import FamilyName
 from tstitch_search.config.models.base import Model
-from tstitch_search.config.quantities import FileName, Grid, Number, Steps, Text, Whole
+from tstitch_search.config.models.denoiser import DenoiserConfig, completed
+from tstitch_search.config.quantities import FileName, Grid, Steps, Text, Whole
 
 RuleName: TypeAlias = Literal["interleaving", "decreasing_probability", "large_to_small"]
 
 # Shares of the steps at which the largest denoiser alone is measured as a baseline, the most telling first.
 FEWER_STEPS = (0.5, 0.75, 0.25)
-
-
-class LoraConfig(Model):
-    """A LoRA on a denoiser: where it is, and how much of it."""
-
-    weights: Text = Field(description="Hub id, folder or safetensors file (relative to this file).")
-    file: Text | None = Field(None, description="The file in that folder or repository, where it holds several.")
-    revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
-    scale: Number = Field(1.0, description="Weight of what it adds.")
-    adapter: str | None = Field(
-        None, description="Its name on the denoiser; default: lora_0, lora_1, ...", pattern=r"^[A-Za-z][A-Za-z0-9_]*$"
-    )
-
-
-class DenoiserConfig(Model):
-    """One member: a named denoiser and where its weights are."""
-
-    name: str = Field(
-        description="Short name in allocations, as S or XL-free: a letter, then letters, digits, _ . + and single -",
-        pattern=f"^{NAME.pattern}$",
-        max_length=100,
-    )
-    weights: Text | None = Field(
-        None,
-        description="Hub id, folder or file (relative to this file), zoo:FAMILY/MEMBER for an embedded one, or "
-        "module:function of your own; only a study of recorded measurements does without.",
-    )
-    of: Text | None = Field(
-        None,
-        description="Another denoiser of this list, whose weights it shares; beside it only what differs is said.",
-    )
-    guidance_scale: Number | None = Field(
-        None,
-        description="Guidance of its own, whatever the study's; 1: none, and only the conditional half is computed.",
-        ge=0,
-    )
-    format: Literal["diffusers", "dit", "uvit", "ldm"] = Field(
-        "diffusers",
-        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit, ldm: one .pt, .pth "
-        "or .ckpt file in the layout of facebookresearch/DiT, baofff/U-ViT or CompVis/latent-diffusion "
-        "(class-conditional), converted when it is loaded.",
-    )
-    lora: tuple[LoraConfig, ...] = Field(
-        (),
-        description="LoRAs on it, loaded as the pipeline's own loader does; needs peft. Its weights stay shared with "
-        "denoisers `of` it.",
-    )
-    accelerator: str | None = Field(
-        None,
-        description="Skip part of the work: deepcache3 (U-Nets: inner blocks every 3 steps), taylorseer3 (attention "
-        "and feed-forward layers every 3 steps), tomesd0.5 (U-Nets with cross attention: half the tokens of the finest "
-        "attention merged; needs the extra tomesd).",
-        pattern=r"^(deepcache[1-9]\d*|taylorseer[1-9]\d*|tomesd0\.\d+)$",
-    )
-    subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
-    revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
-
-    @field_validator("lora")
-    @classmethod
-    def _adapters_differ(cls, lora: tuple[LoraConfig, ...]) -> tuple[LoraConfig, ...]:
-        names = [each.adapter or f"lora_{i}" for i, each in enumerate(lora)]
-        if len(set(names)) < len(names):
-            raise ValueError(f"got the adapters {', '.join(names)}, expected each name only once")
-        return lora
-
-    @property
-    def source(self) -> tuple[str | None, ...]:
-        """Where its weights are from; members of one source share them."""
-        return (self.weights, self.format, self.subfolder, self.revision)
-
-    def completed_by(self, base: "DenoiserConfig") -> "DenoiserConfig":
-        """The same with what it does not say taken from the denoiser it is `of`."""
-        said = self.model_fields_set
-        taken = {key: getattr(base, key) for key in type(self).model_fields if key not in said}
-        return self.model_copy(update=taken)
 
 
 class SpaceConfig(Model):
@@ -181,7 +105,7 @@ class SpaceConfig(Model):
         names = [d.name for d in denoisers]
         if len(set(names)) < len(names):
             raise ValueError(f"got the names {', '.join(names)}, expected each only once")
-        return tuple(_completed(denoiser, {d.name: d for d in denoisers}) for denoiser in denoisers)
+        return tuple(completed(denoiser, {d.name: d for d in denoisers}) for denoiser in denoisers)
 
     @field_validator("n_steps_given")
     @classmethod
@@ -261,25 +185,6 @@ class SpaceConfig(Model):
         asked = self.fewer_steps if self.fewer_steps is not None else () if searched else FEWER_STEPS
         whole = (max(1, floor(n * self.n_steps + 0.5)) if n < 1 else round(n) for n in asked)
         return tuple(dict.fromkeys(n for n in (*searched, *whole) if n < self.n_steps))
-
-
-def _completed(denoiser: DenoiserConfig, by_name: Mapping[str, DenoiserConfig]) -> DenoiserConfig:
-    """The denoiser with all that it takes from those it is `of`. Raises ValueError for a circle or an unknown name."""
-    chain = [denoiser]
-    while chain[-1].of is not None:
-        if chain[-1].of not in by_name:
-            raise ValueError(f"{chain[-1].name} is of {chain[-1].of!r:.60}, expected one of {', '.join(by_name)}")
-        chain.append(by_name[chain[-1].of])
-        if chain[-1] in chain[:-1]:
-            circle = " of ".join(d.name for d in chain)
-            raise ValueError(f"got the circle {circle}, expected one of them to name its weights")
-    completed = chain[-1]
-    for each in reversed(chain[:-1]):
-        full = each.completed_by(completed)
-        if full.source != completed.source:
-            raise ValueError(f"{each.name} is of {completed.name} and names other weights, expected one of the two")
-        completed = full
-    return completed
 
 
 def _descending(given: int | tuple[int, ...]) -> tuple[int, ...]:
