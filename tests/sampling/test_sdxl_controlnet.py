@@ -12,7 +12,7 @@ from text_to_image import PROMPTS, new_sdxl_unet, save_sdxl_controlnet
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_space
-from tstitch_search.errors import ConfigError
+from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.members.loading import load_members, load_model
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.families import family_of
@@ -87,3 +87,12 @@ def test_a_space_without_its_controlnet_is_refused(folder: Path, tmp_path: Path)
     path.write_text((folder / "space.yaml").read_text().replace("controlnet: controlnet", ""))
     with pytest.raises(ConfigError, match="controlnet is missing"):
         load_space(path, needs_models=True)
+
+
+@pytest.mark.parametrize("part", ["controlnet", "text_encoder_2"])
+def test_check_refuses_shared_parts_whose_weights_are_none(folder: Path, tmp_path: Path, part: str) -> None:
+    damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
+    (file,) = (damaged / part).glob("*.safetensors")
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
+    with pytest.raises(EnvironmentProblem, match=f"(ControlNet|{part}): .*{file.name} is a Git LFS pointer"):
+        check_space(load_space(damaged / "space.yaml"), damaged, with_weights=False)

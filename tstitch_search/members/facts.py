@@ -18,10 +18,12 @@ from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, 
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.vae import VaeFacts
-from tstitch_search.members.weights import WEIGHTS, is_here, locate, read_json, weight_files, weights_sha256
+from tstitch_search.members.weights import WEIGHTS, is_of_hub, locate, read_json, weight_files, weights_sha256
 
 # Files of models, tokenizers and solvers; and with their weights, but not the variants for other number formats.
 WORDS = ("*.json", "*.txt", "*.model")
+# How the names of weights end: in one file, or in parts with an index of them.
+WEIGHT_FILES = (".safetensors", "-*.safetensors", ".safetensors.index.json")
 SHARED_FILES = (*WORDS, *(f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")))
 
 
@@ -109,8 +111,7 @@ def read_member_facts(
         return _checkpoint_facts(denoiser, near / denoiser.weights, denoiser.format, with_hash)
     folder = _member_folder(denoiser, near, with_weights=with_weights)
     config = read_json(folder / "config.json", owner)
-    required = with_weights or is_here(denoiser.weights, near)
-    n_parameters = count_parameters(folder, owner, required=required)
+    n_parameters = count_parameters(folder, owner, required=with_weights or not is_of_hub(folder))
     facts = _facts_of(denoiser, folder, config, _own_facts(folder, owner))
     return replace(
         facts,
@@ -187,10 +188,10 @@ def shared_folders(space: SpaceConfig, near: Path) -> list[Path]:
     return [*of_pipeline, *([controlnet_folder(space, near)] if space.controlnet else [])]
 
 
-def controlnet_folder(space: SpaceConfig, near: Path) -> Path:
+def controlnet_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
     """The local folder of the space's ControlNet."""
     assert space.controlnet is not None  # of a family that has one
-    files = ["config.json", *(f"{WEIGHTS}{end}.safetensors" for end in ("", "-*"))]
+    files = ["config.json", *(f"{WEIGHTS}{end}" for end in WEIGHT_FILES if with_weights)]
     return locate(space.controlnet, near, f"the ControlNet of {space.name}", files)
 
 
@@ -199,14 +200,14 @@ def vae_folder(study: Study, *, with_weights: bool = True) -> Path:
     own = study.config.execution.vae
     if own is None:
         return pipeline_folder(study.space, study.space_path.parent, with_weights=with_weights) / "vae"
-    files = ["config.json", *(["*.safetensors"] if with_weights else [])]
+    files = ["config.json", *(["*.safetensors", "*.safetensors.index.json"] if with_weights else [])]
     return locate(own, study.study_path.parent, "execution.vae", files)
 
 
 def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:
     assert denoiser.weights is not None  # of a study that makes images
     prefix = f"{denoiser.subfolder}/" if denoiser.subfolder else ""
-    weights = [f"{prefix}{WEIGHTS}{end}" for end in (".safetensors", "-*.safetensors", ".safetensors.index.json")]
+    weights = [f"{prefix}{WEIGHTS}{end}" for end in WEIGHT_FILES]
     beside = [f"{part}/*config.json" for part in ("scheduler", "vae", "text_encoder", "text_encoder_2")]
     files = [f"{prefix}config.json", f"{prefix}scheduler*", *beside, *(weights if with_weights else [])]
     return locate(denoiser.weights, near, f"denoiser {denoiser.name!r}", files, denoiser.revision) / prefix

@@ -23,7 +23,7 @@ def count_parameters(folder: Path, owner: str, *, required: bool, stem: str = WE
     """
     files = weight_files(folder, owner, stem)
     if absent := [file for file in files if not file.exists()]:
-        if required or len(absent) < len(files):
+        if required:
             raise _missing(folder, owner, stem, absent, len(files))
         return None
     shapes = {name: shape for file in files for name, shape in shapes_of(file, owner).items()}

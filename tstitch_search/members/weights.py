@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.files import what_instead
@@ -27,7 +27,7 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
     """
     if text.startswith(PREFIX):
         return _embedded(text, owner)
-    if is_here(text, near):
+    if (near / text).is_dir():
         return near / text
     try:
         repository, _, pinned = text.partition("@")
@@ -44,9 +44,9 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
         ) from error
 
 
-def is_here(text: str, near: Path) -> bool:
-    """Whether `text` means a folder of this machine, to which nothing is fetched any more."""
-    return text.startswith(PREFIX) or (near / text).is_dir()
+def is_of_hub(folder: Path) -> bool:
+    """Whether the folder is where files from the hub are kept, so that those not there yet may still be fetched."""
+    return folder.resolve().is_relative_to(Path(HF_HUB_CACHE).resolve())
 
 
 def _embedded(text: str, owner: str) -> Path:

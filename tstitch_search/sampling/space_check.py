@@ -18,6 +18,7 @@ from tstitch_search.members.compatibility import (
 from tstitch_search.members.facts import (
     MemberFacts,
     SharedFacts,
+    controlnet_folder,
     pipeline_folder,
     read_member_facts,
     read_shared_facts,
@@ -26,7 +27,7 @@ from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.lora_files import lora_files, require_fitting_lora
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.vae import read_vae_config
-from tstitch_search.members.weights import ENCODER_WEIGHTS, is_here, read_json
+from tstitch_search.members.weights import ENCODER_WEIGHTS, WEIGHTS, is_of_hub, read_json
 
 if TYPE_CHECKING:
     from tstitch_search.sampling.calls import ForwardAdapter
@@ -61,8 +62,8 @@ def read_space_facts(
     channels = read_vae_config(vae or folder / "vae")["latent_channels"]
     read_json(folder / "scheduler" / "scheduler_config.json", "the pipeline's scheduler")  # it has to be there
     shared = replace(read_shared_facts("the pipeline", folder), latent_channels=channels)
-    assert space.pipeline is not None  # of a study that makes images
-    _require_shared_weights(vae or folder / "vae", folder, required=with_weights or is_here(space.pipeline, near))
+    controlnet = controlnet_folder(space, near, with_weights=with_weights) if space.controlnet else None
+    _require_shared_weights(vae or folder / "vae", folder, controlnet, with_weights=with_weights)
     members = {d.name: read_member_facts(d, near, with_weights=with_weights) for d in space.denoisers}
     for denoiser in space.denoisers:
         if with_weights or all((near / lora.weights).exists() for lora in denoiser.lora):
@@ -71,11 +72,13 @@ def read_space_facts(
     return SpaceFacts(members, shared)
 
 
-def _require_shared_weights(vae: Path, pipeline: Path, *, required: bool) -> None:
-    """Nothing, when the weights of the VAE and the text encoders are whole. Raises EnvironmentProblem otherwise."""
-    count_parameters(vae, "the VAE", required=required)
-    for part in sorted(pipeline.glob("text_encoder*/")):
-        count_parameters(part, f"the pipeline's {part.name}", required=required, stem=ENCODER_WEIGHTS)
+def _require_shared_weights(vae: Path, pipeline: Path, controlnet: Path | None, *, with_weights: bool) -> None:
+    """Nothing, when the weights of all that members share are whole. Raises EnvironmentProblem otherwise."""
+    parts = [(vae, "the VAE", WEIGHTS), *([(controlnet, "the ControlNet", WEIGHTS)] if controlnet else [])]
+    encoders = sorted(pipeline.glob("text_encoder*/"))
+    parts += [(folder, f"the pipeline's {folder.name}", ENCODER_WEIGHTS) for folder in encoders]
+    for folder, owner, stem in parts:
+        count_parameters(folder, owner, required=with_weights or not is_of_hub(folder), stem=stem)
 
 
 def check_space(space: SpaceConfig, near: Path, vae: Path | None = None, *, with_weights: bool = True) -> SpaceFacts:
