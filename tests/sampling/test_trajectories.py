@@ -208,6 +208,19 @@ def test_a_member_that_remembers_its_calls_serves_one_call_at_a_time() -> None:
     assert torch.equal(made, draw(stitched("L*6")))
 
 
+def test_copies_of_an_offloaded_pipeline_take_turns() -> None:
+    """diffusers moves the members to the device and back around a call. The device is the CPU here."""
+    pytest.importorskip("accelerate")
+    pipeline = stitched()
+    expected = draw(pipeline)
+    pipeline.enable_model_cpu_offload(device="cpu")
+    first, refused = while_inside(pipeline, lambda: draw(stitch(copy.copy(pipeline), "S*6")))
+    assert torch.equal(first, expected)
+    assert isinstance(refused, ConfigError)
+    assert "moved to the device for one call at a time" in str(refused)
+    assert torch.equal(draw(stitch(copy.copy(pipeline), "S*6")), draw(stitched("S*6")))
+
+
 def test_a_scheduler_is_saved_and_made_again_under_its_own_name(tmp_path: Path) -> None:
     scheduler = stitched().scheduler
     scheduler.save_pretrained(tmp_path)

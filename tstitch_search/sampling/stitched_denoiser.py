@@ -18,7 +18,7 @@ from tstitch_search.members.execution import Offload
 from tstitch_search.sampling.calls import Forward, ForwardAdapter, call, fitted
 from tstitch_search.sampling.instances import Instance, Instances, nothing
 from tstitch_search.sampling.prefixes import Answerer
-from tstitch_search.sampling.trajectory import NOW, Trajectory, nothing_under_way, watch
+from tstitch_search.sampling.trajectory import NOW, Once, Trajectory, nothing_under_way, watch
 
 
 class StitchedDenoiser(nn.Module):
@@ -49,6 +49,7 @@ class StitchedDenoiser(nn.Module):
         self.defaults: dict[str, Any] = {}
         self.fixed: dict[str, dict[str, Any]] = {}
         self.keeps_answers = False
+        self.in_use = Once()
         self._allocation: Allocation | None = None
         self.more: dict[str, Callable[[], Instance]] = {}
         self._instances: dict[str, Instances] = {}

@@ -25,7 +25,7 @@ def stitched_class(kind: Any) -> Any:
         if watch is None or watch.allocation is None:  # made of this class anew, or with another scheduler
             return kind.__call__(self, *args, **kwargs)
         kwargs |= _arguments(functools.partial(kind.__call__, self), args, kwargs, watch)
-        with _alone(watch):
+        with _alone(watch, is_offloaded=bool(getattr(self, "_all_hooks", None))):
             return kind.__call__(self, *args, **kwargs)
 
     def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -63,13 +63,18 @@ def _arguments(
 
 
 @contextmanager
-def _alone(watch: Watch) -> Iterator[None]:
+def _alone(watch: Watch, is_offloaded: bool) -> Iterator[None]:
     """Meanwhile nobody else has what one call must have for itself. Raises ConfigError when somebody has it."""
     assert watch.allocation is not None
     with ExitStack() as stack:
         if not watch.in_use.take():
             raise in_use()
         stack.callback(watch.in_use.give_back)
+        if is_offloaded:  # diffusers moves the members, which copies share
+            if not watch.follower.in_use.take():
+                why = "its members are moved to the device for one call at a time, copies or not"
+                raise in_use(why, hint="let offloaded pipelines take turns")
+            stack.callback(watch.follower.in_use.give_back)
         reserved = stack.enter_context(watch.follower.reserve(watch.allocation))
         before = NOW.set(None), RESERVED.set(reserved)
         stack.callback(RESERVED.reset, before[1])

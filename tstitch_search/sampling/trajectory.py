@@ -24,11 +24,13 @@ from tstitch_search.sampling.instances import Instance
 class Follower(Protocol):
     """Who hears of a trajectory: the stitched denoiser.
 
-    `defaults`: what its pipeline is called with unless told; `fixed`: by member, what it must be called with.
+    `defaults`: what its pipeline is called with unless told; `fixed`: by member, what it must be called with. `in_use`
+    is taken by the one call of an offloaded pipeline.
     """
 
     defaults: dict[str, Any]
     fixed: dict[str, dict[str, Any]]
+    in_use: "Once"
 
     def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
         """Who takes the `n_steps` of a trajectory that begins: as `own` says, where the scheduler has its own."""
@@ -214,9 +216,12 @@ def _own(scheduler: Any) -> Trajectory | None:
     return trajectory
 
 
-def in_use() -> ConfigError:
+PER_REQUEST = "take one shallow copy per request, members are shared: stitch(copy.copy(pipeline), entry)"
+
+
+def in_use(why: str = "its scheduler serves one call at a time", hint: str = PER_REQUEST) -> ConfigError:
     """The error of two calls at once that share what only one may have."""
     return ConfigError(
-        "this stitched pipeline is in use: its scheduler serves one call at a time",
-        hint="take one shallow copy per request, members are shared: stitch(copy.copy(pipeline), entry)",
+        f"this stitched pipeline is in use: {why}",
+        hint=hint,
     )
