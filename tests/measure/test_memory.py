@@ -1,5 +1,7 @@
 """Memory: what a batch adds, to the byte where the sizes are known, whatever the process has done before."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -41,4 +43,9 @@ def test_parameters_and_buffers_count_in_the_number_format_they_have() -> None:
     layer = nn.BatchNorm1d(1000).bfloat16()
     layer.register_buffer("more", torch.zeros(250, dtype=torch.float32))
     assert tensors_mb([layer]) == pytest.approx((4 * 1000 * 2 + 8 + 1000) / 1e6)
-    assert tensors_mb([layer, layer]) == pytest.approx(2 * tensors_mb([layer]))
+    assert tensors_mb([layer, copy.deepcopy(layer)]) == pytest.approx(2 * tensors_mb([layer]))
+
+
+def test_what_modules_share_counts_once() -> None:
+    layer = nn.Linear(10, 10)
+    assert tensors_mb([layer, layer]) == tensors_mb([layer])

@@ -31,7 +31,7 @@ def test_rows_are_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "line 1: the column allocation is missing, found none"),
+        ("", "is empty"),
         ("allocation,fid\nS*20,3\n", "line 1: the column latency_s is missing, found allocation, fid"),
         ("allocation,latency_s,fid,fid_sd\n", "line 1: unknown column 'fid_sd', expected allocation, latency_s, fid"),
         ("allocation,latency_s,fid,fid\n", "line 1: a column is there twice"),
