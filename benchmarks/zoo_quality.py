@@ -79,7 +79,7 @@ def measure(guidance: str) -> dict:
         rows = [(name, run_alone(pool, MakeImages(a, Chunk("search", 0, 20)), Silent())) for name, a in singles.items()]
     finally:
         pool.close()
-    save_grid(rows, CARD_FOLDER / "samples.png")
+    save_grid(dict(rows), CARD_FOLDER / "samples.png")
     fids = {name: jackknifed(distance, features[name]) for name in names}
     members = {
         name: {"step_ms": 1e3 * calibration.step_s[name], "fid_5k": fids[name].value, "fid_5k_se": fids[name].se}

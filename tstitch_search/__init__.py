@@ -1,25 +1,72 @@
 """tstitch-search: which diffusion denoiser should take which sampling steps (T-Stitch, arXiv 2402.14167).
 
-In production: `from tstitch_search import LookupTable, stitch`.
+`import tstitch_search as ts`: `ts.run` searches, `ts.load_table(...).pick(...)` answers, `ts.stitch` deploys. All of it
+is in docs/api.md; whatever is heavy is imported when it is first asked for.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tstitch_search.allocation import Allocation
-
 if TYPE_CHECKING:
+    from tstitch_search import errors
+    from tstitch_search.allocation import Allocation
+    from tstitch_search.api import (
+        calibrate,
+        check,
+        compare,
+        generate,
+        load_study,
+        load_table,
+        plan,
+        plot,
+        recalibrate,
+        run,
+        verify,
+    )
+    from tstitch_search.config import Study
     from tstitch_search.lookup import LookupTable
     from tstitch_search.sampling.deploy import stitch
+    from tstitch_search.study_run import Result
 
-__all__ = ["Allocation", "LookupTable", "__version__", "stitch"]
+__all__ = [
+    "Allocation",
+    "LookupTable",
+    "Result",
+    "Study",
+    "__version__",
+    "calibrate",
+    "check",
+    "compare",
+    "errors",
+    "generate",
+    "load_study",
+    "load_table",
+    "plan",
+    "plot",
+    "recalibrate",
+    "run",
+    "stitch",
+    "verify",
+]
 __version__ = "0.1.0"
 
-# Imported when first asked for, since `stitch` brings torch and diffusers with it.
-_HOMES = {"LookupTable": "tstitch_search.lookup", "stitch": "tstitch_search.sampling.deploy"}
+# Imported when first asked for: `stitch` brings torch and diffusers with it.
+_HOMES = {
+    "Allocation": "tstitch_search.allocation",
+    "LookupTable": "tstitch_search.lookup",
+    "Result": "tstitch_search.study_run",
+    "Study": "tstitch_search.config",
+    "stitch": "tstitch_search.sampling.deploy",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name == "errors":
+        return import_module("tstitch_search.errors")
+    if name in __all__:
+        return getattr(import_module(_HOMES.get(name, "tstitch_search.api")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

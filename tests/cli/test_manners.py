@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from tstitch_search.cli import app
 from tstitch_search.cli.app import in_front
@@ -123,3 +124,13 @@ def test_usage_and_configuration_errors_end_with_2_and_refused_limits_with_5() -
     assert command("pick").returncode == 2
     assert command("pick", "nowhere.json").returncode == 2
     assert command("pick", TABLE, "--budget", "1ms").returncode == 5
+
+
+def test_help_lists_every_verb_once_in_groups_and_those_of_every_day_first() -> None:
+    said = CliRunner().invoke(app, ["--help"]).output
+    groups = re.findall(r"^([A-Z][a-z ]+):\n((?:  .*\n)+)", said, re.M)
+    titles = [title for title, _ in groups]
+    assert titles == ["Options", "Every day", "Tables and run folders", "Devices", "Research"]
+    listed = [line.split()[0] for title, lines in groups[1:] for line in lines.splitlines() if line[2] != " "]
+    assert listed[:7] == ["init", "check", "plan", "run", "status", "report", "pick"]
+    assert sorted(listed) == sorted(get_command(app).commands)  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from text_to_image import PROMPTS, save_stable_diffusion
 
 from tstitch_search.config import load_study
 from tstitch_search.progress import Silent
-from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run import Result, run_study
 from tstitch_search.study_run.pool import open_pool
 
 STUDY = """\
@@ -37,16 +37,16 @@ def text_study(tiny_family: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="module")
-def outcome(text_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(text_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     return run_study(load_study(text_study), tmp_path_factory.mktemp("run"), open_pool, Silent())
 
 
-def test_a_study_of_prompts_ends_with_a_table_and_a_report(outcome: Outcome) -> None:
+def test_a_study_of_prompts_ends_with_a_table_and_a_report(outcome: Result) -> None:
     assert outcome.n_failed == 0
     assert outcome.report.stat().st_size > 0
     assert {name for entry in outcome.table.entries for name in entry.allocation.steps} <= {"S", "B", "L"}
 
 
-def test_the_key_holds_what_images_of_prompts_depend_on(outcome: Outcome, text_study: Path) -> None:
+def test_the_key_holds_what_images_of_prompts_depend_on(outcome: Result, text_study: Path) -> None:
     key = outcome.table.provenance["key"]
     assert {"proxy_set.prompts", "proxy_set.negative_prompt", "weights.pipeline", "weights.S"} <= set(key)

@@ -11,7 +11,7 @@ from tstitch_search.config import load_study
 from tstitch_search.measurement import MakeChunk
 from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
-from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run import Result, run_study
 from tstitch_search.workers.inline import InlinePool
 
 
@@ -19,7 +19,7 @@ from tstitch_search.workers.inline import InlinePool
 class Finished:
     """What a run left, and the chunks that were made for it."""
 
-    outcome: Outcome
+    outcome: Result
     made: tuple[MakeChunk, ...]
 
 
@@ -48,8 +48,8 @@ def measurer(tiny_family: Path) -> SyntheticMeasurer:
 
 
 @pytest.fixture
-def run(tiny_family: Path, tmp_path: Path) -> Callable[..., Outcome]:
-    def run_with(measurer: SyntheticMeasurer, *overrides: str, folder: str = "run") -> Outcome:
+def run(tiny_family: Path, tmp_path: Path) -> Callable[..., Result]:
+    def run_with(measurer: SyntheticMeasurer, *overrides: str, folder: str = "run") -> Result:
         study = load_study(tiny_family / "study.yaml", overrides)
         return run_study(study, tmp_path / folder, lambda _: InlinePool(lambda: measurer), Silent())
 

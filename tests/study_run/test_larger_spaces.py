@@ -16,7 +16,7 @@ from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.report.reading import read_record
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run import Result, run_study
 from tstitch_search.tasks.compare import compare
 from tstitch_search.tasks.plan import plan_study
 from tstitch_search.workers.inline import InlinePool
@@ -28,7 +28,7 @@ RULES = ("space.baselines=[interleaving, large_to_small]", "space.fewer_steps=[5
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_family, tmp_path_factory) -> tuple[Outcome, list[Job]]:
+def finished(tiny_family, tmp_path_factory) -> tuple[Result, list[Job]]:
     """A run of two step counts, shared by tests that only read it, and the jobs that it took."""
     jobs: list[Job] = []
 

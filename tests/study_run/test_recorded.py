@@ -20,7 +20,7 @@ from tstitch_search.pareto import pareto_front
 from tstitch_search.progress import Silent
 from tstitch_search.report.plots.pareto import pareto
 from tstitch_search.report.reading import read_record
-from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run import Result, run_study
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.pool import open_pool
 from tstitch_search.tasks.from_table import study_from_table
@@ -62,14 +62,14 @@ def write_table(folder: Path, rows: dict[str, tuple[float, float]]) -> None:
 
 
 @pytest.fixture
-def run(folder: Path) -> Callable[..., Outcome]:
-    def run_with(*overrides: str) -> Outcome:
+def run(folder: Path) -> Callable[..., Result]:
+    def run_with(*overrides: str) -> Result:
         return run_study(load_study(folder / "study.yaml", overrides), folder / "run", open_pool, Silent())
 
     return run_with
 
 
-def test_the_table_holds_the_recorded_front_and_its_numbers(run: Callable[..., Outcome]) -> None:
+def test_the_table_holds_the_recorded_front_and_its_numbers(run: Callable[..., Result]) -> None:
     table = run().table
     entries = {str(e.allocation): (e.latency_s, pytest.approx(e.quality, rel=1e-6)) for e in table.entries}
     assert entries == {name: ROWS[name] for name in ("S*10", "S*6-XL*4", "S*4-XL*6")}
@@ -77,14 +77,14 @@ def test_the_table_holds_the_recorded_front_and_its_numbers(run: Callable[..., O
     assert table.operating_points[0].device == "some GPU"
 
 
-def test_without_recorded_errors_and_memory_nothing_is_claimed_of_them(run: Callable[..., Outcome]) -> None:
+def test_without_recorded_errors_and_memory_nothing_is_claimed_of_them(run: Callable[..., Result]) -> None:
     table = run().table
     measured = [*table.entries, *table.candidates]
     assert not any(e.lossless for e in table.entries)
     assert {(e.quality_se, e.peak_memory_mb, e.extra_weights_mb) for e in measured} == {(0.0, None, None)}
 
 
-def test_table_and_report_say_that_the_numbers_were_recorded_and_where(run: Callable[..., Outcome]) -> None:
+def test_table_and_report_say_that_the_numbers_were_recorded_and_where(run: Callable[..., Result]) -> None:
     outcome = run()
     recorded = outcome.table.provenance["recorded"]
     assert recorded["table"] == "table.csv"
@@ -97,7 +97,7 @@ def test_table_and_report_say_that_the_numbers_were_recorded_and_where(run: Call
 
 
 def test_a_finished_run_measures_nothing_and_another_table_is_another_study(
-    run: Callable[..., Outcome], folder: Path
+    run: Callable[..., Result], folder: Path
 ) -> None:
     assert run().n_new > 0
     assert run().n_new == 0
@@ -106,26 +106,26 @@ def test_a_finished_run_measures_nothing_and_another_table_is_another_study(
         run()
 
 
-def test_the_run_folder_knows_its_table_by_a_path_of_its_own(run: Callable[..., Outcome], folder: Path) -> None:
+def test_the_run_folder_knows_its_table_by_a_path_of_its_own(run: Callable[..., Result], folder: Path) -> None:
     again = load_study(run().folder / "study.resolved.yaml")
     before = resolve_facts(load_study(folder / "study.yaml")).key
     assert resolve_facts(again).key == before
 
 
-def test_device_seconds_are_what_the_recorded_times_add_up_to(run: Callable[..., Outcome]) -> None:
+def test_device_seconds_are_what_the_recorded_times_add_up_to(run: Callable[..., Result]) -> None:
     events = read_events(run("search.racing=false").folder / "ledger.jsonl")
     spent = {(e["allocation"], e["first"], e["set"]): e["seconds"] for e in events if e["event"] == "chunk"}
     assert spent["S*4-XL*6", 20, "search"] == 6.6 * 20 / 4
 
 
-def test_noise_makes_errors_of_its_size(run: Callable[..., Outcome]) -> None:
+def test_noise_makes_errors_of_its_size(run: Callable[..., Result]) -> None:
     table = run("measure.noise=5%", "quality.n_images=1000", "confirm.n_images=4000", "proxy_set.chunk_size=1000").table
     assert table.provenance["headline"].startswith("From recorded numbers and simulated noise, not measured now: ")
     shares = [e.quality_se / e.quality for e in table.entries]
     assert shares == pytest.approx([0.025] * len(shares), rel=0.6)  # the error of an error from 20 blocks is 16 %
 
 
-def test_rivals_are_drawn_beside_the_front_with_their_source(run: Callable[..., Outcome], folder: Path) -> None:
+def test_rivals_are_drawn_beside_the_front_with_their_source(run: Callable[..., Result], folder: Path) -> None:
     (folder / "others.csv").write_text('name,latency_s,fid,source\nDistilled,2.5,11,"somebody, 2025"\n')
     outcome = run("rivals=others.csv")
     assert outcome.table.provenance["rivals"] == [
@@ -138,14 +138,14 @@ def test_rivals_are_drawn_beside_the_front_with_their_source(run: Callable[..., 
     assert "what others published" not in run("rivals=null").report.read_text()
 
 
-def test_recorded_numbers_are_not_measured_again(run: Callable[..., Outcome]) -> None:
+def test_recorded_numbers_are_not_measured_again(run: Callable[..., Result]) -> None:
     outcome = run()
     path = outcome.folder / "lookup.json"
     with pytest.raises(ConfigError, match="holds recorded numbers, which cannot be measured again"):
         study_from_table(path, outcome.table, None, ())
 
 
-def test_control_variates_work_on_simulated_images(run: Callable[..., Outcome]) -> None:
+def test_control_variates_work_on_simulated_images(run: Callable[..., Result]) -> None:
     """With noise that allocations share and 2,000 images of the denoisers alone; without those, FID is off by 20 %."""
     noise = ["measure.noise=10%", "measure.noise_correlation=0.95", "quality.n_images=100", "confirm.n_images=20"]
     outcome = run(*noise, "quality.control_images=2000", "proxy_set.chunk_size=100")
@@ -161,13 +161,13 @@ def test_missing_denoiser_is_named_by_plan_already(folder: Path) -> None:
         plan_study(load_study(folder / "study.yaml"), folder / "run", None, Silent())
 
 
-def test_baselines_that_were_not_recorded_are_left_out(run: Callable[..., Outcome], folder: Path) -> None:
+def test_baselines_that_were_not_recorded_are_left_out(run: Callable[..., Result], folder: Path) -> None:
     write_table(folder, {name: row for name, row in ROWS.items() if name != "S*4-XL*6"})
     table = run("focus.latency_s=[0.1, 20]").table
     assert {str(c.allocation) for c in (*table.entries, *table.candidates)} == set(ROWS) - {"S*4-XL*6"}
 
 
-def test_recorded_rows_of_fewer_steps_are_baselines_known_by_name(run: Callable[..., Outcome], folder: Path) -> None:
+def test_recorded_rows_of_fewer_steps_are_baselines_known_by_name(run: Callable[..., Result], folder: Path) -> None:
     write_table(folder, ROWS | {"XL*5": (5.2, 9.1)})
     outcome = run()
     front = {str(e.allocation): e for e in outcome.table.entries}
@@ -210,7 +210,7 @@ def test_an_allocation_that_was_not_recorded_costs_itself_only(folder: Path) -> 
         measurer.do(MakeChunk(Allocation.parse("S*5-XL*5"), Chunk("search", 0, 20)))
 
 
-def test_the_features_of_real_images_are_measured_as_they_are(run: Callable[..., Outcome], folder: Path) -> None:
+def test_the_features_of_real_images_are_measured_as_they_are(run: Callable[..., Result], folder: Path) -> None:
     """40 of 100 images for the search, 60 for the confirmation; a shift of all d = 4 features adds 4 shift^2."""
     rng = np.random.default_rng(0)
     (folder / "kept").mkdir()

@@ -17,7 +17,7 @@ from tstitch_search.measurement import Answer, Calibrate, Chunk, Job, chunks_of
 from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.report.analysis_tables import COLUMNS, read_tables
-from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run import Result, run_study
 from tstitch_search.tasks.analysis import Analyzed, analyze_study, price_analysis
 from tstitch_search.tasks.analysis.growing import evenly, prefixes
 from tstitch_search.tasks.analysis.variants import Variant, Wanted, sweep, variants_of
@@ -226,7 +226,7 @@ def rows(path: Path, name: str) -> list[dict[str, str]]:
 class Beside:
     """A run by the synthetic measurer, its page and ledger as they were before it was analyzed, and the analysis."""
 
-    ran: Outcome
+    ran: Result
     page: str
     ledger: bytes
     found: Analyzed

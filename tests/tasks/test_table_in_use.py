@@ -81,10 +81,9 @@ def table(tiny_family: Path, tmp_path: Path) -> Path:
 
 
 def draw(table: Path, wanted: Wanted, budget_s: float = 0.25, *, strict: bool = False) -> tuple[np.ndarray, Notes]:
-    progress, output = Notes(), table.parent / "out.png"
-    draw_from_table(table, entry_for(table, (), budget_s, None, None), wanted, output, progress, strict=strict)
-    with Image.open(output) as picture:
-        return np.asarray(picture), progress
+    progress = Notes()
+    images = draw_from_table(table, entry_for(table, (), budget_s, None, None), wanted, progress, strict=strict)
+    return np.concatenate(list(images), axis=1), progress
 
 
 def test_the_pick_is_drawn_for_each_label_and_seeds_decide_the_noise(table: Path) -> None:

@@ -11,23 +11,19 @@ import signal
 import sys
 from typing import NoReturn
 
-from tstitch_search.cli.app import app, in_front
-from tstitch_search.errors import TStitchError
-
-# The order of the verbs in --help.
-# isort: off
-from tstitch_search.cli import init_verbs as init_verbs
-from tstitch_search.cli import study_verbs as study_verbs
+from tstitch_search.cli import analysis_verbs as analysis_verbs
 from tstitch_search.cli import check_verbs as check_verbs
-from tstitch_search.cli import generate_verbs as generate_verbs
 from tstitch_search.cli import export_verbs as export_verbs
-from tstitch_search.cli import table_verbs as table_verbs
-from tstitch_search.cli import show_verbs as show_verbs
 from tstitch_search.cli import finetune_verbs as finetune_verbs
 from tstitch_search.cli import folder_verbs as folder_verbs
-from tstitch_search.cli import analysis_verbs as analysis_verbs
+from tstitch_search.cli import generate_verbs as generate_verbs
+from tstitch_search.cli import init_verbs as init_verbs
 from tstitch_search.cli import ops_verbs as ops_verbs
-
+from tstitch_search.cli import show_verbs as show_verbs
+from tstitch_search.cli import study_verbs as study_verbs
+from tstitch_search.cli import table_verbs as table_verbs
+from tstitch_search.cli.app import app, in_front
+from tstitch_search.errors import TStitchError
 
 # What stands for a character that the terminal does not know.
 STAND_INS = {

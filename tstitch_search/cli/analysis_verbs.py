@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tstitch_search.cli.app import AsJson, Device, Output, Settings, StudyPath, Workers, app, overrides, run_folder
+from tstitch_search.cli.app import AsJson, Device, Output, Settings, StudyPath, Workers, app, overrides, said
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def analyze(
 
     Example: tstitch-search analyze studies/quickstart.yaml --only similarity,frequency
     """
-    from tstitch_search.config import load_study
+    from tstitch_search.api import load_study, run_folder
     from tstitch_search.report.analysis_tables import COLUMNS
     from tstitch_search.tasks.analysis.variants import Wanted
 
@@ -58,7 +58,7 @@ def analyze(
     if price:
         _print_price(loaded, wanted, as_json)
     else:
-        _analyze_and_print(loaded, wanted, run_folder(output, loaded.config.name), as_json)
+        _analyze_and_print(loaded, wanted, run_folder(loaded, output), as_json)
 
 
 def _print_price(study: "Study", wanted: "Wanted", as_json: bool) -> None:
@@ -74,13 +74,14 @@ def _print_price(study: "Study", wanted: "Wanted", as_json: bool) -> None:
 
 def _analyze_and_print(study: "Study", wanted: "Wanted", folder: "Path", as_json: bool) -> None:
     """Raises typer.Exit when it was interrupted or allocations failed."""
-    from tstitch_search.cli.display import show_progress
-    from tstitch_search.cli.running import interrupted, stop_on_signals
+    from tstitch_search.cli.running import interrupted
+    from tstitch_search.display import shown
+    from tstitch_search.signals import stop_on_signals
     from tstitch_search.study_run.pool import open_pool
     from tstitch_search.tasks.analysis import analyze_study
 
     try:
-        with show_progress() as progress, stop_on_signals(json_log=False) as is_stopping:
+        with shown(said()) as progress, stop_on_signals() as is_stopping:
             found = analyze_study(study, folder, wanted, open_pool, progress, is_stopping)
     except KeyboardInterrupt as stop:
         raise interrupted(stop) from None

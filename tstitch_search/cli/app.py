@@ -8,15 +8,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from tstitch_search import __version__
+from tstitch_search.api import run_path, table_path
 
 # Bytes that must be free where a file is to be written.
 LEAST_ROOM = 2**20
 # How much is said on stderr while a verb works.
 verbosity: ContextVar[Literal["quiet", "normal", "verbose"]] = ContextVar("verbosity", default="normal")
 
+# The verbs as `--help` lists them; those of every day in the order in which they are used.
+GROUPS = {
+    "Every day": ("init", "check", "plan", "run", "status", "report", "pick"),
+    "Tables and run folders": ("show", "diff", "generate", "compare", "requality", "export", "schema", "repair"),
+    "Devices": ("calibrate", "recalibrate", "verify"),
+    "Research": ("analyze", "finetune"),
+}
+
+
+class Grouped(TyperGroup):
+    """The verbs under the titles of GROUPS, in plain text: typer's own panels need rich, which takes time to load."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb, self.commands[verb].get_short_help_str(width)) for verb in verbs])
+
+
 app = typer.Typer(
+    cls=Grouped,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help takes a third of the time
@@ -24,9 +46,19 @@ app = typer.Typer(
     help="Find which diffusion denoiser should take which sampling steps: a lookup table of time against FID.",
 )
 
+
+def as_table(given: Path) -> Path:
+    """The lookup table that is meant by a path on the command line."""
+    return table_path(given)
+
+
+def _folder(given: Path) -> Path:
+    return run_path(given)
+
+
 StudyPath = Annotated[Path, typer.Argument(help="Study file, for example studies/quickstart.yaml.", metavar="STUDY")]
-TablePath = Annotated[Path, typer.Argument(help="A lookup.json.", metavar="LOOKUP")]
-RunPath = Annotated[Path, typer.Argument(help="A run folder, for example reports/quickstart.", metavar="RUN_DIR")]
+TablePath = Annotated[Path, typer.Argument(help="A run folder or its lookup.json.", metavar="RUN", callback=as_table)]
+RunPath = Annotated[Path, typer.Argument(help="A run folder or its lookup.json.", metavar="RUN", callback=_folder)]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override one setting, for example --set quality.n_images=200.", metavar="KEY=VALUE"),
@@ -65,6 +97,12 @@ def in_front(arguments: list[str]) -> list[str]:
     return sorted(arguments, key=lambda argument: argument not in ("--quiet", "--verbose"))
 
 
+def said() -> bool | Literal["verbose"]:
+    """What `--quiet` and `--verbose` ask for, as the `progress` of a call."""
+    asked = verbosity.get()
+    return "verbose" if asked == "verbose" else asked == "normal"
+
+
 def overrides(settings: list[str] | None, budget: str | None, workers: int | None, device: str | None) -> list[str]:
     """The flags as `key=value` settings; a flag wins over --set."""
     flags = {"search.device_seconds": budget, "workers.n_workers": workers, "workers.device": device}
@@ -89,11 +127,6 @@ def require_output(path: Path, formats: Sequence[str] = ()) -> None:
         raise EnvironmentProblem(f"--output: {path} cannot be written", hint="choose a writable folder")
     if shutil.disk_usage(path.parent).free < LEAST_ROOM:
         raise EnvironmentProblem(f"--output: there is no room on the disk of {path.parent}", hint="make room")
-
-
-def run_folder(output: Path | None, name: str) -> Path:
-    """Where a study of this name is run, unless `--output` says otherwise."""
-    return output or Path("reports") / name
 
 
 def seconds(text: str | None) -> float | None:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tstitch_search.cli.app import AsJson, Device, Settings, StudyPath, app, overrides
+from tstitch_search.cli.app import AsJson, Device, Settings, StudyPath, app, overrides, said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tstitch_search.config import Study
-    from tstitch_search.measurement import Similarity
     from tstitch_search.tasks.check import Check
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -34,27 +32,15 @@ def check(
 
     Example: tstitch-search check studies/quickstart.yaml --probe 8
     """
-    from tstitch_search.config.load import load_for_members
+    from tstitch_search import api
     from tstitch_search.errors import ConfigError
 
-    loaded, beside = load_for_members(study, overrides(settings, None, None, device), own=["workers.pool=inline"])
-    from tstitch_search.tasks.check import check_study
-
-    found = check_study(loaded, beside)
-    alike = _probed(loaded, probe) if probe and not found.problem else None
-    print(json.dumps(_as_json(found, alike), indent=2) if as_json else _as_text(found, alike))
+    given = overrides(settings, None, None, device)
+    found = api.check(study, probe=probe, overrides=given, progress=said())
+    print(json.dumps(_as_json(found), indent=2) if as_json else _as_text(found))
     if found.problem:
         of_members = "other denoisers, or `convert: true` in the space where it is offered"
         raise ConfigError(found.problem, of_members if found.misfit else "add some, or lower the numbers of images")
-
-
-def _probed(study: "Study", n_images: int) -> "Similarity":
-    from tstitch_search.cli.display import show_progress
-    from tstitch_search.study_run.pool import open_pool
-    from tstitch_search.tasks.probe import probe_study
-
-    with show_progress() as progress:
-        return probe_study(study, n_images, open_pool, progress)
 
 
 def _bars(values: "Sequence[float]") -> str:
@@ -64,7 +50,7 @@ def _bars(values: "Sequence[float]") -> str:
     return "".join(BARS[min(int((value - low) / span * len(BARS)), len(BARS) - 1)] for value in values)
 
 
-def _as_text(found: "Check", alike: "Similarity | None") -> str:
+def _as_text(found: "Check") -> str:
     """A line for each pair, with what differs; then what could be gained."""
     lines = [f"{found.study}: do its members fit together?"]
     width = max(len(f"{match.who}, {match.other}") for match in found.matches)
@@ -80,7 +66,7 @@ def _as_text(found: "Check", alike: "Similarity | None") -> str:
         lines.append(f"No allocation can be more than {found.speed.best:.3g} times as fast as the slowest alone.")
     else:
         lines.append("How fast they are is not known: the weights are not all on this machine.")
-    if alike:
+    if alike := found.similarity:
         lines.append(f"Cosine similarity of predictions, noise end to image end, n = {alike.n_images} images:")
         for pair in alike.pairs:
             first, last, low = pair.mean[0], pair.mean[-1], min(pair.mean)
@@ -89,7 +75,7 @@ def _as_text(found: "Check", alike: "Similarity | None") -> str:
     return "\n".join(lines)
 
 
-def _as_json(found: "Check", alike: "Similarity | None") -> dict[str, object]:
+def _as_json(found: "Check") -> dict[str, object]:
     return {
         "study": found.study,
         "fits": found.misfit is None,
@@ -106,5 +92,5 @@ def _as_json(found: "Check", alike: "Similarity | None") -> dict[str, object]:
         ],
         "speed": found.speed
         and {"relative": found.speed.relative, "best_speed_up": found.speed.best, "basis": found.speed.basis},
-        "similarity": alike and asdict(alike),
+        "similarity": found.similarity and asdict(found.similarity),
     }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tstitch_search.cli.app import AsJson, Device, OtherStudy, Settings, TablePath, app, overrides
+from tstitch_search.cli.app import AsJson, Device, OtherStudy, Settings, TablePath, app, overrides, said
 
 
 @app.command()
@@ -36,14 +36,14 @@ def finetune(
     Example: tstitch-search finetune LOOKUP --entry 'S*12-B*8' --member S --data zoo:fashion -o S_tuned
     """
     from tstitch_search.allocation import Allocation
-    from tstitch_search.cli.display import show_progress
+    from tstitch_search.display import shown
     from tstitch_search.tasks.finetune import Wanted
     from tstitch_search.tasks.finetune import finetune as train
 
     wanted = Wanted(member, data, iterations, batch_size, learning_rate, seed, checkpoint_every)
     given = overrides(settings, None, None, device)
     try:
-        with show_progress() as progress:
+        with shown(said()) as progress:
             made = train(table, Allocation.parse(entry), wanted, output, progress, study, given)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from its last checkpoint", file=sys.stderr)

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from tstitch_search.cli.app import Device, OtherStudy, Settings, app, overrides, require_output, seconds, share
+from tstitch_search.cli.app import Device, OtherStudy, Settings, app, overrides, require_output, said, seconds, share
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 @app.command()
 def generate(
-    source: Annotated[Path, typer.Argument(help="A study file, or a lookup.json.", metavar="STUDY|LOOKUP")],
+    source: Annotated[
+        Path, typer.Argument(help="A study file, a run folder, or its lookup.json.", metavar="STUDY|RUN")
+    ],
     allocation: Annotated[
         list[str] | None, typer.Option("--allocation", "-a", help="For example 'S*8-XL*12'; repeat it to compare.")
     ] = None,
@@ -36,44 +38,48 @@ def generate(
 
     Example: tstitch-search generate reports/quickstart/lookup.json --budget 0.3s --labels 3,7 -o out.png
     """
-    from tstitch_search.cli.display import show_progress
+    from tstitch_search import api
+    from tstitch_search.errors import ConfigError
 
-    given = overrides(settings, None, None, device)
     require_output(output, PICTURES)
-    if source.suffix == ".json":
-        from tstitch_search.tasks.generate_from_table import Wanted, draw_from_table, entry_for
+    of_tables = {
+        "--budget": budget,
+        "--max-fid-loss": max_fid_loss,
+        "--at": at,
+        "--labels": labels,
+        "--prompt": prompt,
+        "--negative-prompt": negative_prompt,
+        "--seed": seed,
+        "--strict": strict,
+    }
+    of_run = api.is_of_run(source)
+    if not of_run and (useless := [name for name, value in of_tables.items() if value]):
+        raise ConfigError(
+            f"{useless[0]} asks a lookup table, got the study {source}",
+            hint="give the lookup.json of its run, or leave it out",
+        )
+    made = api.generate(
+        source,
+        allocation or (),
+        n=n,
+        labels=_whole_numbers(labels),
+        prompts=prompt or (),
+        negative_prompt=negative_prompt,
+        seed=seed,
+        budget_s=seconds(budget),
+        max_fid_loss=share(max_fid_loss),
+        at=at,
+        strict=strict,
+        study=study,
+        overrides=overrides(settings, None, None, device),
+        progress=said(),
+    )
+    from tstitch_search.measure.picture_files import save_grid, save_strip
 
-        wanted = Wanted(_whole_numbers(labels), tuple(prompt or ()), negative_prompt, seed)
-        entry = entry_for(source, allocation or (), seconds(budget), share(max_fid_loss), at)
-        with show_progress() as progress:
-            draw_from_table(source, entry, wanted, output, progress, strict=strict, other_study=study, settings=given)
+    if of_run:
+        save_strip(next(iter(made.values())), output)
     else:
-        from tstitch_search.config import load_study
-        from tstitch_search.errors import ConfigError
-
-        of_tables = {
-            "--budget": budget,
-            "--max-fid-loss": max_fid_loss,
-            "--at": at,
-            "--labels": labels,
-            "--prompt": prompt,
-            "--negative-prompt": negative_prompt,
-            "--seed": seed,
-            "--strict": strict,
-        }
-        if useless := [name for name, value in of_tables.items() if value]:
-            raise ConfigError(
-                f"{useless[0]} asks a lookup table, got the study {source}",
-                hint="give the lookup.json of its run, or leave it out",
-            )
-        if not allocation:
-            raise ConfigError("which allocations? none was given", hint="-a 'S*8-XL*12', or a lookup.json to pick from")
-        loaded = load_study(source, given, own=["workers.pool=inline"])
-        from tstitch_search.study_run.pool import open_pool
-        from tstitch_search.tasks.generate import generate_grid
-
-        with show_progress() as progress:
-            generate_grid(loaded, allocation, n, output, open_pool, progress)
+        save_grid(made, output)
     print(output)
 
 

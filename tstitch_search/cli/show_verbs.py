@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tstitch_search.cli.app import AsJson, TablePath, app
+from tstitch_search.cli.app import AsJson, TablePath, app, as_table
 
 if TYPE_CHECKING:
     from tstitch_search.lookup import Changes, LookupEntry, LookupTable
@@ -29,8 +29,10 @@ def show(table: TablePath, as_json: AsJson = False) -> None:
 
 @app.command()
 def diff(
-    first: Annotated[Path, typer.Argument(help="A lookup.json, the older one.", metavar="A")],
-    second: Annotated[Path, typer.Argument(help="Another one.", metavar="B")],
+    first: Annotated[
+        Path, typer.Argument(help="A run folder or its lookup.json, the older one.", metavar="A", callback=as_table)
+    ],
+    second: Annotated[Path, typer.Argument(help="Another one.", metavar="B", callback=as_table)],
     as_json: AsJson = False,
 ) -> None:
     """What changed between two lookup tables. Front, times, qualities and settings.

@@ -18,7 +18,7 @@ from tstitch_search.cli.app import (
     app,
     overrides,
     require_output,
-    run_folder,
+    said,
 )
 
 
@@ -65,16 +65,12 @@ def plan(
 
     Example: tstitch-search plan studies/quickstart.yaml --calibrate
     """
-    from tstitch_search.config import load_study
+    from tstitch_search import api
 
-    loaded = load_study(study, overrides(settings, budget, workers, device))
-    from tstitch_search.cli.display import show_progress
+    given = overrides(settings, budget, workers, device)
+    found = api.plan(study, output, overrides=given, calibrate=calibrate, progress=said())
     from tstitch_search.cli.tables import print_plan
-    from tstitch_search.study_run.pool import open_pool
-    from tstitch_search.tasks.plan import plan_study
 
-    with show_progress() as progress:
-        found = plan_study(loaded, run_folder(output, loaded.config.name), open_pool if calibrate else None, progress)
     print_plan(found, as_json)
 
 
@@ -90,17 +86,12 @@ def calibrate(
 
     Example: tstitch-search calibrate studies/quickstart.yaml -o calibration.json
     """
-    from tstitch_search.config import load_study
+    from tstitch_search import api
 
     require_output(output)
-    loaded = load_study(study, overrides(settings, None, None, device), own=["workers.n_workers=1"])
-    from tstitch_search.cli.display import show_progress
+    calibration = api.calibrate(study, output, overrides=overrides(settings, None, None, device), progress=said())
     from tstitch_search.cli.tables import print_calibration
-    from tstitch_search.study_run.calibrations import calibrate_study
-    from tstitch_search.study_run.pool import open_pool
 
-    with show_progress() as progress:
-        calibration = calibrate_study(loaded, output, open_pool, progress)
     print_calibration(calibration, output, as_json)
 
 

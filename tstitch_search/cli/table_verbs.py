@@ -16,6 +16,7 @@ from tstitch_search.cli.app import (
     app,
     overrides,
     require_output,
+    said,
     seconds,
     share,
 )
@@ -43,9 +44,9 @@ def pick(
 
     Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.3s
     """
-    from tstitch_search.lookup import LookupTable
+    from tstitch_search.api import load_table
 
-    lookup = LookupTable.read(table)
+    lookup = load_table(table)
     entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch)
     picked = lookup.describe(entry, at, at_batch)
     if as_json:
@@ -69,13 +70,12 @@ def recalibrate(
     Example: tstitch-search recalibrate reports/quickstart/lookup.json -o lookup-here.json
     """
     require_output(output)
-    from tstitch_search.cli.display import show_progress
-    from tstitch_search.cli.tables import print_table
-    from tstitch_search.study_run.pool import open_pool
-    from tstitch_search.tasks.recalibrate import recalibrate as measure_again
+    from tstitch_search import api
 
-    with show_progress() as progress:
-        made = measure_again(table, point, open_pool, progress, study, overrides(settings, None, None, device))
+    given = overrides(settings, None, None, device)
+    made = api.recalibrate(table, point, study=study, overrides=given, progress=said())
+    from tstitch_search.cli.tables import print_table
+
     made.write(output)
     print_table(made, output, as_json)
 
@@ -95,15 +95,12 @@ def verify(
 
     Example: tstitch-search verify reports/quickstart/lookup.json --max-fid-loss 2%
     """
-    from tstitch_search.cli.display import show_progress
-    from tstitch_search.cli.tables import print_verification
-    from tstitch_search.study_run.pool import open_pool
-    from tstitch_search.tasks.verify import verify as measure_again
+    from tstitch_search import api
 
-    max_loss = share(max_fid_loss) or 0.0
-    with show_progress() as progress:
-        given = overrides(settings, None, workers, device)
-        found = measure_again(table, max_loss, entries, open_pool, progress, study, given)
+    given, max_loss = overrides(settings, None, workers, device), share(max_fid_loss) or 0.0
+    found = api.verify(table, max_fid_loss=max_loss, n_entries=entries, study=study, overrides=given, progress=said())
+    from tstitch_search.cli.tables import print_verification
+
     print_verification(found, as_json)
     if not found.passed:
         raise typer.Exit(5)

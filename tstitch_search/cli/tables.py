@@ -18,7 +18,7 @@ from tstitch_search.report.wording import metric_text, milliseconds, named, plus
 
 if TYPE_CHECKING:
     from tstitch_search.measurement import Calibration
-    from tstitch_search.study_run import Outcome
+    from tstitch_search.study_run import Result
     from tstitch_search.tasks.compare import Comparison
     from tstitch_search.tasks.plan import Plan
     from tstitch_search.tasks.requality import Requality
@@ -38,19 +38,19 @@ def console() -> Console:
     return Console(highlight=False, width=None if is_wide else PIPE_WIDTH)
 
 
-def print_outcome(outcome: "Outcome", as_json: bool) -> None:
+def print_result(result: "Result", as_json: bool) -> None:
     """The front and one sentence to act on."""
     if as_json:
-        print(json.dumps({**outcome.table.to_json(), "folder": str(outcome.folder), "n_new": outcome.n_new}, indent=2))
+        print(json.dumps({**result.table.to_json(), "folder": str(result.folder), "n_new": result.n_new}, indent=2))
         return
     out = console()
-    _print_front(out, outcome.table)
-    if outcome.n_new == 0:
+    _print_front(out, result.table)
+    if result.n_new == 0:
         out.print("Nothing new was measured: everything was in the ledger already.")
-    if outcome.n_failed:
-        where = f"see `failed` in {outcome.folder}/ledger.jsonl"
-        out.print(f"Allocations that could not be measured: {outcome.n_failed}; {where}.")
-    for path in (outcome.folder / "lookup.json", outcome.report):
+    if result.n_failed:
+        where = f"see `failed` in {result.folder}/ledger.jsonl"
+        out.print(f"Allocations that could not be measured: {result.n_failed}; {where}.")
+    for path in (result.folder / "lookup.json", result.report):
         out.print(str(path), markup=False, soft_wrap=True)
 
 

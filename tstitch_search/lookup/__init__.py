@@ -4,6 +4,7 @@ Readers of `lookup.json`: any server (this package imports only the standard lib
 report. A reader ignores fields it does not know; a change it must not ignore raises SCHEMA_VERSION.
 """
 
+from tstitch_search.lookup.building import build_table as build_table
 from tstitch_search.lookup.changes import Changes as Changes
 from tstitch_search.lookup.changes import changes as changes
 from tstitch_search.lookup.entry import Candidate as Candidate
@@ -15,4 +16,3 @@ from tstitch_search.lookup.objective import OperatingPoint as OperatingPoint
 from tstitch_search.lookup.schema import lookup_schema as lookup_schema
 from tstitch_search.lookup.table import SCHEMA_VERSION as SCHEMA_VERSION
 from tstitch_search.lookup.table import LookupTable as LookupTable
-from tstitch_search.lookup.table import build_table as build_table

@@ -1,8 +1,8 @@
 """The table as a whole: build it, write it, read it, pick from it."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import inf
@@ -16,7 +16,7 @@ from tstitch_search.json_fields import check_count, check_text, get, get_list, r
 from tstitch_search.lookup.entry import Candidate, LookupEntry
 from tstitch_search.lookup.objective import Objective, OperatingPoint
 from tstitch_search.lookup.picking import Deployed, Limits, Option, Shelf, choose
-from tstitch_search.pareto import pareto_front
+from tstitch_search.lookup.rows import rows_of
 
 SCHEMA_VERSION = 1
 FID = Objective()
@@ -216,35 +216,18 @@ class LookupTable:
             "provenance": dict(self.provenance),
         }
 
+    def to_dicts(self, *, candidates: bool = False) -> list[dict[str, Any]]:
+        """A flat row for each entry, all with the same keys, for `pandas.DataFrame(...)` or `polars.DataFrame(...)`.
+
+        With `candidates` also whatever else was measured; `on_front` tells them apart. `steps_NAME`: sampling steps of
+        a denoiser; `METRIC`, `METRIC_se`, `METRIC_difference`: the objective and further metrics; `latency_s_POINT`:
+        seconds at another operating point. None stands for what was not measured.
+        """
+        return rows_of(self.entries, self.candidates if candidates else (), self.objective)
+
     def write(self, path: Path) -> None:
         """Write the table; a crash leaves the old file or the new one. Raises EnvironmentProblem when it cannot."""
         write_whole(path, json.dumps(self.to_json(), indent=2, allow_nan=False).encode() + b"\n")
-
-
-def build_table(
-    study: str,
-    operating_points: Sequence[OperatingPoint],
-    confirmed: Sequence[LookupEntry],
-    others: Sequence[Candidate],
-    provenance: Mapping[str, Any],
-    objective: Objective = FID,
-) -> LookupTable:
-    """The table whose entries are the front of `confirmed` in time and quality; all else becomes a candidate.
-
-    Qualities compare at equal n only, so an entry has the largest n among `confirmed`. Candidates are sorted by
-    predicted time. Raises ConfigError when nothing was confirmed.
-    """
-    n_images = max((e.n_images for e in confirmed), default=0)
-    comparable = [e for e in confirmed if e.n_images == n_images]
-    front = [comparable[i] for i in pareto_front([(e.latency_s, objective.loss(e.quality)) for e in comparable])]
-    beaten = [as_candidate(e) for e in confirmed if e not in front]
-    candidates = sorted([*beaten, *others], key=lambda c: (c.latency_s_predicted, str(c.allocation), c.n_images))
-    return LookupTable(study, tuple(operating_points), tuple(front), tuple(candidates), provenance, objective)
-
-
-def as_candidate(entry: LookupEntry) -> Candidate:
-    """A confirmed entry that is not on the front."""
-    return Candidate(**{f.name: getattr(entry, f.name) for f in fields(Candidate)})
 
 
 def _check_version(version: Any) -> None:

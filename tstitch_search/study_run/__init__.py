@@ -14,6 +14,7 @@ from tstitch_search.progress import Progress, Reporter
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.quality.reference import save_reference
+from tstitch_search.report.figure import notebook_html
 from tstitch_search.report.live import LiveReport
 from tstitch_search.report.reuse import reuse_in_words
 from tstitch_search.report.writing import write_report
@@ -44,14 +45,18 @@ from tstitch_search.workers.protocol import WorkerPool
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run leaves: the table, where it and the report are, and what it took."""
+class Result:
+    """What a run leaves: the table, its folder and report, how much was measured now, how many allocations failed."""
 
     table: LookupTable
     folder: Path
     report: Path
     n_new: int
     n_failed: int
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the front as a table, and the plot of the report."""
+        return notebook_html(self.folder)
 
 
 def run_study(
@@ -61,7 +66,7 @@ def run_study(
     progress: Progress,
     is_stopping: Callable[[], bool] = lambda: False,
     reporter: Reporter | None = None,
-) -> Outcome:
+) -> Result:
     """Run `study` in the folder `path`, or go on with it; what is measured already is not measured again.
 
     Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised. `reporter` hears of
@@ -111,4 +116,4 @@ def run_study(
         if saved := reuse_in_words(folder.ledger.of("chunk"), latency):
             progress.note(saved)
         folder.ledger.append("finished")
-        return Outcome(table, path, write_report(path), bench.n_new, bench.n_failed)
+        return Result(table, path, write_report(path), bench.n_new, bench.n_failed)

@@ -49,12 +49,13 @@ MAX_TRIES = 2
 
 
 def calibrate_study(
-    study: Study, output: Path, open_pool: Callable[[Study], WorkerPool], progress: Progress
+    study: Study, output: Path | None, open_pool: Callable[[Study], WorkerPool], progress: Progress
 ) -> Calibration:
-    """Step times of the study's denoisers, measured now and written to `output`, which `latency.from` reads."""
+    """Step times of the study's denoisers, measured now; `output` is a file to write for `latency.from`."""
     facts = resolve_facts(study)
     calibration = measure_calibration(study, open_pool, progress)
-    write_calibration(output, facts.key, calibration)
+    if output is not None:
+        write_calibration(output, facts.key, calibration)
     remember(study, facts.key, calibration)
     return calibration
 

@@ -7,7 +7,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, TStitchError
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.measurement import Calibration
+from tstitch_search.measurement import Calibration, Similarity
 from tstitch_search.members.compatibility import Finding, guidance_embedding, worst
 from tstitch_search.members.facts import MemberFacts, vae_folder
 from tstitch_search.members.noise_schedule import Verdict
@@ -51,7 +51,8 @@ class Speed:
 class Check:
     """The verdict on a study's members; `speed` is None while nothing says how fast they are.
 
-    `beside`: what is wrong with the study beside its members, None when nothing is.
+    `beside`: what is wrong with the study beside its members, None when nothing is. `similarity`: of the members'
+    predictions, None where they were not compared.
     """
 
     study: str
@@ -59,6 +60,7 @@ class Check:
     matches: tuple[Match, ...]
     speed: Speed | None
     beside: str | None = None
+    similarity: Similarity | None = None
 
     @property
     def misfit(self) -> str | None:

@@ -1,12 +1,11 @@
 """Try before you search: sample a few images with several allocations and the same seeds."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tstitch_search.config import Study
-from tstitch_search.measure.picture_files import save_grid
+from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import Chunk, MakeImages
 from tstitch_search.progress import Progress
 from tstitch_search.search_space import allocation_in
@@ -15,29 +14,30 @@ from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.workers.protocol import WorkerPool
 
 
-def generate_grid(
+def images_of(
     study: Study,
     texts: Sequence[str],
     n_images: int,
-    path: Path,
     open_pool: Callable[[Study], WorkerPool],
     progress: Progress,
-) -> None:
-    """Write a picture with one row of `n_images` per allocation to `path`.
+) -> dict[str, np.ndarray]:
+    """The first `n_images` search images (n, h, w, 3), uint8, of each allocation, by its text.
 
-    Raises ConfigError for an allocation the space cannot hold.
+    Raises ConfigError for no allocation, or one that the space cannot hold.
     """
+    if not texts:
+        raise ConfigError("which allocations? none was given", hint="-a 'S*8-XL*12', or a lookup.json to pick from")
     allocations = [allocation_in(study.space, text) for text in texts]
     resolve_facts(study)
     pool = open_pool(study)
     try:
         progress.note("loading the denoisers")
         pool.start()
-        rows = []
+        made = {}
         for allocation in allocations:
             progress.stage(f"sampling {allocation}")
             images = run_alone(pool, MakeImages(allocation, Chunk("search", 0, n_images)), progress)
-            rows.append((str(allocation), np.asarray(images)))
+            made[str(allocation)] = np.asarray(images)
     finally:
         pool.close()
-    save_grid(rows, path)
+    return made

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import Candidate, LookupTable
-from tstitch_search.measure.picture_files import save_strip
 from tstitch_search.measurement import Chunk
 from tstitch_search.members.facts import read_member_facts
 from tstitch_search.members.lora_files import loras_identity
@@ -69,14 +70,13 @@ def draw_from_table(
     path: Path,
     entry: Candidate,
     wanted: Wanted,
-    output: Path,
     progress: Progress,
     *,
     strict: bool,
     other_study: Path | None = None,
     settings: Sequence[str] = (),
-) -> None:
-    """Write the images of `entry`, one of the table at `path`, side by side to `output`.
+) -> np.ndarray:
+    """Images (n, h, w, 3), uint8, of `entry`, one of the table at `path`: one for each label or prompt.
 
     Files that are not those of the table are named; with `strict` they are refused. Raises ConfigError or
     EnvironmentProblem for what cannot be had.
@@ -91,7 +91,7 @@ def draw_from_table(
     from tstitch_search.measure.drawing import draw  # torch, which reading a table does without
 
     seeds = ProxySet(wanted.seed, "random", 1).seeds_of(Chunk("search", 0, len(conditions)))
-    save_strip(draw(study, entry.allocation, conditions, seeds, _steps_shown(entry.allocation, progress)), output)
+    return draw(study, entry.allocation, conditions, seeds, _steps_shown(entry.allocation, progress))
 
 
 def _steps_shown(allocation: Allocation, progress: Progress) -> Callable[[int], None]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -12,7 +13,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.cli.app import verbosity
 from tstitch_search.measurement import Chunk
 from tstitch_search.progress import Progress, Silent
 
@@ -119,14 +119,17 @@ class Display(Progress):
 
 
 @contextmanager
-def show_progress() -> Iterator[Progress]:
-    """What is said on stderr for the length of the block, as much as `--quiet` and `--verbose` ask for."""
-    console, said = Console(file=sys.stderr), verbosity.get()
-    if said == "quiet":
+def shown(progress: Progress | bool | Literal["verbose"]) -> Iterator[Progress]:
+    """Who says on stderr what happens in the block: a bar on a terminal and lines elsewhere; with "verbose" a line for
+    each chunk; nobody when False; `progress` itself when it is a `Progress`.
+    """
+    console = Console(file=sys.stderr)
+    if not isinstance(progress, (bool, str)):
+        yield progress
+    elif progress is False:
         yield Silent()
-        return
-    if said == "verbose" or not console.is_terminal:
-        yield Display(console, live=None, every=said == "verbose")
-        return
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        yield Display(console, live)
+    elif progress == "verbose" or not console.is_terminal:
+        yield Display(console, live=None, every=progress == "verbose")
+    else:
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            yield Display(console, live)
