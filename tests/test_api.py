@@ -36,7 +36,7 @@ def study_in(folder: Path, **changed: Any) -> ts.Study:
             "reference": folder / "reference.npz",
             "n_images": 20,
         },
-        search={"sampler": "enumerate"},
+        search={"sampler": "enumerate", "n_trials": 6},
         confirm={"n_images": 40, "max_entries": 4},
         latency={"batch_size": 2, "n_repeats": 3, "threads": 1},
         workers={"pool": "inline", "n_workers": 1, "device": "cpu", "device_batch_size": 10},
@@ -109,7 +109,7 @@ def test_ten_lines_build_a_study_run_it_pick_stitch_and_draw(
 
 
 def test_a_study_in_python_measures_what_its_file_would(tiny_family: Path, result: ts.Result) -> None:
-    again = ts.run(tiny_family / "study.yaml", result.folder, progress=False)
+    again = ts.run(tiny_family / "study.yaml", result.folder, overrides={"search.n_trials": 6}, progress=False)
     assert again.n_new == 0
     assert again.table.entries == result.table.entries
 
@@ -139,7 +139,7 @@ def test_rows_go_into_a_data_frame(result: ts.Result) -> None:
 @pytest.mark.parametrize("given", ["folder", "file"])
 def test_a_table_is_read_from_its_folder_or_its_file(result: ts.Result, given: str) -> None:
     path = result.folder if given == "folder" else result.folder / "lookup.json"
-    assert ts.load_table(path) == result.table
+    assert ts.load_table(path).entries == result.table.entries
     assert ts.compare(path, "S*4", "XL*4").quality.n_images == 40
     images = ts.generate(path, "S*4", labels=[3, 7], progress=False)
     assert [image.size for image in images["S*4"]] == [(32, 32)] * 2
@@ -226,7 +226,7 @@ def test_the_examples_of_the_documentation_run_one_after_another(
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.S):
         exec(block, names)
-    assert names["result"].table == names["table"]
+    assert names["result"].table.entries == names["table"].entries
     assert (folder / "calibration.json").exists()
 
 
