@@ -66,7 +66,7 @@ def test_looking_at_tables_loads_nothing_heavy() -> None:
 
 def test_the_list_of_verbs_says_of_each_a_whole_sentence() -> None:
     said = command("--help", COLUMNS="80", TERM="dumb").stdout
-    lines = dict(re.findall(r"^  (\w+) +(\S.*)$", said.partition("Commands:")[2], re.M))
+    lines = dict(re.findall(r"^  (\w+) +(\S.*)$", said.partition("Every day:")[2], re.M))
     assert set(lines) >= set(VERBS)
     assert not [line for line in lines.values() if line[-1] not in ".?" or line.endswith("...")]
 
