@@ -212,6 +212,7 @@ def test_a_run_in_a_thread_stops_when_its_program_says_so(tiny_family: Path, tmp
     assert "finished" not in events.kinds
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_documentation_run_one_after_another(
     tiny_family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
