@@ -35,6 +35,8 @@ def as_markdown(document: Row) -> str:
     """The whole page."""
     parts = [name for name in TITLES if name in document["parts"]]
     lines = ["# Evidence on a GPU", "", *_head(document), "", "## Goals", "", *_goals(document["parts"]), ""]
+    if notes := document.get("notes"):  # written by hand into the results, by who looked at them
+        lines += ["## What the misses mean", "", *(f"- {note}" for note in notes), ""]
     for name in parts:
         lines += [f"## {TITLES[name]}", "", *_state(document["parts"][name]), *SECTIONS[name](document["parts"][name])]
     return "\n".join(lines).rstrip() + "\n"

@@ -72,10 +72,10 @@ def test_prompt_alignment_is_drawn_over_the_share_of_the_smaller_denoisers(run_f
     assert shares["S*8-XL*12"] == pytest.approx(0.4)
 
 
-def test_what_only_the_search_measured_is_hollow_and_hidden_with_the_search(own_run: Path) -> None:
+def test_a_denoiser_alone_that_was_not_confirmed_is_not_drawn_beside_the_confirmed(own_run: Path) -> None:
     table = LookupTable.read(own_run / "lookup.json")
     without = tuple(e for e in table.entries if str(e.allocation) != "B*20")
     replace(table, entries=without).write(own_run / "lookup.json")
     marks = {trace.text[0]: trace for trace in pareto(read_record(own_run)).data if trace.text}
-    assert (marks["B"].marker.symbol, marks["B"].meta) == ("diamond-open", "search")
+    assert "B" not in marks
     assert (marks["XL"].marker.symbol, marks["XL"].meta) == ("diamond", "")

@@ -126,3 +126,19 @@ def chosen(known: tuple[Measured, ...], one_by_one: bool) -> Allocation:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_same_seconds_one_chunk_at_a_time_leave_a_better_table(seed):
     assert race(seed, 6000, chunks_at_once=1) < 0.7 * race(seed, 6000, chunks_at_once=8)
+
+
+def test_where_one_noisy_chunk_says_little_several_are_worth_much_more():
+    """With much more noise in a chunk than the model does not know, one chunk hardly moves what is believed."""
+    state = RaceState(truly([*MANY.baselines(), *list(MANY)[5:30:6]], 1, noise=1.0))
+    gains = []
+    for max_chunks in (1, 64):
+        stop = next_action(CANDIDATES, state, FID, RaceRule(max_chunks, tolerance=1e9))
+        assert isinstance(stop, Stop)
+        gains.append(stop.expected_gain)
+    assert gains[1] > 2 * gains[0] > 0
+
+
+def test_a_front_without_area_ends_the_race():
+    alike = tuple(measured(a, 0.0, 8, noise=1e-9) for a in MANY)
+    assert next_action(CANDIDATES, RaceState(alike), FID, RULE) == Stop(0.0)

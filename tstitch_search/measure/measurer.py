@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -35,7 +37,6 @@ from tstitch_search.measurement import (
     Publish,
     Similarity,
     TimeAllocations,
-    allocations_of,
 )
 from tstitch_search.members.device import (
     batch_size_that_fits,
@@ -73,6 +74,7 @@ class StudyMeasurer:
         self._device = resolve_device(self._config.workers.device)
         self._threads, self._memo = threads, TrajectoryMemo(self._config.workers.reuse_mb * 10**6)
         self._device_batch_size = self._config.workers.device_batch_size
+        self._timed_batch_size = self._config.latency.batch_size
         self.device = device_name(self._device)
 
     def load(self) -> dict[str, float]:
@@ -148,19 +150,25 @@ class StudyMeasurer:
 
     def _out_of_memory(self, job: Job, problem: str) -> MeasurementError:
         """What to say when the job needed more memory than there is: with the batch size that would have done."""
-        timing = isinstance(job, Calibrate | TimeAllocations)
-        setting = "latency.batch_size" if timing else "workers.device_batch_size"
-        asked = self._config.latency.batch_size if timing else self._device_batch_size
+        is_timing = isinstance(job, Calibrate | TimeAllocations)
+        setting = "latency.batch_size" if is_timing else "workers.device_batch_size"
+        asked = self._config.latency.batch_size if is_timing else self._device_batch_size
 
-        def make(n: int) -> None:
-            for allocation in allocations_of(job):
-                self._sample(allocation, Chunk("search", 0, n))
-
-        fits = batch_size_that_fits(make, asked) if timing else None
+        fits = None
+        if isinstance(job, Calibrate | TimeAllocations):
+            fits = batch_size_that_fits(partial(self._try_timing, job), asked)
         return MeasurementError(
             f"the device ran out of memory with {setting}={asked}: {problem}",
             hint=f"{setting}={fits}, which fits" if fits else "execution.offload=model, or a device with more memory",
         )
+
+    def _try_timing(self, job: Calibrate | TimeAllocations, batch_size: int) -> None:
+        """Do the job in short with batches of another size: whatever it needs memory for, it needs here too."""
+        asked, self._timed_batch_size = self._timed_batch_size, batch_size
+        try:
+            self._time(replace(job, n_repeats=2))
+        finally:
+            self._timed_batch_size = asked
 
     def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
         started, calls = time.perf_counter(), Calls()
@@ -180,7 +188,7 @@ class StudyMeasurer:
 
     def _extract_reference(self, images: RealImages) -> np.ndarray:
         batches = batches_of(images, self._device_batch_size)
-        tensors = (torch.from_numpy(batch).permute(0, 3, 1, 2).to(self._device) for batch in batches)
+        tensors = (torch.from_numpy(batch.copy()).permute(0, 3, 1, 2).to(self._device) for batch in batches)
         return np.concatenate([extract(self._extractor, images)["features"] for images in tensors])
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
@@ -222,7 +230,7 @@ class StudyMeasurer:
             clock=clock_of(self._device),
             memory=memory_of(self._device),
             device=self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads",
-            batch_size=self._config.latency.batch_size,
+            batch_size=self._timed_batch_size,
             weights_mb=dict(self._assembly.weights_mb),
             resident_mb={name: 0.0 if self._denoiser.offload else tensors_mb([member]) for name, member in members},
             shared_mb=tensors_mb(self._assembly.shared_parts),
@@ -232,7 +240,7 @@ class StudyMeasurer:
     def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
         self._denoiser.on_step = on_step
         try:
-            self._sample(allocation, Chunk("search", 0, self._config.latency.batch_size))
+            self._sample(allocation, Chunk("search", 0, self._timed_batch_size))
         finally:
             self._denoiser.on_step = None
 

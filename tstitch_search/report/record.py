@@ -148,18 +148,18 @@ class Record:
 
     @property
     def further_rules_measured(self) -> dict[str, Candidate]:
-        """What was measured of the further rules that need no search, by name."""
-        found = {name: self.best_known(Allocation.parse(text)) for text, name in baseline_names(self.table).items()}
+        """What was confirmed of the further rules that need no search, by name."""
+        found = {name: self.confirmed_of(Allocation.parse(text)) for text, name in baseline_names(self.table).items()}
         return {name: c for name, c in found.items() if c is not None and name != PAPER_RULE}
 
     @property
     def paper_rule_measured(self) -> Candidate | None:
-        """What was measured of the paper's rule, if anything."""
-        return self.best_known(self.paper_rule) if self.paper_rule else None
+        """What was confirmed of the paper's rule, if anything."""
+        return self.confirmed_of(self.paper_rule) if self.paper_rule else None
 
-    def best_known(self, allocation: Allocation) -> Candidate | None:
-        """The confirmed measurement of `allocation`, else the search's, else None."""
-        return next((c for c in (*self.confirmed, *self.trials) if c.allocation == allocation), None)
+    def confirmed_of(self, allocation: Allocation) -> Candidate | None:
+        """The confirmed measurement of `allocation`, which alone may stand beside the front; else None."""
+        return next((c for c in self.confirmed if c.allocation == allocation), None)
 
     def speed_up(self, measured: Candidate) -> float | None:
         """How many times faster than the largest denoiser alone, both timed."""

@@ -1,12 +1,15 @@
 """What to spend the next chunk of images on: one more for an allocation under way, a first one for another, or nothing.
 
-A pure function of what is known. One chunk more for an allocation moves its quality from m to m', and before it is made
-m' is normal around m (one-step look-ahead, knowledge gradient) with variance
+A pure function of what is known. k chunks more for an allocation move its quality from m to m', and before they are
+made m' is normal around m (knowledge gradient) with variance
 
-    tau^2 = s^4 / (s^2 + v)        for a new one,   s^2: what the model does not know of it, v: noise of a chunk
-    tau^2 = v / n - v / (n + 1)    for one with n chunks
+    tau^2 = s^4 / (s^2 + v / k)    for a new one,   s^2: what the model does not know of it, v: noise of a chunk
+    tau^2 = v / n - v / (n + k)    for one with n chunks
 
-What the chunk is worth is the expected growth of the front of what was measured, as m' replaces m. A new allocation is
+What they are worth is the expected growth of the front of what was measured, as m' replaces m. One chunk alone can be
+worth nothing where several are worth much: its noise hides what it says. So k is 1 or all that an allocation may have,
+whichever is worth more per chunk (Frazier and Powell 2010, Paradoxes in learning, section 5: KG(*)), and the race ends
+when neither is worth it. A new allocation is
 not on the front yet, so all it brings counts. For one that was measured, only changes of mind count: that is next to
 nothing for what is clearly on the front or clearly off it, so images go where the front is in doubt.
 
@@ -24,7 +27,7 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.search.acquisition import expected_hypervolume_improvement
-from tstitch_search.search.gaussian_process import GaussianProcess, fit
+from tstitch_search.search.gaussian_process import fit
 from tstitch_search.search.posterior import (
     Candidates,
     History,
@@ -122,30 +125,28 @@ def _best_chunk(
     front = np.column_stack([[m.latency_s for m in state.measured], process.posterior(seen.x)[0]])
 
     doubt = _chunk_variance_of_differences(state.measured, seen.noise_variance, front)
-    mean, tau = _after_one_chunk(process, candidates.x, float(np.median(doubt)))
-    gains_new = expected_hypervolume_improvement(candidates.latency_s, mean, tau, front, corner)
+    mean, sd = process.posterior(candidates.x)
     may_be_new = candidates.unasked(history) & rule.allows_another(len(history.asked))
-    gains_new = np.where(may_be_new, gains_new, 0.0)
     n_chunks = np.array([m.n_chunks for m in state.measured])
-    tau = np.sqrt(doubt / (n_chunks * (n_chunks + 1)))
     open_ = [m.n_chunks < rule.max_chunks and m.allocation not in state.under_way for m in state.measured]
-    gains_more = np.where(open_, [_worth_of_more(i, tau[i], front, corner) for i in range(len(front))], 0.0)
+    gains_new, gains_more = [], []  # (gain, chunks it takes) for one chunk and for all
+    for k in dict.fromkeys((1, rule.max_chunks)):
+        tau = sd**2 / np.sqrt(sd**2 + float(np.median(doubt)) / k)
+        gain = expected_hypervolume_improvement(candidates.latency_s, mean, tau, front, corner)
+        gains_new.append((np.where(may_be_new, gain, 0.0), np.full(len(mean), k)))
+        more = np.clip(np.minimum(k, rule.max_chunks - n_chunks), 1, None)
+        tau = np.sqrt(doubt / n_chunks - doubt / (n_chunks + more))
+        gain = np.array([_worth_of_more(i, tau[i], front, corner) for i in range(len(front))])
+        gains_more.append((np.where(open_, gain, 0.0), more))
 
-    area = hypervolume(_points(front), corner)
-    if max(gains_new.max(), gains_more.max()) <= rule.tolerance * area:
-        return Stop(float(max(gains_new.max(), gains_more.max())) / area)
-    per_second_new, per_second_more = gains_new / candidates.latency_s, gains_more / front[:, 0]
+    area, best = hypervolume(_points(front), corner), max(float(g.max()) for g, _ in [*gains_new, *gains_more])
+    if best <= rule.tolerance * area:
+        return Stop(best / area if area > 0 else 0.0)
+    per_second_new = np.max([g / k for g, k in gains_new], axis=0) / candidates.latency_s
+    per_second_more = np.max([g / k for g, k in gains_more], axis=0) / front[:, 0]
     if per_second_new.max() > per_second_more.max():
         return NewAllocation(candidates.allocations[int(per_second_new.argmax())])
     return MoreImages(state.measured[int(per_second_more.argmax())].allocation)
-
-
-def _after_one_chunk(
-    process: GaussianProcess, x: np.ndarray, chunk_variance: float | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean now, and the standard deviation of what the mean will be after one more chunk, at the rows of `x`."""
-    mean, sd = process.posterior(x)
-    return mean, sd**2 / np.sqrt(sd**2 + chunk_variance)
 
 
 def _chunk_variance_of_differences(measured: Sequence[Measured], variance: np.ndarray, front: np.ndarray) -> np.ndarray:

@@ -73,14 +73,14 @@ def select_for_confirmation(
 ) -> list[Allocation]:
     """The single denoisers and, up to `max_entries`, the front of (predicted time, quality), spread over log time.
 
-    The space's further baselines too, on the front or not, as long as they leave half of the entries to it. The anchor,
+    The space's baselines too, on the front or not, as long as they leave half of the entries to it. The anchor,
     which `estimates` must hold, is always among them: every other entry is held against it.
     """
     limit = inf if focus.max_fid_loss is None else focus.max_fid_loss
     in_focus = [a for a in estimates if estimates[a].relative_loss <= limit]
     front = [in_focus[i] for i in pareto_front([(latency.latency_s(a), estimates[a].loss) for a in in_focus])]
     singles = [a for a in map(space.single, reversed(space.denoisers)) if a in in_focus]
-    baselines = [a for a in space.further_baselines if a in in_focus]
+    baselines = [a for a in space.baseline_names if a in in_focus and a not in singles]
     reserved = max(len(singles), confirm.max_entries // 2)
     chosen = [*singles, *baselines][: min(reserved, confirm.max_entries)]
     rest = [a for a in front if a not in chosen]

@@ -102,7 +102,7 @@ def _intervals(measured: Sequence[Candidate]) -> dict[str, dict[str, object]]:
 def _singles(record: Record) -> list[go.Scatter]:
     """One named diamond for each denoiser measured alone."""
     colour = colours(record.denoisers)
-    alone = {name: record.best_known(Allocation.of([(name, record.n_steps)])) for name in record.denoisers}
+    alone = {name: record.confirmed_of(Allocation.of([(name, record.n_steps)])) for name in record.denoisers}
     return [
         _landmark(record, measured, name, colour[name], "diamond", 12) for name, measured in alone.items() if measured
     ]
@@ -141,11 +141,14 @@ def _rivals(record: Record) -> list[go.Scatter]:
 
 
 def _landmark(record: Record, measured: Candidate, text: str, colour: str, symbol: str, size: int) -> go.Scatter:
-    """A named mark: full when confirmed, hollow when only the search measured it; its name keeps off the front."""
-    marker: dict[str, object] = {"color": colour, "symbol": f"{symbol}-open", "size": size, "line": {"width": 2}}
-    if measured in record.confirmed:
-        marker |= {"symbol": symbol, "line": {"width": 1.5, "color": "#ffffff"}}
-    trace = _points(record, [measured], marker, "" if measured in record.confirmed else SEARCH_GROUP)
+    """A named mark; its name keeps off the front."""
+    marker: dict[str, object] = {
+        "color": colour,
+        "symbol": symbol,
+        "size": size,
+        "line": {"width": 1.5, "color": "#ffffff"},
+    }
+    trace = _points(record, [measured], marker)
     place = "bottom left" if measured in record.table.entries else "top right"
     return trace.update(mode="markers+text", text=[text], textposition=place, cliponaxis=False)
 

@@ -23,7 +23,7 @@ def pareto_section(record: Record, plot: Html) -> Html:
         f"the coloured line is the confirmed front: the {lowest} {record.label} within each budget, in steps because "
         f"nothing is interpolated. {_why_apart(record)} "
         "Diamonds are single denoisers, the star is the paper's rule: the cheapest denoiser takes the first 40 % of "
-        "the steps; triangles are other rules that need no search. Hollow ones were not confirmed. "
+        "the steps; triangles are other rules that need no search. "
         "Hover over a point to see its allocation; click it to pin it below, click again to unpin."
     )
     parts = (tag("div", *axes, search, expected, kind="switches"), _key(record), tag("div", plot, kind="plot"))
