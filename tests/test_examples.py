@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
+    for _ in range(3000):  # a busy machine takes its time to import and to load
         assert process.poll() is None, "the server has ended"
         try:
             socket.create_connection(("127.0.0.1", port)).close()
