@@ -17,8 +17,8 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measurement import Chunk
 from tstitch_search.search import AllocationStudy
 from tstitch_search.search.racing import Measured, MoreImages, RaceRule, RaceState, Stop, next_action
+from tstitch_search.study_run.ask_and_tell import note_stop
 from tstitch_search.study_run.proxy_quality import ProxyEstimate, ProxyQuality
-from tstitch_search.study_run.stages import note_stop
 from tstitch_search.study_run.workbench import Workbench
 
 

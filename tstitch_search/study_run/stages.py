@@ -1,27 +1,58 @@
 """The stages of a run, one function each, in the order `run_study` calls them. Each looks into the ledger first."""
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
-from tstitch_search.errors import ConfigError, MeasurementError
+from tstitch_search.errors import ConfigError
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.ledger import Event
 from tstitch_search.measurement import (
     Calibration,
     Chunk,
     chunks_of,
 )
+from tstitch_search.progress import Progress
+from tstitch_search.quality.feature_store import FeatureStore
+from tstitch_search.quality.metrics import arrays_for, metric_named, needs_real_features
 from tstitch_search.quality.metrics.metric import Metric
-from tstitch_search.search import AllocationStudy, Rule, Trial
+from tstitch_search.quality.reference import save_reference
+from tstitch_search.search import AllocationStudy, Rule
 from tstitch_search.search.embedding import Positions
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.calibrations import calm_calibration, given_calibration, warn
+from tstitch_search.study_run.calibrations import calm_calibration, given_calibration, remember, warn
+from tstitch_search.study_run.evaluation import Evaluator
+from tstitch_search.study_run.folder import RunFolder
+from tstitch_search.study_run.key import StudyFacts
+from tstitch_search.study_run.member_positions import member_positions
 from tstitch_search.study_run.prices import seconds_of
 from tstitch_search.study_run.proxy_quality import ProxyQuality
+from tstitch_search.study_run.references import prepare_reference
 from tstitch_search.study_run.workbench import Workbench
+from tstitch_search.workers.protocol import WorkerPool
+
+
+def open_bench(
+    pool: WorkerPool,
+    folder: RunFolder,
+    study: Study,
+    facts: StudyFacts,
+    progress: Progress,
+    is_stopping: Callable[[], bool],
+) -> Workbench:
+    """The bench that measures into the run folder whatever the study's metrics need of every image."""
+    quality = study.config.quality
+    store = FeatureStore(folder.features, facts.recipe, quality.features_dtype)
+    return Workbench(pool, folder.ledger, store, progress, arrays_for(quality.all_metrics), is_stopping)
+
+
+def prepare_evaluator(bench: Workbench, study: Study, facts: StudyFacts, folder: RunFolder) -> Evaluator:
+    """The study's metrics, bound to its reference, which is kept in the run folder."""
+    quality = study.config.quality
+    reference = prepare_reference(bench, study, facts, needs_real_features(quality.all_metrics))
+    if reference:
+        save_reference(reference, folder.reference)
+    return Evaluator(quality, SearchSpace.from_config(study.space).anchor, reference)
 
 
 def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> LatencyModel:
@@ -41,6 +72,7 @@ def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> Latency
             hint="give the study another name or --output, or leave latency.from out",
         )
     warn(study, latency, bench.progress)
+    remember(study, key, latency.calibration)
     return latency
 
 
@@ -82,51 +114,6 @@ def require_budget(study: Study, candidates: Sequence[Allocation], latency: Late
         )
 
 
-def search(
-    bench: Workbench, study: Study, trials: AllocationStudy, latency: LatencyModel, proxy: ProxyQuality
-) -> Mapping[Allocation, int | None]:
-    """The allocations that were measured, all chunks of each: ask, measure, tell until there is a reason to stop.
-
-    Up to `look_ahead` trials are under way; they are told strictly in the order they were asked, so that what the
-    sampler sees does not depend on which worker was faster.
-    """
-    bench.progress.stage("search")
-    told = trials.allocations
-    live: deque[Trial] = deque(trials.reopen())
-    for allocation in [*told, *(trial.allocation for trial in live)]:
-        bench.request(allocation, proxy.chunks_of(allocation))
-    bench.wait_for([(allocation, proxy.chunks_of(allocation)) for allocation in told])
-    spent_s = sum(_seconds_of(bench, proxy, allocation) for allocation in told)
-    while True:
-        reason = None
-        while reason is None and len(live) < _look_ahead(study, trials):
-            reason = stop_reason(study, trials, spent_s)
-            if reason is None and (trial := trials.ask()):
-                live.append(trial)
-                bench.request(trial.allocation, proxy.chunks_of(trial.allocation))
-        if not live:
-            note_stop(bench, str(reason), trials.n_allocations)
-            return dict.fromkeys(trials.allocations)
-        bench.wait_for([(live[0].allocation, proxy.chunks_of(live[0].allocation))])
-        spent_s += _seconds_of(bench, proxy, live[0].allocation)
-        _answer(bench, trials, live.popleft(), latency, proxy, study.config.quality.objective)
-
-
-def _look_ahead(study: Study, trials: AllocationStudy) -> int:
-    """How many trials may be under way: all of an enumeration, so that workers may go through it chunk by chunk.
-
-    No answer changes what it asks. Where seconds or a tolerance end it, it is as the study says.
-    """
-    config = study.config.search
-    if config.sampler == "enumerate" and config.device_seconds is None and config.stop_below is None:
-        return len(trials.candidates.allocations)
-    return config.look_ahead
-
-
-def _seconds_of(bench: Workbench, proxy: ProxyQuality, allocation: Allocation) -> float:
-    return sum(bench.seconds_of(allocation, chunk) for chunk in proxy.chunks_of(allocation))
-
-
 def search_chunks(study: Study) -> list[Chunk]:
     """The proxy set in chunks."""
     return chunks_of("search", study.config.quality.n_images, study.config.proxy_set.chunk_size)
@@ -135,76 +122,6 @@ def search_chunks(study: Study) -> list[Chunk]:
 def confirm_chunks(study: Study) -> list[Chunk]:
     """The confirmation set in chunks."""
     return chunks_of("confirm", study.config.confirm.n_images, study.config.proxy_set.chunk_size)
-
-
-def stop_reason(study: Study, trials: AllocationStudy, spent_s: float) -> str | None:
-    """Why no further allocation is asked for, or None, after `spent_s` device seconds for what was answered.
-
-    What is under way does not count yet: how far it is depends on the workers, and decisions must not. No limit holds
-    before each denoiser alone was asked for: without them nothing could be compared.
-    """
-    config = study.config.search
-    if trials.is_exhausted:
-        return "space exhausted: every candidate was asked for"
-    if trials.n_allocations < len(study.space.denoisers):
-        return None
-    if config.n_trials is not None and trials.n_allocations >= config.n_trials:
-        return f"trial limit: search.n_trials = {config.n_trials} allocations were asked for"
-    if config.stop_below is not None and (gain := trials.expected_gain()) < config.stop_below:
-        return f"expected remaining gain {100 * gain:.2g} % is below the tolerance, {100 * config.stop_below:g} %"
-    if config.device_seconds is not None and spent_s >= config.device_seconds:
-        return f"budget used up: search.device_seconds = {config.device_seconds:g}"
-    return None
-
-
-def note_stop(bench: Workbench, reason: str, n_allocations: int) -> None:
-    """Say and record why the search ended."""
-    bench.progress.note(f"search stopped: {reason}")
-    before = bench.ledger.last("stopped")
-    if before is None or (before["reason"], before["n_allocations"]) != (reason, n_allocations):
-        bench.ledger.append("stopped", reason=reason, n_allocations=n_allocations)
-
-
-def _answer(
-    bench: Workbench,
-    trials: AllocationStudy,
-    trial: Trial,
-    latency: LatencyModel,
-    proxy: ProxyQuality,
-    metric: str,
-) -> None:
-    """Tell a trial what was measured; the ledger first, so that the decision record never knows more."""
-    try:
-        quality = proxy.measure(bench, trial.allocation)
-    except MeasurementError as error:
-        lost = {"number": trial.number, "allocation": str(trial.allocation), "state": "FAIL"}
-        if not _was_told(bench, lost):
-            bench.ledger.append("trial", **lost)
-        trials.fail(trial, error.message)
-        bench.progress.note(error.message)
-        return
-    latency_s = latency.latency_s(trial.allocation)
-    told = {
-        "number": trial.number,
-        "allocation": str(trial.allocation),
-        "state": "COMPLETE",
-        "latency_s": latency_s,
-        "metric": metric,
-        "quality": quality.value,
-        "quality_se": quality.se,
-        "n_images": quality.n_images,
-        "n_made": quality.n_made,
-        "effective_n": quality.effective_n,
-    }
-    if not _was_told(bench, told):
-        bench.ledger.append("trial", **told)
-    trials.tell(trial, latency_s, quality.value, quality.se, quality.n_images)
-
-
-def _was_told(bench: Workbench, told: Event) -> bool:
-    """Whether the ledger says so already: a crash came between its line and the decision record."""
-    newest = bench.ledger.last("trial")
-    return newest is not None and told.items() <= newest.items()
 
 
 def rule_of(
@@ -229,3 +146,25 @@ def rule_of(
         relative=objective.relative,
         per_second=search.n_trials is None or search.device_seconds is not None,
     )
+
+
+def open_trials(
+    bench: Workbench,
+    study: Study,
+    folder: RunFolder,
+    candidates: tuple[Allocation, ...],
+    latency: LatencyModel,
+    proxy: ProxyQuality,
+) -> AllocationStudy:
+    """The Optuna study of this run folder, begun or gone on with."""
+    config, space = study.config, SearchSpace.from_config(study.space)
+    positions = member_positions(bench, study, space)
+    rule = rule_of(study, metric_named(config.quality.objective), candidates, latency, proxy.controls, positions)
+    name = folder.record_name(config.name, proxy.n_level)
+    return AllocationStudy(config.storage or folder.database, name, space, rule, folder.identity)
+
+
+def tell(progress: Progress, text: str | None) -> None:
+    """Say a sentence if there is one."""
+    if text:
+        progress.note(text)

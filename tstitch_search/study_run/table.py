@@ -27,9 +27,10 @@ from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.report.headline import headline
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.confirmation import Confirmed
-from tstitch_search.study_run.evaluation import Estimates, Evaluator
+from tstitch_search.study_run.evaluation import Estimates, Evaluator, Reader
 from tstitch_search.study_run.folder import environment
 from tstitch_search.study_run.key import StudyFacts
+from tstitch_search.study_run.stages import confirm_chunks
 
 # The standard error of a median is this times that of a mean, for normal noise.
 MEDIAN_FACTOR = 1.2533
@@ -149,8 +150,9 @@ def _metric_value(quality: QualityEstimate, value: float) -> MetricValue:
     return MetricValue(value=value, se=quality.se, difference=quality.difference, difference_se=quality.difference_se)
 
 
-def with_groups(table: LookupTable, groups: Mapping[Allocation, int]) -> LookupTable:
-    """The table with entries that cannot be told apart under one number."""
+def in_groups(table: LookupTable, evaluator: Evaluator, reader: Reader, study: Study) -> LookupTable:
+    """The table with entries that cannot be told apart on the confirmation images under one number."""
+    groups = evaluator.groups(reader, [e.allocation for e in table.entries], confirm_chunks(study))
     return replace(table, entries=tuple(replace(e, group=groups[e.allocation]) for e in table.entries))
 
 
