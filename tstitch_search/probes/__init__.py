@@ -1,1 +1,4 @@
-"""Probes: what explains a front. Members asked along one trajectory, and trained on for the steps they take."""
+"""Probes: what explains a front. Members and a trajectory come in, similarities and spectra go out; fine-tuning too.
+
+Start with `along_trajectory.py`, along which the members are asked.
+"""

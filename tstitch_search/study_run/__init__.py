@@ -1,7 +1,7 @@
 """The straight line of the whole system. In: a checked study and a folder. Out: a lookup table and a report.
 
-Read `run_study` first: one call for each stage, in order. Then `stages.py`; the search in `race.py` or `ask_and_tell.py`;
-`confirmation.py`, `table.py`; `workbench.py` is where everything is measured.
+Read `run_study` first: one call for each stage, in order. Then `stages.py`; the search in `race.py` or in
+`ask_and_tell.py`; `confirmation.py` and `table.py`. `workbench.py` is where everything is measured.
 """
 
 from collections.abc import Callable
