@@ -158,7 +158,7 @@ def test_no_family_is_forgotten() -> None:
 
 
 def test_all_steps_to_one_member_is_bit_equal_to_the_stock_pipeline(tiny: Tiny) -> None:
-    """Of a class that TRAITS names, with that member in the slot that it names."""
+    """Of a class that TRAITS names, with that member in the slot of the stitched denoiser."""
     assert type(tiny.assembly.pipeline).__name__ in TRAITS[tiny.study.space.family].pipelines
     for name in names(tiny)[:2]:
         stock = stock_with(tiny, load_model(tiny.folder / name, CPU, torch.float32).eval())
@@ -167,9 +167,10 @@ def test_all_steps_to_one_member_is_bit_equal_to_the_stock_pipeline(tiny: Tiny) 
 
 def stock_with(tiny: Tiny, denoiser: torch.nn.Module) -> Any:
     """The pipeline as diffusers has it, around the denoiser."""
-    pipeline, traits = tiny.assembly.pipeline, TRAITS[tiny.study.space.family]
+    pipeline = tiny.assembly.pipeline
+    slots = [name for name, part in pipeline.components.items() if part is tiny.assembly.denoiser]
     scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
-    parts = {**pipeline.components, traits.slot: denoiser, "scheduler": scheduler}
+    parts = {**pipeline.components, **dict.fromkeys(slots, denoiser), "scheduler": scheduler}
     stock = type(pipeline)(**parts, **({"requires_safety_checker": False} if "safety_checker" in parts else {}))
     stock.set_progress_bar_config(disable=True)
     return stock

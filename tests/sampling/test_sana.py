@@ -15,7 +15,7 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.members.loading import load_members, load_model
 from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.sampling.conditions import Condition
-from tstitch_search.sampling.families import family_of, sana
+from tstitch_search.sampling.families import diffusers_pipeline, family_of
 from tstitch_search.sampling.space_check import check_space
 
 # diffusers' solvers hand torch tensors to numpy the old way.
@@ -32,16 +32,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(folder: Path, solver: str | None = None) -> SanaPipeline:
     space = load_space(folder / "space.yaml").model_copy(update={"solver": solver})
-    assert family_of(space) is sana
+    assert family_of(space) is diffusers_pipeline
     members, _ = load_members(check_space(space, folder).members, CPU, torch.float32)
-    return sana.load_pipeline(space, folder, sana.stitch(members), load_model(folder / "vae", CPU, torch.float32))
+    return diffusers_pipeline.load_pipeline(
+        space, folder, diffusers_pipeline.stitch(members), load_model(folder / "vae", CPU, torch.float32)
+    )
 
 
 def sample(pipeline: Any, allocation: str, images: tuple[int, ...] = (0, 1), scale: float = 3.0) -> torch.Tensor:
     pipeline.transformer.set_allocation(Allocation.parse(allocation))
     conditions = [Condition(0, PROMPTS[i], "blurry") for i in images]
     generators = [torch.Generator().manual_seed(i) for i in images]
-    return sana.sample(pipeline, conditions, generators, N_STEPS, scale)
+    return diffusers_pipeline.sample(pipeline, conditions, generators, N_STEPS, scale)
 
 
 @pytest.mark.parametrize(("solver", "scale"), [(None, 3.0), (None, 1.0), ("FlowMatchEulerDiscreteScheduler", 3.0)])
@@ -87,4 +89,4 @@ def test_members_that_count_time_in_other_units_are_refused(folder: Path) -> Non
     members = {name: new_sana_transformer(0, 1) for name in "SL"}
     members["L"].register_to_config(timestep_scale=0.001)
     with pytest.raises(ConfigError, match=r"timestep_scale 1 \(S\), 0.001 \(L\), expected one for all"):
-        sana.stitch(members)
+        diffusers_pipeline.stitch(members)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from tstitch_search.config.document import Document, Key, printable
-from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.guidance import guidance_of
 from tstitch_search.config.models import ProxyFiles, SpaceConfig, StudyConfig
-from tstitch_search.config.proxy_files import check_family, read_proxy_files
+from tstitch_search.config.proxy_files import check_takes, read_proxy_files
 from tstitch_search.errors import ConfigError
 
 
@@ -22,9 +21,9 @@ def require_prompts(config: StudyConfig, document: Document) -> None:
 def require_guidance(config: StudyConfig, space: SpaceConfig) -> None:
     """Nothing, when every denoiser's own guidance can be had in a pipeline that guides as the study says."""
     own = {d.name: d.guidance_scale for d in space.denoisers if d.guidance_scale is not None}
-    if not own or space.family is None:
+    if not own or not space.traits.pipelines:
         return
-    off = guidance_of(TRAITS[space.family].pipelines[0]).off
+    off = guidance_of(space.traits.pipelines[0]).off
     guided = [name for name, scale in own.items() if scale > off]
     if guided and config.guidance_scale <= off:
         raise ConfigError(
@@ -36,7 +35,7 @@ def require_guidance(config: StudyConfig, space: SpaceConfig) -> None:
 
 def require_models(space: SpaceConfig, document: Document, prefix: Key = ()) -> None:
     """Nothing, when all is named that images are made with; `prefix` is where the space is in the document."""
-    needed = ("family", "pipeline", *(["controlnet"] if space.family == "sdxl_controlnet" else []))
+    needed = ("pipeline", *(["controlnet"] if space.family == "sdxl_controlnet" else []))
     missing: list[Key] = [(key,) for key in needed if getattr(space, key) is None]
     missing += [("denoisers", i, "weights") for i, denoiser in enumerate(space.denoisers) if denoiser.weights is None]
     keys = [(*prefix, *key) for key in missing]
@@ -48,9 +47,8 @@ def require_models(space: SpaceConfig, document: Document, prefix: Key = ()) -> 
 def proxy_files(config: StudyConfig, space: SpaceConfig, near: Path, document: Document) -> ProxyFiles:
     """Labels, prompts and control images, read and counted; paths are relative to `near`."""
     n_search, n_confirm = config.quality.n_images, config.confirm.n_images
-    assert space.family is not None  # of a study that makes images
     try:
-        check_family(config.proxy_set, space.family)
+        check_takes(config.proxy_set, space)
         return read_proxy_files(config.proxy_set, space.n_classes, n_search, n_confirm, near)
     except ConfigError as error:
         key = error.message.partition(":")[0]

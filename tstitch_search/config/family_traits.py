@@ -1,4 +1,8 @@
-"""What is known of each model family without loading anything: `sampling/families/NAME.py` is its adapter."""
+"""What is known of a space's pipeline without loading anything.
+
+Class-conditional families have an adapter each, `sampling/families/NAME.py`; every other pipeline is driven by
+`sampling/families/diffusers_pipeline.py`. The names of text-to-image families are short for a pipeline class.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -8,48 +12,39 @@ FamilyName: TypeAlias = Literal["dit", "ldm", "stable_diffusion", "sdxl", "sdxl_
 
 @dataclass(frozen=True)
 class FamilyTraits:
-    """`slot`: the pipeline's component that the denoisers stand for. `shared`: folders of what they share.
+    """`shared`: folders of what the members share; empty: those that the pipeline's `model_index.json` names.
 
     `takes`: the keys of `proxy_set` that its images are made from; `needs`: those among them it cannot do without.
-    `pipelines`: the diffusers classes it drives.
+    `pipelines`: the diffusers classes it drives, the first one in studies; empty: what `model_index.json` names.
     """
 
-    slot: Literal["transformer", "unet"]
-    shared: tuple[str, ...]
     takes: tuple[str, ...]
+    shared: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     pipelines: tuple[str, ...] = ()
 
 
+PROMPTS, CONTROL = ("prompts", "negative_prompt"), ("prompts", "negative_prompt", "control_images")
+
 TRAITS: dict[FamilyName, FamilyTraits] = {
-    "dit": FamilyTraits("transformer", ("vae", "scheduler"), takes=("labels",), pipelines=("DiTPipeline",)),
-    "ldm": FamilyTraits("unet", ("vae", "scheduler"), takes=("labels",), pipelines=("ClassConditionalPipeline",)),
+    "dit": FamilyTraits(("labels",), ("vae", "scheduler"), pipelines=("DiTPipeline",)),
+    "ldm": FamilyTraits(("labels",), ("vae", "scheduler"), pipelines=("ClassConditionalPipeline",)),
     "stable_diffusion": FamilyTraits(
-        "unet",
-        ("vae", "scheduler", "text_encoder", "tokenizer"),
-        takes=("prompts", "negative_prompt"),
-        needs=("prompts",),
-        pipelines=("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
+        PROMPTS, needs=PROMPTS[:1], pipelines=("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
     ),
     "sdxl": FamilyTraits(
-        "unet",
-        ("vae", "scheduler", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
-        takes=("prompts", "negative_prompt"),
-        needs=("prompts",),
-        pipelines=("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
+        PROMPTS, needs=PROMPTS[:1], pipelines=("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
     ),
     "sdxl_controlnet": FamilyTraits(
-        "unet",
-        ("vae", "scheduler", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
-        takes=("prompts", "negative_prompt", "control_images"),
-        needs=("prompts", "control_images"),
-        pipelines=("StableDiffusionXLControlNetPipeline",),
+        CONTROL, needs=("prompts", "control_images"), pipelines=("StableDiffusionXLControlNetPipeline",)
     ),
-    "sana": FamilyTraits(
-        "transformer",
-        ("vae", "scheduler", "text_encoder", "tokenizer"),
-        takes=("prompts", "negative_prompt"),
-        needs=("prompts",),
-        pipelines=("SanaPipeline",),
-    ),
+    "sana": FamilyTraits(PROMPTS, needs=PROMPTS[:1], pipelines=("SanaPipeline",)),
 }
+
+
+def traits_of(family: FamilyName | None, *, controlnet: bool) -> FamilyTraits:
+    """The family's traits, or without one those of any text-to-image pipeline."""
+    if family is not None:
+        return TRAITS[family]
+    takes = CONTROL if controlnet else PROMPTS
+    return FamilyTraits(takes, needs=tuple(key for key in takes if key != "negative_prompt"))

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tstitch_search.config.family_traits import TRAITS, FamilyName
-from tstitch_search.config.models import ProxyFiles, ProxySetConfig
+from tstitch_search.config.models import ProxyFiles, ProxySetConfig, SpaceConfig
 from tstitch_search.config.prompt_sets import Prompt, lines_of, parse_prompts
 from tstitch_search.errors import ConfigError, TooFewEntries
 from tstitch_search.files import what_instead
@@ -20,23 +19,24 @@ from tstitch_search.files import what_instead
 DRAWN = ("balanced", "random")
 
 
-def check_family(config: ProxySetConfig, family: FamilyName) -> None:
-    """Nothing, when the family takes all that is given, and what it needs is there.
+def check_takes(config: ProxySetConfig, space: SpaceConfig) -> None:
+    """Nothing, when the pipeline takes all that is given, and what it needs is there.
 
     Raises ConfigError, its message beginning with the key.
     """
-    takes, needs = TRAITS[family].takes, TRAITS[family].needs
+    takes, needs = space.traits.takes, space.traits.needs
+    who = f"the family {space.family!r}" if space.family else "a pipeline for prompts"
     given = [key for key in ("prompts", "negative_prompt", "control_images") if getattr(config, key) is not None]
     if refused := [key for key in given if key not in takes]:
         raise ConfigError(
-            f"{refused[0]}: the family {family!r} does not take it, only {', '.join(takes)}",
+            f"{refused[0]}: {who} does not take it, only {', '.join(takes)}",
             hint=f"remove proxy_set.{refused[0]}",
         )
     if config.prompt_column is not None and config.prompts is None:
         raise ConfigError("prompt_column: there is no file of prompts to have it", hint="name one as proxy_set.prompts")
     if missing := [key for key in needs if key not in given]:
         raise ConfigError(
-            f"{missing[0]}: missing; the family {family!r} makes its images from {', '.join(needs)}",
+            f"{missing[0]}: missing; {who} makes its images from {', '.join(needs)}",
             hint=f"name them in proxy_set.{missing[0]}",
         )
 

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from tstitch_search.members.facts import MemberFacts, SharedFacts
 from tstitch_search.members.noise_schedule import Verdict, compare
 
+# Denoisers whose latents are packed, by class.
+PACKED = (
+    "FluxTransformer2DModel",
+    "Flux2Transformer2DModel",
+    "QwenImageTransformer2DModel",
+    "ChromaTransformer2DModel",
+)
+
 WORST_LAST: tuple[Verdict, ...] = ("same", "convertible", "refused")
 
 
@@ -42,7 +50,7 @@ def against_pipeline(member: MemberFacts, shared: SharedFacts, n_classes: int | 
     """
     name, own = member.name, member.own
     vae = "the pipeline's VAE has"
-    found = [_equal(name, "in_channels", member.in_channels, "the VAE has latent_channels", shared.latent_channels)]
+    found = [_channels(member, shared.latent_channels)]
     if n_classes is not None:
         found.append(_equal(name, "classes", member.n_classes, "the search space has n_classes", n_classes))
     if own.vae and shared.vae:
@@ -54,7 +62,7 @@ def against_pipeline(member: MemberFacts, shared: SharedFacts, n_classes: int | 
             Finding(name, "noise process", own.noise, "the pipeline's scheduler has", shared.noise, verdict, why)
         )
     if member.conditioning_width and shared.encoders:
-        width = sum(encoder.width for encoder in shared.encoders)
+        width = _expected_width(member, [encoder.width for encoder in shared.encoders])
         found.append(_width(name, member.conditioning_width, "the pipeline's text encoders give", width))
     if own.encoders and shared.encoders:
         expected = ", ".join(map(str, shared.encoders))
@@ -96,6 +104,19 @@ def guidance_embedding(members: Sequence[MemberFacts]) -> list[Finding]:
         for m in members
         if m.guidance_embedding
     ]
+
+
+def _channels(member: MemberFacts, latent_channels: int) -> Finding:
+    """Some transformers take the latents of a square of 2 x 2 as the channels of one token ("packed")."""
+    expected = latent_channels * (4 if member.class_name in PACKED else 1)
+    return _equal(member.name, "in_channels", member.in_channels, "the VAE has latent_channels", expected)
+
+
+def _expected_width(member: MemberFacts, widths: Sequence[int]) -> int:
+    """U-Nets attend to all encoders side by side; transformers to one of them, or to several of its layers."""
+    fitting = [w for w in widths if w and member.conditioning_width and member.conditioning_width % w == 0]
+    is_transformer = "Transformer" in member.class_name
+    return member.conditioning_width if is_transformer and fitting and member.conditioning_width else sum(widths)
 
 
 def _equal(member: str, what: str, value: object, other: str, expected: object) -> Finding:

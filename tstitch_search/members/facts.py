@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tstitch_search.config import Study
-from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.custom import is_custom, read_custom_config, source_of
 from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, read_checkpoint
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
-from tstitch_search.members.vae import VaeFacts
+from tstitch_search.members.vae import VaeFacts, latent_channels
 from tstitch_search.members.weights import WEIGHTS, is_of_hub, locate, read_json, weight_files, weights_sha256
 
 # Files of models, tokenizers and solvers; and with their weights, but not the variants for other number formats.
 WORDS = ("*.json", "*.txt", "*.model")
 # How the names of weights end: in one file, or in parts with an index of them.
 WEIGHT_FILES = (".safetensors", "-*.safetensors", ".safetensors.index.json")
+# Components that the members stand for, or that a study leaves out.
+NOT_SHARED = ("transformer", "transformer_2", "unet", "controlnet", "safety_checker", "feature_extractor")
 SHARED_FILES = (*WORDS, *(f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")))
 
 
@@ -42,7 +43,16 @@ class EncoderFacts:
     def of(cls, config: Mapping[str, Any]) -> "EncoderFacts":
         """What a text encoder's config.json says."""
         name = (config.get("architectures") or ["a text encoder"])[0]
-        return cls(str(name), int(config.get("hidden_size", 0)), int(config.get("num_hidden_layers", 0)))
+        return cls(
+            str(name),
+            int(config.get("hidden_size") or config.get("d_model") or _text(config).get("hidden_size", 0)),
+            int(config.get("num_hidden_layers", 0)),
+        )
+
+
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a multimodal model's configuration that is about text."""
+    return config.get("text_config") or {}
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class MemberFacts:
     path: Path
     in_channels: int
     out_channels: int
-    sample_size: int
+    sample_size: int | None
     n_classes: int
     conditioning_width: int | None
     added_conditioning: str | None
@@ -138,7 +148,7 @@ def _custom_facts(denoiser: DenoiserConfig, owner: str, with_hash: bool) -> Memb
 
 def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], own: SharedFacts) -> MemberFacts:
     """What a denoiser's configuration says. Raises ConfigError when it describes none."""
-    if missing := [key for key in ("_class_name", "in_channels", "sample_size") if config.get(key) is None]:
+    if missing := [key for key in ("_class_name", "in_channels") if config.get(key) is None]:
         where = path / "config.json" if path.is_dir() else path
         raise ConfigError(f"denoiser {denoiser.name!r}: {where} lacks {', '.join(missing)}: it describes no denoiser")
     return MemberFacts(
@@ -147,7 +157,7 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         path=path,
         in_channels=config["in_channels"],
         out_channels=config.get("out_channels") or config["in_channels"],
-        sample_size=config["sample_size"],
+        sample_size=_side(config.get("sample_size")),
         n_classes=n_classes(config),
         conditioning_width=conditioning_width(config),
         added_conditioning=_added_conditioning(config),
@@ -173,18 +183,24 @@ def n_classes(config: Mapping[str, Any]) -> int:
 def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
     """The local folder of what the members share, as the family's traits list it: `vae/`, `scheduler/`, ..."""
     assert space.pipeline is not None  # of a study that makes images
-    assert space.family is not None
-    kinds = SHARED_FILES if with_weights else WORDS
-    shared = TRAITS[space.family].shared
-    files = ["model_index.json", *(f"{part}/{kind}" for part in shared for kind in kinds)]
-    return locate(space.pipeline, near, f"the pipeline of {space.name}", files, space.pipeline_revision)
+    kinds, owner = SHARED_FILES if with_weights else WORDS, f"the pipeline of {space.name}"
+    index = ["model_index.json"]
+    shared = space.traits.shared or shared_parts(locate(space.pipeline, near, owner, index, space.pipeline_revision))
+    files = [*index, *(f"{part}/{kind}" for part in shared for kind in kinds)]
+    return locate(space.pipeline, near, owner, files, space.pipeline_revision)
+
+
+def shared_parts(folder: Path) -> tuple[str, ...]:
+    """The components that `model_index.json` in the folder names, without denoisers and what a study does not use."""
+    index = read_json(folder / "model_index.json", "the pipeline")
+    there = {name for name, value in index.items() if isinstance(value, list) and value and value[0]}
+    return tuple(sorted((there | {"vae", "scheduler"}) - set(NOT_SHARED)))
 
 
 def shared_folders(space: SpaceConfig, near: Path) -> list[Path]:
     """The folders of all that the members share, but the VAE, which may be another than the pipeline's."""
-    assert space.family is not None  # of a study that makes images
     pipeline = pipeline_folder(space, near, with_weights=True)
-    of_pipeline = [pipeline / part for part in TRAITS[space.family].shared if part != "vae"]
+    of_pipeline = [pipeline / part for part in space.traits.shared or shared_parts(pipeline) if part != "vae"]
     return [*of_pipeline, *([controlnet_folder(space, near)] if space.controlnet else [])]
 
 
@@ -216,9 +232,14 @@ def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) 
 def conditioning_width(config: Mapping[str, Any]) -> int | None:
     """The width of the embeddings that the denoiser attends to; the same in all its blocks."""
     # Of Sana and PixArt, the width of cross attention is their own; captions come in `caption_channels`.
-    keys = ("caption_channels", "cross_attention_dim", "joint_attention_dim")
+    keys = ("caption_channels", "cross_attention_dim", "joint_attention_dim", "cap_feat_dim")
     width = next((config[key] for key in keys if config.get(key)), None)
     return max(width) if isinstance(width, list) else width
+
+
+def _side(sample_size: Any) -> int | None:
+    """Of a config's sample_size, which some give for each axis, and some not at all."""
+    return max(sample_size) if isinstance(sample_size, list) else sample_size
 
 
 def _added_conditioning(config: Mapping[str, Any]) -> str | None:
@@ -230,10 +251,10 @@ def read_shared_facts(owner: str, *places: Path) -> SharedFacts:
     """The scheduler, VAE and text encoders in the folders `places`, of each the first one found."""
     noise = _first(owner, [place / "scheduler" / "scheduler_config.json" for place in places])
     vae = _first(owner, [place / "vae" / "config.json" for place in places])
-    names = ("text_encoder", "text_encoder_2")
+    names = ("text_encoder", "text_encoder_2", "text_encoder_3")
     encoders = [_first(owner, [place / name / "config.json" for place in places]) for name in names]
     return SharedFacts(
-        vae=VaeFacts.of(vae) if vae and "latent_channels" in vae else None,
+        vae=VaeFacts.of(vae) if vae and latent_channels(vae) else None,
         noise=NoiseProcess.of(noise) if noise else None,
         encoders=tuple(EncoderFacts.of(encoder) for encoder in encoders if encoder),
     )

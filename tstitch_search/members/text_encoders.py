@@ -1,4 +1,4 @@
-"""What turns prompts into conditioning: the text encoders and tokenizers that a pipeline's members share."""
+"""The further parts that a pipeline's members share: text encoders, tokenizers, image encoders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,21 +8,26 @@ import transformers
 from torch import nn
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.members.loading import load_model
 from tstitch_search.members.weights import first_line, read_json
 
 
-def load_text_parts(folder: Path, names: Sequence[str], like: nn.Module) -> dict[str, Any]:
-    """The parts `names` of the diffusers pipeline in `folder`, encoders in the place and number format of `like`.
+def load_parts(folder: Path, names: Sequence[str], like: nn.Module) -> dict[str, Any]:
+    """The parts `names` of the diffusers pipeline in `folder`, modules in the place and number format of `like`.
 
-    Their classes are those of transformers that model_index.json names; safetensors only, and no code of the
-    repository's own. Raises ConfigError for another class, EnvironmentProblem for a part that cannot be loaded.
+    Their classes are those of transformers or diffusers that model_index.json names; safetensors only, and no code of
+    the repository's own. Raises ConfigError for another class, EnvironmentProblem for a part that cannot be loaded.
     """
     index = read_json(folder / "model_index.json", "the pipeline")
-    parts = {name: _load(folder, name, index) for name in names}
     kind = next(like.parameters())
-    for part in parts.values():
-        if isinstance(part, nn.Module):
-            part.requires_grad_(False).eval().to(device=kind.device, dtype=kind.dtype)
+    parts = {}
+    for name in names:
+        if (index.get(name) or [None])[0] == "diffusers":
+            parts[name] = load_model(folder / name, kind.device, kind.dtype)
+            continue
+        parts[name] = _load(folder, name, index)
+        if isinstance(parts[name], nn.Module):
+            parts[name].requires_grad_(False).eval().to(device=kind.device, dtype=kind.dtype)
     return parts
 
 

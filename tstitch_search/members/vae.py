@@ -32,7 +32,7 @@ class VaeFacts:
         scaling = 0.18215 if config.get("_class_name") == "AutoencoderKL" else 1.0
         mean, std = (tuple(config[key]) if config.get(key) else None for key in ("latents_mean", "latents_std"))
         shift = config.get("shift_factor") or 0.0
-        return cls(config["latent_channels"], config.get("scaling_factor", scaling), shift, mean, std)
+        return cls(latent_channels(config), config.get("scaling_factor", scaling), shift, mean, std)
 
 
 def read_vae_config(folder: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def read_vae_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json", "the pipeline's VAE")
     name = str(config.get("_class_name"))
     known = name.startswith("Autoencoder") or name == "VQModel"
-    if not known or "latent_channels" not in config or not _blocks_of(config):
+    if not known or not latent_channels(config) or not _blocks_of(config):
         raise ConfigError(
             f"{folder / 'config.json'} describes a {name}, expected a VAE with latent_channels and block_out_channels",
             hint="for example an AutoencoderKL or an AutoencoderTiny",
@@ -53,5 +53,15 @@ def pixels_per_latent(vae_config: Mapping[str, Any]) -> int:
     return 2 ** (len(_blocks_of(vae_config)) - 1)
 
 
+def latent_channels(vae_config: Mapping[str, Any]) -> int:
+    """How many channels a latent has; 0 where the configuration is none of a VAE."""
+    return int(vae_config.get("latent_channels") or vae_config.get("z_dim") or 0)
+
+
 def _blocks_of(vae_config: Mapping[str, Any]) -> list[int]:
-    return vae_config.get("block_out_channels") or vae_config.get("encoder_block_out_channels") or []
+    return (
+        vae_config.get("block_out_channels")
+        or vae_config.get("dim_mult")
+        or vae_config.get("encoder_block_out_channels")
+        or []
+    )

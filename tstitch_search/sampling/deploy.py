@@ -33,6 +33,9 @@ from tstitch_search.sampling.stitched_pipeline import stitched_class
 # Names by which a table's denoisers say that they are accelerated: XL+deepcache3.
 ACCELERATED = re.compile(rf"\+({'|'.join(KINDS)})[0-9.]+$")
 
+# The slot of a second expert (Wan 2.2): the allocation decides there too, whatever the pipeline's boundary is.
+SECOND = "transformer_2"
+
 # What members must have in common for one pipeline to speak to all of them, as far as their configurations say it.
 SHARED: dict[str, Callable[[Mapping[str, Any]], object]] = {
     "in_channels": lambda config: config.get("in_channels"),
@@ -79,7 +82,9 @@ def stitch(
     scheduler = copy.deepcopy(pipeline.scheduler)
     denoiser.watch(scheduler, allocation)
     pipeline.scheduler = scheduler
-    setattr(pipeline, slot, denoiser)
+    for each in (slot, SECOND):
+        if getattr(pipeline, each, None) is not None:
+            setattr(pipeline, each, denoiser)
     kind: Any = type(pipeline)
     pipeline.__class__ = stitched_class(kind)
     if members is not None and getattr(pipeline, "_all_hooks", None):  # they are those of the denoiser before
@@ -140,8 +145,7 @@ def _plainly(pipeline: DiffusionPipeline, members: Mapping[str, nn.Module]) -> S
                 f"the denoiser {name!r} is not accelerated yet",
                 hint="give the table that the entry is from: stitch(pipeline, entry, members, table=table)",
             )
-    families = _families_of(pipeline)
-    return adapter(families[0]).stitch(members) if families else StitchedDenoiser(members)
+    return adapter((_families_of(pipeline) or [None])[0]).stitch(members)
 
 
 def _as_studied(
@@ -155,7 +159,7 @@ def _as_studied(
     A member that was `given` under its own name has its LoRAs already.
     """
     space = settings.space
-    if (families := _families_of(pipeline)) and space.family not in families:
+    if space.family and (families := _families_of(pipeline)) and space.family not in families:
         raise ConfigError(
             f"the table is about denoisers of the family {space.family!r}, got a {type(pipeline).__name__}",
             hint="load the pipeline that the table names as its `pipeline`",
@@ -175,11 +179,11 @@ def _as_studied(
     accelerated(space, denoiser)
     guide(space, denoiser, pipeline, settings.guidance_scale)
     facts = GUIDANCE.get(type(pipeline).__name__)
-    denoiser.defaults = {facts.argument if facts else "guidance_scale": settings.guidance_scale}
+    denoiser.defaults = {**space.call, facts.argument if facts else "guidance_scale": settings.guidance_scale}
     return denoiser
 
 
-def _families_of(pipeline: DiffusionPipeline) -> list[FamilyName]:
+def _families_of(pipeline: DiffusionPipeline) -> list[FamilyName | None]:
     """The families whose pipelines are of this class; none for a class that is not known."""
     return [name for name, traits in TRAITS.items() if type(pipeline).__name__ in traits.pipelines]
 

@@ -40,7 +40,7 @@ class MemberSettings:
                 "the table does not say which study made it",
                 hint="give the table of a study by this version, or leave `table` out for plain members",
             ) from error
-        if space.family is None:
+        if space.pipeline is None:
             raise ConfigError("the table holds recorded numbers: it does not say how its denoisers make images")
         denoisers = {d["name"]: d for d in table.provenance.get("denoisers", ())}
         noise = {name: NoiseProcess(**d["noise"]) for name, d in denoisers.items() if d.get("noise")}

@@ -6,7 +6,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.compatibility import (
@@ -26,7 +25,7 @@ from tstitch_search.members.facts import (
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.lora_files import lora_files, require_fitting_lora
 from tstitch_search.members.noise_process import NoiseProcess
-from tstitch_search.members.vae import read_vae_config
+from tstitch_search.members.vae import latent_channels, read_vae_config
 from tstitch_search.members.weights import ENCODER_WEIGHTS, WEIGHTS, is_of_hub, read_json
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def read_space_facts(
     from the hub, and weights may be missing. Raises EnvironmentProblem when a file cannot be had.
     """
     folder = pipeline_folder(space, near, with_weights=with_weights)
-    channels = read_vae_config(vae or folder / "vae")["latent_channels"]
+    channels = latent_channels(read_vae_config(vae or folder / "vae"))
     read_json(folder / "scheduler" / "scheduler_config.json", "the pipeline's scheduler")  # it has to be there
     shared = replace(read_shared_facts("the pipeline", folder), latent_channels=channels)
     controlnet = controlnet_folder(space, near, with_weights=with_weights) if space.controlnet else None
@@ -98,8 +97,7 @@ def all_findings(space: SpaceConfig, facts: SpaceFacts) -> list[Finding]:
 
 def n_classes_of(space: SpaceConfig) -> int | None:
     """How many classes the space's members have to know, None for a family without any."""
-    assert space.family is not None  # of a study that makes images
-    return space.n_classes if "labels" in TRAITS[space.family].takes else None
+    return space.n_classes if "labels" in space.traits.takes else None
 
 
 def require_fitting(findings: Sequence[Finding], *, convert: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import SpaceConfig, Study
-from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.recorded import Record, open_record
 from tstitch_search.members.custom import source_of
 from tstitch_search.members.facts import (
@@ -79,7 +79,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
     vae = vae_folder(study)
     converted = converted_members(check_space(space, near, vae))
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
-    resolution = members[space.names[-1]].sample_size * pixels_per_latent(read_vae_config(vae))
+    resolution = _resolution(space, members[space.names[-1]].sample_size, pixels_per_latent(read_vae_config(vae)))
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         **_asked(study),
@@ -108,6 +108,7 @@ def _asked(study: Study) -> dict[str, str]:
         **_asked_beyond_one_count(space),
         "space.grid_steps": f"{space.grid_steps:g}",
         "space.solver": space.solver or "the pipeline's own",
+        **{f"space.call.{name}": str(value) for name, value in sorted(space.call.items())},
         **({"space.guided_channels": str(space.guided_channels)} if space.guided_channels else {}),
         **({"space.learned_variance": "true"} if space.learned_variance else {}),
         "execution": str(config.execution),
@@ -119,6 +120,18 @@ def _asked(study: Study) -> dict[str, str]:
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
     }
+
+
+def _resolution(space: SpaceConfig, sample_size: int | None, pixels_per_latent: int) -> int:
+    """Of the images, in pixels. Raises ConfigError where neither the space nor the denoiser says it."""
+    asked = space.call.get("height")
+    if isinstance(asked, int):
+        return asked
+    if sample_size is None:
+        raise ConfigError(
+            "the denoisers do not say how large their images are", hint="say it: call: {height: 1024, width: 1024}"
+        )
+    return sample_size * pixels_per_latent
 
 
 def _asked_beyond_one_count(space: SpaceConfig) -> dict[str, str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
-from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
 from tstitch_search.members.facts import MemberFacts, read_member_facts, vae_folder
@@ -125,6 +124,7 @@ def training_of(study: Study, allocation: Allocation, wanted: Wanted) -> "Traini
     assert shared.noise is not None
     process_of(noise)
     asked = in_terms_of(noise, shared.noise, timesteps_by_step(study.space, near, allocation.n_steps))
+    assert member.sample_size is not None  # of class-conditional families
     resolution = pixels_per_latent(read_vae_config(vae)) * member.sample_size
     return Training(
         member=member,
@@ -139,8 +139,7 @@ def training_of(study: Study, allocation: Allocation, wanted: Wanted) -> "Traini
 
 def _require_classes(study: Study) -> None:
     family = study.space.family
-    assert family is not None  # of a study that makes images
-    if "labels" not in TRAITS[family].takes:
+    if "labels" not in study.space.traits.takes:
         raise ConfigError(
             f"members of the family {family!r} are told what to draw by prompts: fine-tuning them is not supported yet",
             hint="class-conditional families only: dit, ldm",

@@ -8,11 +8,10 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
-from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.measurement import Chunk
-from tstitch_search.members.facts import read_member_facts
+from tstitch_search.members.facts import read_member_facts, shared_folders
 from tstitch_search.members.lora_files import loras_identity
 from tstitch_search.progress import Progress
 from tstitch_search.sampling.conditions import Condition, ProxySet
@@ -32,14 +31,15 @@ class Wanted:
     def conditions(self, study: Study) -> list[Condition]:
         """One per image. Raises ConfigError for labels or prompts that the study's family does not take."""
         space = study.space
-        assert space.family is not None  # of a study that makes images
-        by_prompt = "prompts" in TRAITS[space.family].takes
+        who = f"the family {space.family!r}" if space.family else "the pipeline"
+        by_prompt = "prompts" in space.traits.takes
         if by_prompt and (self.labels or not self.prompts):
             raise ConfigError(
-                f"the family {space.family!r} draws from prompts", hint="--prompt 'a lighthouse at night'"
+                f"the family {space.family or 'of pipelines for prompts'!r} draws from prompts",
+                hint="--prompt 'a lighthouse at night'",
             )
         if not by_prompt and (self.prompts or self.negative_prompt or not self.labels):
-            raise ConfigError(f"the family {space.family!r} draws from class labels", hint="--labels 3,7")
+            raise ConfigError(f"{who} draws from class labels", hint="--labels 3,7")
         if wrong := [label for label in self.labels if not 0 <= label < space.n_classes]:
             raise ConfigError(f"got the label {wrong[0]}, expected 0 to {space.n_classes - 1}")
         if by_prompt:
@@ -122,8 +122,7 @@ def changed_files(table: LookupTable, study: Study, entry: Candidate) -> list[st
             problems.append(f"denoiser {denoiser.name!r}: its LoRAs are {loras}, the table was made with {made_with}")
     shared, expected = pipeline_sha256(study), table.provenance.get("key", {}).get("weights.pipeline")
     if shared != expected:
-        assert study.space.family is not None  # of a study that makes images
-        parts = ", ".join(TRAITS[study.space.family].shared)
+        parts = ", ".join(["vae", *(part.name for part in shared_folders(study.space, study.space_path.parent))])
         problems.append(
             f"the pipeline ({parts}): its files have the sha256 {shared}, the table was made with {expected}"
         )

@@ -133,10 +133,13 @@ def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
     def n_halves(own_scale: float | None) -> int:
         return 2 if (study.config.guidance_scale if own_scale is None else own_scale) > 1 else 1
 
+    def n_patches(side: int | None) -> float:
+        return (side or (facts.resolution or 0) / 8) ** 2 / 4  # of denoisers that do not say: 8 pixels per latent
+
     gpu = study.config.workers.device != "cpu" and count_gpus() > 0
     flops_per_s = FLOPS_PER_GPU if gpu else FLOPS_PER_CORE * count_cores()
     step_s = {
-        name: 2 * (m.n_parameters or 0) * (m.sample_size / 2) ** 2 * batch_size * n_halves(own[name]) / flops_per_s
+        name: 2 * (m.n_parameters or 0) * n_patches(m.sample_size) * batch_size * n_halves(own[name]) / flops_per_s
         for name, m in facts.members.items()
     }
     nothing = dict.fromkeys(step_s, 0.0)

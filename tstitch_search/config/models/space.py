@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tstitch_search.config.family_traits import FamilyName
+from tstitch_search.config.family_traits import FamilyName, FamilyTraits, traits_of
 from tstitch_search.config.models.base import Model
 from tstitch_search.config.models.denoiser import DenoiserConfig, completed
 from tstitch_search.config.quantities import FileName, Grid, Steps, Text, Whole
@@ -19,11 +19,15 @@ FEWER_STEPS = (0.5, 0.75, 0.25)
 class SpaceConfig(Model):
     """A search space: the denoisers of one model family and the allocations allowed.
 
-    Only a study of recorded measurements (`measure.recorded`) does without family, pipeline and weights.
+    Only a study of recorded measurements (`measure.recorded`) does without pipeline and weights.
     """
 
     name: FileName = Field(description="What it is, for example fashion_dit_s_b_xl: letters, digits, _ . -")
-    family: FamilyName | None = Field(None, description="Which adapter drives the pipeline.")
+    family: FamilyName | None = Field(
+        None,
+        description="dit or ldm: class-conditional models. Else leave it out: the pipeline says what it is; the other "
+        "names stand for its class.",
+    )
     pipeline: Text | None = Field(
         None,
         description="Where the shared parts are (VAE, scheduler): hub id (owner/name@commit pins it), folder or "
@@ -31,7 +35,12 @@ class SpaceConfig(Model):
     )
     pipeline_revision: Text | None = Field(None, description="Commit, tag or branch of the pipeline's hub repository.")
     controlnet: Text | None = Field(
-        None, description="sdxl_controlnet: hub id or folder (relative to this file) of the ControlNet."
+        None, description="Hub id or folder (relative to this file) of a ControlNet beside the pipeline."
+    )
+    call: dict[str, str | bool | int | float | None] = Field(
+        default_factory=dict,
+        description="Further arguments of the pipeline's call, for example {height: 1024, width: 1024}, given as they "
+        "are. Not for dit and ldm.",
     )
     denoisers: tuple[DenoiserConfig, ...] = Field(
         description="Members in order from the noise end to the image end.", min_length=1
@@ -93,6 +102,11 @@ class SpaceConfig(Model):
         if value and info.data.get("family") not in (None, "dit"):
             raise ValueError(f"got {str(value).lower()} for the family {info.data['family']}, expected it for dit only")
         return value
+
+    @property
+    def traits(self) -> FamilyTraits:
+        """What is known of the space's pipeline without loading it."""
+        return traits_of(self.family, controlnet=self.controlnet is not None)
 
     @property
     def names(self) -> tuple[str, ...]:

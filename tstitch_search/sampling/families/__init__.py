@@ -1,6 +1,6 @@
-"""One file per model family. It says only what differs from family to family, in the shape of `Family`.
+"""How a study drives a pipeline: any text-to-image pipeline of diffusers, and two class-conditional families.
 
-What is known of a family without torch is in `config/family_traits.py`.
+What is known of them without torch is in `config/family_traits.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,14 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from tstitch_search.config.family_traits import TRAITS, FamilyName
+from tstitch_search.config.family_traits import FamilyName
 from tstitch_search.config.models import SpaceConfig
-from tstitch_search.errors import ConfigError
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 
 
 class Family(Protocol):
-    """What a family's module offers."""
+    """What an adapter offers."""
 
     def stitch(self, members: Mapping[str, nn.Module]) -> StitchedDenoiser:
         """The members as one denoiser for the family's pipelines."""
@@ -45,14 +44,12 @@ class Family(Protocol):
 
 
 def family_of(space: SpaceConfig) -> Family:
-    """The adapter of the space's model family."""
-    if space.family not in TRAITS:
-        raise ConfigError(f"unknown family {space.family!r}, expected one of {', '.join(TRAITS)}")
+    """The adapter of the space's pipeline."""
     return adapter(space.family)
 
 
-def adapter(name: FamilyName) -> Family:
-    """The adapter of the family; only that one is imported."""
+def adapter(name: FamilyName | None) -> Family:
+    """The adapter of the family, without one that of any pipeline; only that one is imported."""
     match name:
         case "dit":
             from tstitch_search.sampling.families import dit
@@ -62,19 +59,7 @@ def adapter(name: FamilyName) -> Family:
             from tstitch_search.sampling.families import ldm
 
             return ldm
-        case "stable_diffusion":
-            from tstitch_search.sampling.families import stable_diffusion
+        case _:
+            from tstitch_search.sampling.families import diffusers_pipeline
 
-            return stable_diffusion
-        case "sdxl":
-            from tstitch_search.sampling.families import sdxl
-
-            return sdxl
-        case "sdxl_controlnet":
-            from tstitch_search.sampling.families import sdxl_controlnet
-
-            return sdxl_controlnet
-        case "sana":
-            from tstitch_search.sampling.families import sana
-
-            return sana
+            return diffusers_pipeline

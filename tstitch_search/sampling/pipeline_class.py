@@ -1,0 +1,101 @@
+"""What diffusers' own pipeline classes say about themselves: denoiser slots, components, arguments of a call."""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+
+from tstitch_search.config.family_traits import TRAITS
+from tstitch_search.config.models import SpaceConfig
+from tstitch_search.errors import ConfigError
+from tstitch_search.members.facts import pipeline_folder
+from tstitch_search.members.weights import read_json
+
+# What a study gives by itself; `call` names the rest.
+OURS = ("prompt", "negative_prompt", "num_inference_steps", "generator", "output_type", "guidance_scale")
+NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
+
+
+def class_of(space: SpaceConfig, near: Path) -> Any:
+    """The diffusers class of the space's pipeline. Raises ConfigError where diffusers has none of that name."""
+    name = _class_name(space, near)
+    if not hasattr(diffusers, name):
+        known = [n for n in dir(diffusers) if n.endswith("Pipeline")]
+        near_names = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.0))
+        raise ConfigError(
+            f"the pipeline of {space.name} is a {name}, which diffusers {diffusers.__version__} does not have",
+            hint=f"expected for example {near_names}; a newer diffusers may know it",
+        )
+    return getattr(diffusers, name)
+
+
+def _class_name(space: SpaceConfig, near: Path) -> str:
+    if space.family is not None:
+        return TRAITS[space.family].pipelines[0]
+    folder = pipeline_folder(space, near, with_weights=False)
+    name = read_json(folder / "model_index.json", "the pipeline").get("_class_name")
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"{folder / 'model_index.json'} names no _class_name, expected a pipeline class of diffusers",
+            hint="give the folder of a whole pipeline, as save_pretrained writes it",
+        )
+    with_control = space.controlnet is not None and "ControlNet" not in name
+    return name.replace("Pipeline", "ControlNetPipeline") if with_control else name
+
+
+def slots_of(kind: Any, folder: Path) -> list[str]:
+    """The components that denoise: `transformer` or `unet`, and `transformer_2` where the pipeline has two experts."""
+    components = inspect.signature(kind.__init__).parameters
+    slots = [slot for slot in ("transformer", "unet") if slot in components][:1]
+    index = read_json(folder / "model_index.json", "the pipeline")
+    second = (index.get("transformer_2") or (None,))[0]
+    return [*slots, *(["transformer_2"] if slots and "transformer_2" in components and second else [])]
+
+
+def require_drivable(space: SpaceConfig, kind: Any) -> None:
+    """Nothing, when a study can call the pipeline, and `call` names arguments that it knows.
+
+    Raises ConfigError saying what is in the way.
+    """
+    components, takes = (inspect.signature(f).parameters for f in (kind.__init__, kind.__call__))
+    if "transformer" not in components and "unet" not in components:
+        raise _refused(kind, "has neither a transformer nor a unet")
+    if missing := [part for part in ("scheduler", "vae") if part not in components]:
+        raise _refused(kind, f"has no {missing[0]}")
+    if missing := [name for name in NEEDED if name not in takes]:
+        raise _refused(kind, f"is not called with {missing[0]}")
+    if "num_frames" in takes:
+        raise _refused(kind, "makes video, of which nothing is measured yet")
+    controls = {"control_image", "image"} if space.controlnet else set()
+    required = {n for n, p in takes.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    if missing := sorted(required - {"self", "prompt"} - controls - space.call.keys()):
+        raise _refused(kind, f"needs {missing[0]}, which a study has nothing to give for")
+    for name in space.call:
+        if name not in takes:
+            close = difflib.get_close_matches(name, takes, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"call: {kind.__name__} takes no {name!r}", hint=f"the nearest it takes is {close!r}")
+        if name in (*OURS, "true_cfg_scale"):
+            raise ConfigError(f"call: {name!r} is the study's to give", hint=f"leave it out of `call`: {_place(name)}")
+
+
+def _place(name: str) -> str:
+    places = {"prompt": "proxy_set.prompts", "negative_prompt": "proxy_set.negative_prompt"}
+    scales = {"guidance_scale", "true_cfg_scale"}
+    steps = "n_steps of the search space" if name == "num_inference_steps" else "it follows from the study"
+    return places.get(name, "guidance_scale of the study" if name in scales else steps)
+
+
+def _refused(kind: Any, why: str) -> ConfigError:
+    return ConfigError(f"{kind.__name__} cannot be driven: it {why}", hint="name another pipeline")
+
+
+def arguments_of(kind: Any, folder: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the class is made of: `parts`, the settings in model_index.json, None for a component that is not there."""
+    index = read_json(folder / "model_index.json", "the pipeline")
+    settings = {name: value for name, value in index.items() if not isinstance(value, list)}
+    found = {**settings, **parts}
+    wanted = [p for p in inspect.signature(kind.__init__).parameters.values() if p.name not in ("self", "kwargs")]
+    return {p.name: found.get(p.name) for p in wanted if p.name in found or p.default is p.empty}
