@@ -75,6 +75,12 @@ def _guided_by(guidance: Guidance, scale: float, pipeline_scale: float) -> Forwa
         )
     if max(scale, pipeline_scale) <= guidance.off:
         return None
+    if pipeline_scale <= guidance.off:
+        raise ConfigError(
+            f"a member has guidance_scale {scale:g}, but with the study's {pipeline_scale:g} the pipeline asks for no "
+            "unconditional half",
+            hint=f"set the study's to {scale:g}, and guidance_scale: 1 for the denoisers without guidance",
+        )
     if guidance.calls == "two":
         return _answered_once if scale <= guidance.off else _rescaled(scale, pipeline_scale)
     return _half_asked(guidance) if scale <= guidance.off else _guided_within(guidance, scale)

@@ -95,6 +95,15 @@ def all_findings(space: SpaceConfig, facts: SpaceFacts) -> list[Finding]:
     return [*with_pipeline, *between, *guidance_embedding(list(facts.members.values()))]
 
 
+def require_pipeline(space: SpaceConfig, near: Path) -> None:
+    """Nothing, when a study can drive the space's pipeline. Raises ConfigError in one line that says why not."""
+    if "labels" in space.traits.takes:
+        return
+    from tstitch_search.sampling.pipeline_class import class_of, require_drivable  # loads diffusers
+
+    require_drivable(space, class_of(space, near))
+
+
 def n_classes_of(space: SpaceConfig) -> int | None:
     """How many classes the space's members have to know, None for a family without any."""
     return space.n_classes if "labels" in space.traits.takes else None

@@ -103,6 +103,15 @@ class SpaceConfig(Model):
             raise ValueError(f"got {str(value).lower()} for the family {info.data['family']}, expected it for dit only")
         return value
 
+    @field_validator("call")
+    @classmethod
+    def _calls_a_pipeline(cls, call: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if call and info.data.get("family") in ("dit", "ldm"):
+            raise ValueError(
+                f"got {', '.join(call)} for the family {info.data['family']}, which takes no more arguments"
+            )
+        return call
+
     @property
     def traits(self) -> FamilyTraits:
         """What is known of the space's pipeline without loading it."""

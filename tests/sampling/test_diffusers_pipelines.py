@@ -1,0 +1,209 @@
+"""What holds for every text-to-image pipeline, on tiny saved folders of eleven classes, none of them named in a space.
+
+A member alone makes the bits of the stock pipeline; two and three members those of a switch made by hand; planted
+mismatches are refused; an image does not depend on its batch.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from sampling.tiny_pipelines import NAMES, save_pipeline
+from text_to_image import PROMPTS
+
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import Study, load_space, load_study
+from tstitch_search.errors import ConfigError
+from tstitch_search.measurement import Chunk
+from tstitch_search.members.loading import load_model
+from tstitch_search.sampling.assembly import Assembly, assemble
+from tstitch_search.sampling.conditions import ProxySet
+from tstitch_search.tasks.check import check_study
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+CPU = torch.device("cpu")
+N_STEPS = 4
+STUDY = """\
+name: tiny
+search_space: space.yaml
+guidance_scale: 3
+proxy_set: {{chunk_size: 2, prompts: prompts.txt{further}}}
+quality: {{objective: inception_score, n_images: 20}}
+confirm: {{n_images: 20}}
+workers: {{pool: inline, n_workers: 1, device: cpu}}
+"""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    name: str
+    folder: Path
+    study: Study
+    assembly: Assembly
+
+
+class SwitchByHand(torch.nn.Module):
+    """Who answers is read from the timestep of each call: no part of the product."""
+
+    def __init__(self, members: Mapping[str, Any], turns: tuple[str, ...]):
+        super().__init__()
+        self.all = torch.nn.ModuleDict(members)
+        self.turns, self.seen = turns, []
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.all["L"], name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
+        now = float(torch.as_tensor(timestep).flatten()[0])
+        self.seen += [now] if now not in self.seen else []
+        return self.all[self.turns[self.seen.index(now)]](*args, **kwargs)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    folder = save_pipeline(request.param, tmp_path_factory.mktemp(request.param))
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
+    further = ""
+    if request.param == "sdxl_controlnet":
+        (folder / "controls").mkdir()
+        for i in range(40):
+            Image.new("RGB", (32, 32), (6 * i, 0, 255 - 6 * i)).save(folder / "controls" / f"{i:02}.png")
+        further = ", control_images: controls"
+    (folder / "study.yaml").write_text(STUDY.format(further=further))
+    study = load_study(folder / "study.yaml")
+    return Tiny(request.param, folder, study, assemble(study, CPU))
+
+
+def images(tiny: Tiny, pipeline: Any, first: int = 0, n_images: int = 3) -> torch.Tensor:
+    chunk = Chunk("search", first, first + n_images)
+    generators = [torch.Generator().manual_seed(i) for i in range(chunk.first, chunk.last)]
+    conditions = ProxySet.of_study(tiny.study).conditions_of(chunk)
+    return tiny.assembly.family.sample(pipeline, conditions, generators, N_STEPS, tiny.study.config.guidance_scale)
+
+
+def stitched(tiny: Tiny, allocation: str, **options: int) -> torch.Tensor:
+    tiny.assembly.denoiser.set_allocation(Allocation.parse(allocation))
+    return images(tiny, tiny.assembly.pipeline, **options)
+
+
+def stock_with(tiny: Tiny, denoiser: Any) -> Any:
+    """The pipeline as diffusers has it, around the denoiser, called as the space says."""
+    pipeline = tiny.assembly.pipeline
+    slots = [name for name, part in pipeline.components.items() if part is tiny.assembly.denoiser]
+    assert len(slots) == 1
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+    parts = {**pipeline.components, slots[0]: denoiser, "scheduler": scheduler}
+    stock = type(pipeline)(**parts, **({"requires_safety_checker": False} if "safety_checker" in parts else {}))
+    stock.set_progress_bar_config(disable=True)
+    denoiser.defaults = dict(tiny.study.space.call)
+    return stock
+
+
+def members(tiny: Tiny) -> dict[str, Any]:
+    return {name: load_model(tiny.folder / name, CPU, torch.float32).eval() for name in "SBL"}
+
+
+def test_a_member_alone_is_bit_equal_to_the_stock_pipeline(tiny: Tiny) -> None:
+    for name, member in members(tiny).items():
+        made = stitched(tiny, f"{name}*4")
+        assert torch.equal(made, images(tiny, stock_with(tiny, member)))
+        assert torch.isfinite(made).all()
+
+
+@pytest.mark.parametrize("allocation", ["S*1-L*3", "L*2-S*2", "S*1-B*2-L*1"])
+def test_two_and_three_members_are_bit_equal_to_a_switch_by_hand(tiny: Tiny, allocation: str) -> None:
+    turns = Allocation.parse(allocation).by_step
+    made = stitched(tiny, allocation)
+    assert torch.equal(made, images(tiny, stock_with(tiny, SwitchByHand(members(tiny), turns))))
+    assert not torch.equal(made, stitched(tiny, "L*4"))
+
+
+def test_an_image_is_the_same_in_whatever_batch_it_is_made(tiny: Tiny) -> None:
+    whole = stitched(tiny, "S*2-L*2")
+    parts = [stitched(tiny, "S*2-L*2", first=i, n_images=n) for i, n in ((0, 1), (1, 2))]
+    assert ((torch.cat(parts) * 255).round() - (whole * 255).round()).abs().max() <= 1
+    assert not torch.equal(whole[0], whole[1])
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_check_finds_that_members_fit(tiny: Tiny) -> None:
+    found = check_study(tiny.study)
+    assert found.problem is None
+    assert {match.verdict for match in found.matches} == {"same"}
+
+
+@pytest.mark.parametrize("kind", ["channels", "conditioning", "VAE scale", "noise"])
+def test_a_planted_mismatch_is_refused(tiny: Tiny, tmp_path: Path, kind: str) -> None:
+    folder = Path(shutil.copytree(tiny.folder, tmp_path / "copy"))
+    for part in ("vae", "scheduler"):
+        shutil.copytree(folder / part, folder / "B" / part)
+    config = json.loads((folder / "B" / "config.json").read_text())
+    widths = ("caption_channels", "joint_attention_dim", "cap_feat_dim", "cross_attention_dim")
+    width = next(key for key in widths if config.get(key))
+    flow = tiny.name not in ("stable_diffusion", "sdxl", "sdxl_controlnet", "pixart_sigma")
+    other = {"use_flow_sigmas": False, "_class_name": "DDIMScheduler"} if flow else {"beta_end": 0.03}
+    file, values = {
+        "channels": ("config.json", {"in_channels": 9}),
+        "conditioning": ("config.json", {width: 1021}),
+        "VAE scale": ("vae/config.json", {"scaling_factor": 0.5}),
+        "noise": ("scheduler/scheduler_config.json", other),
+    }[kind]
+    change(folder / "B" / file, **values)
+    problem = str(check_study(load_study(folder / "study.yaml")).problem)
+    assert problem.startswith("denoiser 'B' has")
+
+
+def test_an_unknown_argument_is_refused_with_the_nearest_name(tiny: Tiny) -> None:
+    space = tiny.study.space.model_copy(update={"call": {"hieght": 16}})
+    study = tiny.study.model_copy(update={"space": space})
+    with pytest.raises(ConfigError, match="takes no 'hieght'") as error:
+        check_study(study)
+    assert "'height'" in str(error.value.hint)
+
+
+def with_class(tiny_folder: Path, name: str) -> Path:
+    change(tiny_folder / "model_index.json", _class_name=name)
+    return tiny_folder / "study.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("WanPipeline", "makes video"),
+        ("UnCLIPPipeline", "has neither a transformer nor a unet"),
+        ("DDPMPipeline", "has no vae"),
+        ("StableDifusionPipeline", "which diffusers .* does not have"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_driven_is_refused_by_check(tmp_path: Path, name: str, why: str) -> None:
+    folder = save_pipeline("stable_diffusion", tmp_path)
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
+    (folder / "study.yaml").write_text(STUDY.format(further=""))
+    with pytest.raises(ConfigError, match=why):
+        check_study(load_study(with_class(folder, name)))
+
+
+def test_arguments_of_the_call_are_part_of_the_key(tiny: Tiny) -> None:
+    from tstitch_search.study_run.key import resolve_facts
+
+    plain, space = resolve_facts(tiny.study), load_space(tiny.folder / "space.yaml")
+    other = space.model_copy(update={"call": {**space.call, "max_sequence_length": 8}})
+    changed = resolve_facts(tiny.study.model_copy(update={"space": other}))
+    assert plain.key != changed.key
