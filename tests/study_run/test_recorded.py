@@ -193,7 +193,7 @@ def test_times_that_no_steps_explain_are_refused_by_plan_already(folder: Path) -
         ("latency.from=other.json", "one operating point"),
         ("quality.reference=zoo:fashion", "expected none: it comes with measure.recorded"),
         ("measure.recorded=null", "source: got 'a notebook' without recorded"),
-        ("measure={}", "family is missing"),
+        ("measure={}", "pipeline is missing"),
     ],
 )
 def test_what_a_record_cannot_answer_is_refused(folder: Path, override: str, expected: str) -> None:
