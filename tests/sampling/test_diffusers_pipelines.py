@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from sampling.tiny_pipelines import NAMES, save_pipeline
+from sampling.saved_pipelines import NAMES, save_pipeline
 from text_to_image import PROMPTS
 
 from tstitch_search.allocation import Allocation

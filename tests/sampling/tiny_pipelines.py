@@ -1,48 +1,57 @@
-"""Tiny text-to-image pipelines of random weights, each a whole folder as diffusers saves it, with members beside it."""
+"""Tiny stock pipelines of random weights in memory, without text encoders: their prompts are embeddings."""
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import diffusers as d
+import diffusers
 import torch
-from sampling.tiny_families import save_sana
-from text_to_image import letter_tokenizer, save_sdxl, save_sdxl_controlnet, save_stable_diffusion
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    Gemma2Config,
-    Gemma2Model,
-    Qwen3Config,
-    Qwen3Model,
-    T5Config,
-    T5EncoderModel,
-    UMT5Config,
-    UMT5EncoderModel,
-)
-
-WIDTH = 32
-FLOW = d.FlowMatchEulerDiscreteScheduler
-SPACE = """\
-name: tiny
-pipeline: .
-call: {call}
-denoisers: [{{name: S, weights: S}}, {{name: B, weights: B}}, {{name: L, weights: L}}]
-n_steps: 4
-"""
 
 
-def new_vae(channels: int, levels: int = 1) -> d.AutoencoderKL:
-    torch.manual_seed(0)
-    return d.AutoencoderKL(
+@dataclass(frozen=True)
+class Tiny:
+    """`build(denoiser)` makes the pipeline; `scale` is what it calls its guidance, which is off at `off`."""
+
+    denoiser: torch.nn.Module
+    build: Callable[[Any], Any]
+    inputs: dict[str, Any]
+    scale: str = "guidance_scale"
+    off: float = 1.0
+
+    def pipeline(self, denoiser: torch.nn.Module) -> Any:
+        made = self.build(denoiser)
+        made.set_progress_bar_config(disable=True)
+        return made
+
+
+def draw(tiny: Tiny, pipeline: Any, n_steps: int, **options: Any) -> torch.Tensor:
+    """Latents of a fixed seed."""
+    made = pipeline(
+        **{**tiny.inputs, **options},
+        num_inference_steps=n_steps,
+        generator=torch.Generator().manual_seed(0),
+        output_type="latent",
+    )
+    return made[0]
+
+
+def embeddings() -> Callable[..., torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return lambda *shape: torch.randn(*shape, generator=generator)
+
+
+def new(kind: str, **config: Any) -> Any:
+    torch.manual_seed(1)
+    return getattr(diffusers, kind)(**config).eval()
+
+
+def new_vae(latent_channels: int) -> Any:
+    return new(
+        "AutoencoderKL",
         sample_size=32,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=(4,) * levels,
+        block_out_channels=(4,),
         layers_per_block=1,
-        latent_channels=channels,
+        latent_channels=latent_channels,
         norm_num_groups=1,
         use_quant_conv=False,
         use_post_quant_conv=False,
@@ -51,197 +60,332 @@ def new_vae(channels: int, levels: int = 1) -> d.AutoencoderKL:
     )
 
 
-def t5(kind: Any = T5EncoderModel, config: Any = T5Config, width: int = WIDTH) -> Any:
-    torch.manual_seed(7)
-    sizes = {"d_model": width, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-    return kind(config(vocab_size=len(letter_tokenizer()), initializer_factor=5.0, **sizes))
+def sd3() -> Tiny:
+    text = embeddings()
+    parts = {f"{part}{end}": None for part in ("text_encoder", "tokenizer") for end in ("", "_2", "_3")}
+    return Tiny(
+        new(
+            "SD3Transformer2DModel",
+            sample_size=8,
+            patch_size=1,
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            caption_projection_dim=32,
+            joint_attention_dim=32,
+            pooled_projection_dim=64,
+        ),
+        lambda denoiser: diffusers.StableDiffusion3Pipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new_vae(4),
+            **parts,
+        ),
+        {
+            "prompt_embeds": text(2, 7, 32),
+            "negative_prompt_embeds": text(2, 7, 32),
+            "pooled_prompt_embeds": text(2, 64),
+            "negative_pooled_prompt_embeds": text(2, 64),
+            "height": 8,
+            "width": 8,
+        },
+    )
 
 
-def clip(kind: Any) -> Any:
-    words = letter_tokenizer()
-    torch.manual_seed(7)
-    return kind(
-        CLIPTextConfig(
-            vocab_size=len(words),
-            hidden_size=WIDTH,
-            intermediate_size=16,
-            num_hidden_layers=2,
+def flux() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "FluxTransformer2DModel",
+            patch_size=1,
+            in_channels=4,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
             num_attention_heads=2,
-            projection_dim=WIDTH,
-            max_position_embeddings=12,
-            bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id,
-            pad_token_id=words.pad_token_id,
-            initializer_factor=5.0,
-        )
-    )
-
-
-def decoder(kind: Any, config: Any) -> Any:
-    sizes = {"hidden_size": WIDTH, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
-    words = letter_tokenizer()
-    torch.manual_seed(7)
-    ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id}
-    return kind(config(num_hidden_layers=3, head_dim=8, initializer_range=1.0, **ids, **sizes))
-
-
-def chat_tokenizer() -> Any:
-    words = letter_tokenizer()
-    words.chat_template = "{{ messages[0]['content'] }}"
-    return words
-
-
-def sd3() -> tuple[Any, Callable[[int], Any]]:
-    sizes = {"sample_size": 8, "patch_size": 1, "in_channels": 4, "out_channels": 4, "attention_head_dim": 8}
-    widths = {"caption_projection_dim": 32, "joint_attention_dim": 2 * WIDTH, "pooled_projection_dim": 2 * WIDTH}
-    parts = {
-        "text_encoder": clip(CLIPTextModelWithProjection),
-        "text_encoder_2": clip(CLIPTextModelWithProjection),
-        "text_encoder_3": t5(width=2 * WIDTH),
-        **{name: letter_tokenizer() for name in ("tokenizer", "tokenizer_2", "tokenizer_3")},
-    }
-    parts |= {"vae": new_vae(4), "scheduler": FLOW(shift=3.0)}
-    return d.StableDiffusion3Pipeline, lambda n: (
-        parts,
-        d.SD3Transformer2DModel(**sizes, **widths, num_attention_heads=4, num_layers=n),
-    )
-
-
-def flux() -> tuple[Any, Callable[[int], Any]]:
-    sizes = {"patch_size": 1, "in_channels": 16, "attention_head_dim": 16, "num_attention_heads": 2}
-    widths = {"joint_attention_dim": WIDTH, "pooled_projection_dim": WIDTH, "axes_dims_rope": [4, 4, 8]}
-    parts = {
-        "text_encoder": clip(CLIPTextModel),
-        "text_encoder_2": t5(),
-        "tokenizer": letter_tokenizer(),
-        "tokenizer_2": letter_tokenizer(),
-        "vae": new_vae(4),
-        "scheduler": FLOW(use_dynamic_shifting=True),
-    }
-    return d.FluxPipeline, lambda n: (
-        parts,
-        d.FluxTransformer2DModel(**sizes, **widths, num_single_layers=1, num_layers=n, guidance_embeds=True),
-    )
-
-
-def chroma() -> tuple[Any, Callable[[int], Any]]:
-    sizes = {"patch_size": 1, "in_channels": 16, "attention_head_dim": 16, "num_attention_heads": 2}
-    own = {"approximator_hidden_dim": 32, "approximator_layers": 1, "approximator_num_channels": 64}
-    parts = {"text_encoder": t5(), "tokenizer": letter_tokenizer(), "vae": new_vae(4), "scheduler": FLOW()}
-    return d.ChromaPipeline, lambda n: (
-        parts,
-        d.ChromaTransformer2DModel(
-            **sizes, **own, joint_attention_dim=WIDTH, axes_dims_rope=[4, 4, 8], num_single_layers=1, num_layers=n
+            joint_attention_dim=32,
+            pooled_projection_dim=32,
+            axes_dims_rope=[4, 4, 8],
+            guidance_embeds=True,
         ),
-    )
-
-
-def pixart_sigma() -> tuple[Any, Callable[[int], Any]]:
-    sizes = {"sample_size": 8, "patch_size": 2, "attention_head_dim": 8, "in_channels": 4, "out_channels": 8}
-    parts = {"text_encoder": t5(), "tokenizer": letter_tokenizer(), "vae": new_vae(4)}
-    parts["scheduler"] = d.DPMSolverMultistepScheduler()
-    return d.PixArtSigmaPipeline, lambda n: (
-        parts,
-        d.PixArtTransformer2DModel(
-            **sizes, num_attention_heads=3, caption_channels=WIDTH, cross_attention_dim=24, num_layers=n
+        lambda denoiser: diffusers.FluxPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new_vae(1),
+            text_encoder=None,
+            text_encoder_2=None,
+            tokenizer=None,
+            tokenizer_2=None,
         ),
+        {"prompt_embeds": text(2, 7, 32), "pooled_prompt_embeds": text(2, 32), "height": 16, "width": 16},
     )
 
 
-def aura_flow() -> tuple[Any, Callable[[int], Any]]:
-    sizes = {"sample_size": 8, "patch_size": 1, "in_channels": 4, "out_channels": 4, "attention_head_dim": 8}
-    widths = {"joint_attention_dim": WIDTH, "caption_projection_dim": 32, "pos_embed_max_size": 256}
-    parts = {"text_encoder": t5(UMT5EncoderModel, UMT5Config), "tokenizer": letter_tokenizer(), "vae": new_vae(4)}
-    parts["scheduler"] = FLOW()
-    return d.AuraFlowPipeline, lambda n: (
-        parts,
-        d.AuraFlowTransformer2DModel(
-            **sizes, **widths, num_attention_heads=4, num_mmdit_layers=1, num_single_dit_layers=n
-        ),
-    )
-
-
-def lumina2() -> tuple[Any, Callable[[int], Any]]:
-    parts = {"text_encoder": decoder(Gemma2Model, Gemma2Config), "tokenizer": letter_tokenizer(), "vae": new_vae(4, 4)}
-    parts["scheduler"] = FLOW()
-    own = {"axes_dim_rope": (4, 2, 2), "axes_lens": (300, 128, 128), "scaling_factor": 1.0, "multiple_of": 16}
-    return d.Lumina2Pipeline, lambda n: (
-        parts,
-        d.Lumina2Transformer2DModel(
-            **own,
-            sample_size=4,
+def qwen_image() -> Tiny:
+    text, mask = embeddings(), torch.ones(1, 7, dtype=torch.long)
+    return Tiny(
+        new(
+            "QwenImageTransformer2DModel",
             patch_size=2,
-            in_channels=4,
-            hidden_size=24,
-            num_layers=n,
-            num_refiner_layers=1,
+            in_channels=16,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=16,
             num_attention_heads=3,
-            num_kv_heads=1,
-            cap_feat_dim=WIDTH,
+            joint_attention_dim=16,
+            guidance_embeds=False,
+            axes_dims_rope=(8, 4, 4),
         ),
+        lambda denoiser: diffusers.QwenImagePipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new(
+                "AutoencoderKLQwenImage",
+                base_dim=24,
+                z_dim=4,
+                dim_mult=[1, 2, 4],
+                num_res_blocks=1,
+                temperal_downsample=[False, True],
+                latents_mean=[0.0] * 4,
+                latents_std=[1.0] * 4,
+            ),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt_embeds": text(1, 7, 16),
+            "prompt_embeds_mask": mask,
+            "negative_prompt_embeds": text(1, 7, 16),
+            "negative_prompt_embeds_mask": mask,
+            "height": 32,
+            "width": 32,
+        },
+        scale="true_cfg_scale",
     )
 
 
-def z_image() -> tuple[Any, Callable[[int], Any]]:
-    parts = {"text_encoder": decoder(Qwen3Model, Qwen3Config), "tokenizer": chat_tokenizer(), "vae": new_vae(4)}
-    parts["scheduler"] = FLOW(shift=3.0)
-    own = {"axes_dims": [8, 4, 4], "axes_lens": [256, 32, 32], "all_patch_size": (2,), "all_f_patch_size": (1,)}
-    return d.ZImagePipeline, lambda n: (
-        parts,
-        d.ZImageTransformer2DModel(
-            **own,
+def wan() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "WanTransformer3DModel",
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=16,
+            out_channels=16,
+            text_dim=32,
+            freq_dim=256,
+            ffn_dim=32,
+            num_layers=2,
+            cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads",
+            rope_max_seq_len=32,
+        ),
+        lambda denoiser: diffusers.WanPipeline(
+            transformer=denoiser,
+            transformer_2=None,
+            boundary_ratio=None,
+            scheduler=diffusers.UniPCMultistepScheduler(
+                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            ),
+            vae=new(
+                "AutoencoderKLWan",
+                base_dim=3,
+                z_dim=16,
+                dim_mult=[1, 1, 1, 1],
+                num_res_blocks=1,
+                temperal_downsample=[False, True, True],
+            ),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt_embeds": text(1, 7, 32),
+            "negative_prompt_embeds": text(1, 7, 32),
+            "height": 16,
+            "width": 16,
+            "num_frames": 9,
+            "max_sequence_length": 16,
+        },
+    )
+
+
+def cogvideox() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "CogVideoXTransformer3DModel",
+            num_attention_heads=4,
+            attention_head_dim=8,
             in_channels=4,
+            out_channels=4,
+            time_embed_dim=2,
+            text_embed_dim=32,
+            num_layers=2,
+            sample_width=2,
+            sample_height=2,
+            sample_frames=9,
+            patch_size=2,
+            temporal_compression_ratio=4,
+            max_text_seq_length=16,
+        ),
+        lambda denoiser: diffusers.CogVideoXPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.CogVideoXDDIMScheduler(),
+            vae=new(
+                "AutoencoderKLCogVideoX",
+                down_block_types=("CogVideoXDownBlock3D",) * 4,
+                up_block_types=("CogVideoXUpBlock3D",) * 4,
+                block_out_channels=(8, 8, 8, 8),
+                latent_channels=4,
+                layers_per_block=1,
+                norm_num_groups=2,
+                temporal_compression_ratio=4,
+            ),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt_embeds": text(1, 16, 32),
+            "negative_prompt_embeds": text(1, 16, 32),
+            "height": 16,
+            "width": 16,
+            "num_frames": 9,
+        },
+    )
+
+
+def pixart() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "PixArtTransformer2DModel",
+            sample_size=8,
+            num_layers=2,
+            patch_size=2,
+            attention_head_dim=8,
+            num_attention_heads=3,
+            caption_channels=32,
+            in_channels=4,
+            cross_attention_dim=24,
+            out_channels=8,
+            attention_bias=True,
+            activation_fn="gelu-approximate",
+            num_embeds_ada_norm=1000,
+            norm_type="ada_norm_single",
+            norm_elementwise_affine=False,
+            norm_eps=1e-6,
+        ),
+        lambda denoiser: diffusers.PixArtSigmaPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.DPMSolverMultistepScheduler(),
+            vae=new_vae(4),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt": None,
+            "negative_prompt": None,
+            "prompt_embeds": text(1, 7, 32),
+            "prompt_attention_mask": torch.ones(1, 7),
+            "negative_prompt_embeds": text(1, 7, 32),
+            "negative_prompt_attention_mask": torch.ones(1, 7),
+            "height": 8,
+            "width": 8,
+            "use_resolution_binning": False,
+        },
+    )
+
+
+def ltx() -> Tiny:
+    text, mask = embeddings(), torch.ones(1, 7)
+    return Tiny(
+        new(
+            "LTXVideoTransformer3DModel",
+            in_channels=8,
+            out_channels=8,
+            patch_size=1,
+            patch_size_t=1,
+            num_attention_heads=4,
+            attention_head_dim=8,
+            num_layers=2,
+            cross_attention_dim=32,
+            caption_channels=32,
+        ),
+        lambda denoiser: diffusers.LTXPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new(
+                "AutoencoderKLLTXVideo",
+                latent_channels=8,
+                block_out_channels=(8, 8, 8, 8),
+                decoder_block_out_channels=(8, 8, 8, 8),
+                layers_per_block=(1, 1, 1, 1, 1),
+                decoder_layers_per_block=(1, 1, 1, 1, 1),
+                spatio_temporal_scaling=(True, True, False, False),
+                decoder_spatio_temporal_scaling=(True, True, False, False),
+                decoder_inject_noise=(False,) * 5,
+                upsample_residual=(False,) * 4,
+                upsample_factor=(1,) * 4,
+                timestep_conditioning=False,
+                patch_size=1,
+                patch_size_t=1,
+                encoder_causal=True,
+                decoder_causal=False,
+            ),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {
+            "prompt_embeds": text(1, 7, 32),
+            "prompt_attention_mask": mask,
+            "negative_prompt_embeds": text(1, 7, 32),
+            "negative_prompt_attention_mask": mask,
+            "height": 32,
+            "width": 32,
+            "num_frames": 9,
+        },
+    )
+
+
+def z_image() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "ZImageTransformer2DModel",
+            in_channels=16,
             dim=32,
-            n_layers=n,
+            n_layers=2,
             n_refiner_layers=1,
             n_heads=2,
             n_kv_heads=2,
-            cap_feat_dim=WIDTH,
+            cap_feat_dim=16,
+            axes_dims=[4, 6, 6],
+            axes_lens=[128, 32, 32],
         ),
+        lambda denoiser: diffusers.ZImagePipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new_vae(16),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {"prompt_embeds": [text(7, 16)], "negative_prompt_embeds": [text(5, 16)], "height": 16, "width": 16},
+        off=0.0,
     )
 
 
-SIZE = {"height": 16, "width": 16}
-T5_LENGTH = {"max_sequence_length": 16}
-# By name: how its parts and a transformer of n layers are built, and the `call` of its space.
-BUILT: dict[str, tuple[Callable[[], Any], Mapping[str, Any]]] = {
-    "sd3": (sd3, {"height": 8, "width": 8}),
-    "flux": (flux, {**SIZE, **T5_LENGTH}),
-    "chroma": (chroma, {**SIZE, **T5_LENGTH}),
-    "pixart_sigma": (pixart_sigma, T5_LENGTH),
-    "aura_flow": (aura_flow, {"height": 8, "width": 8, **T5_LENGTH}),
-    "lumina2": (lumina2, {"height": 32, "width": 32}),
-    "z_image": (z_image, {**SIZE, **T5_LENGTH}),
+# By class of the pipeline.
+TINY: dict[str, Callable[[], Tiny]] = {
+    "StableDiffusion3Pipeline": sd3,
+    "FluxPipeline": flux,
+    "QwenImagePipeline": qwen_image,
+    "WanPipeline": wan,
+    "CogVideoXPipeline": cogvideox,
+    "PixArtSigmaPipeline": pixart,
+    "LTXPipeline": ltx,
+    "ZImagePipeline": z_image,
 }
-SAVED: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "stable_diffusion": (save_stable_diffusion, "StableDiffusionPipeline"),
-    "sdxl": (save_sdxl, "StableDiffusionXLPipeline"),
-    "sdxl_controlnet": (save_sdxl_controlnet, "StableDiffusionXLPipeline"),
-    "sana": (save_sana, "SanaPipeline"),
-}
-NAMES = (*BUILT, *SAVED)
-
-
-def save_pipeline(name: str, folder: Path) -> Path:
-    """The pipeline's folder with members S, B and L of one, two and three layers; its space.yaml names no family."""
-    if name in SAVED:
-        save, kind = SAVED[name]
-        save(folder)
-        index = folder / "model_index.json"
-        index.write_text(json.dumps({"_class_name": kind, **json.loads(index.read_text())}))
-        space = (folder / "space.yaml").read_text()
-        solver = "solver: DDIMScheduler\n" if name == "stable_diffusion" else ""  # PNDM repeats a timestep
-        (folder / "space.yaml").write_text(space.replace(f"family: {name}\n", solver))
-        return folder
-    build, call = BUILT[name]
-    kind, make = build()
-    for n, member in enumerate("SBL", start=1):
-        torch.manual_seed(n)
-        parts, transformer = make(n)
-        random = torch.Generator().manual_seed(n)
-        for parameter in transformer.parameters():  # some layers begin at zero
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=random)
-        transformer.eval().save_pretrained(folder / member)
-    kind(**parts, transformer=transformer).save_pretrained(folder)
-    (folder / "space.yaml").write_text(SPACE.format(call=json.dumps(dict(call))))
-    return folder

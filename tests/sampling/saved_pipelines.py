@@ -1,0 +1,247 @@
+"""Tiny text-to-image pipelines of random weights, each a whole folder as diffusers saves it, with members beside it."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers as d
+import torch
+from sampling.tiny_families import save_sana
+from text_to_image import letter_tokenizer, save_sdxl, save_sdxl_controlnet, save_stable_diffusion
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
+
+WIDTH = 32
+FLOW = d.FlowMatchEulerDiscreteScheduler
+SPACE = """\
+name: tiny
+pipeline: .
+call: {call}
+denoisers: [{{name: S, weights: S}}, {{name: B, weights: B}}, {{name: L, weights: L}}]
+n_steps: 4
+"""
+
+
+def new_vae(channels: int, levels: int = 1) -> d.AutoencoderKL:
+    torch.manual_seed(0)
+    return d.AutoencoderKL(
+        sample_size=32,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(4,) * levels,
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=1,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        shift_factor=0.06,
+        scaling_factor=1.5,
+    )
+
+
+def t5(kind: Any = T5EncoderModel, config: Any = T5Config, width: int = WIDTH) -> Any:
+    torch.manual_seed(7)
+    sizes = {"d_model": width, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    return kind(config(vocab_size=len(letter_tokenizer()), initializer_factor=5.0, **sizes))
+
+
+def clip(kind: Any) -> Any:
+    words = letter_tokenizer()
+    torch.manual_seed(7)
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=WIDTH,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            projection_dim=WIDTH,
+            max_position_embeddings=12,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
+            initializer_factor=5.0,
+        )
+    )
+
+
+def decoder(kind: Any, config: Any) -> Any:
+    sizes = {"hidden_size": WIDTH, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
+    words = letter_tokenizer()
+    torch.manual_seed(7)
+    ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id}
+    return kind(config(num_hidden_layers=3, head_dim=8, initializer_range=1.0, **ids, **sizes))
+
+
+def chat_tokenizer() -> Any:
+    words = letter_tokenizer()
+    words.chat_template = "{{ messages[0]['content'] }}"
+    return words
+
+
+def sd3() -> tuple[Any, Callable[[int], Any]]:
+    sizes = {"sample_size": 8, "patch_size": 1, "in_channels": 4, "out_channels": 4, "attention_head_dim": 8}
+    widths = {"caption_projection_dim": 32, "joint_attention_dim": 2 * WIDTH, "pooled_projection_dim": 2 * WIDTH}
+    parts = {
+        "text_encoder": clip(CLIPTextModelWithProjection),
+        "text_encoder_2": clip(CLIPTextModelWithProjection),
+        "text_encoder_3": t5(width=2 * WIDTH),
+        **{name: letter_tokenizer() for name in ("tokenizer", "tokenizer_2", "tokenizer_3")},
+    }
+    parts |= {"vae": new_vae(4), "scheduler": FLOW(shift=3.0)}
+    return d.StableDiffusion3Pipeline, lambda n: (
+        parts,
+        d.SD3Transformer2DModel(**sizes, **widths, num_attention_heads=4, num_layers=n),
+    )
+
+
+def flux() -> tuple[Any, Callable[[int], Any]]:
+    sizes = {"patch_size": 1, "in_channels": 16, "attention_head_dim": 16, "num_attention_heads": 2}
+    widths = {"joint_attention_dim": WIDTH, "pooled_projection_dim": WIDTH, "axes_dims_rope": [4, 4, 8]}
+    parts = {
+        "text_encoder": clip(CLIPTextModel),
+        "text_encoder_2": t5(),
+        "tokenizer": letter_tokenizer(),
+        "tokenizer_2": letter_tokenizer(),
+        "vae": new_vae(4),
+        "scheduler": FLOW(use_dynamic_shifting=True),
+    }
+    return d.FluxPipeline, lambda n: (
+        parts,
+        d.FluxTransformer2DModel(**sizes, **widths, num_single_layers=1, num_layers=n, guidance_embeds=True),
+    )
+
+
+def chroma() -> tuple[Any, Callable[[int], Any]]:
+    sizes = {"patch_size": 1, "in_channels": 16, "attention_head_dim": 16, "num_attention_heads": 2}
+    own = {"approximator_hidden_dim": 32, "approximator_layers": 1, "approximator_num_channels": 64}
+    parts = {"text_encoder": t5(), "tokenizer": letter_tokenizer(), "vae": new_vae(4), "scheduler": FLOW()}
+    return d.ChromaPipeline, lambda n: (
+        parts,
+        d.ChromaTransformer2DModel(
+            **sizes, **own, joint_attention_dim=WIDTH, axes_dims_rope=[4, 4, 8], num_single_layers=1, num_layers=n
+        ),
+    )
+
+
+def pixart_sigma() -> tuple[Any, Callable[[int], Any]]:
+    sizes = {"sample_size": 8, "patch_size": 2, "attention_head_dim": 8, "in_channels": 4, "out_channels": 8}
+    parts = {"text_encoder": t5(), "tokenizer": letter_tokenizer(), "vae": new_vae(4)}
+    parts["scheduler"] = d.DPMSolverMultistepScheduler()
+    return d.PixArtSigmaPipeline, lambda n: (
+        parts,
+        d.PixArtTransformer2DModel(
+            **sizes, num_attention_heads=3, caption_channels=WIDTH, cross_attention_dim=24, num_layers=n
+        ),
+    )
+
+
+def aura_flow() -> tuple[Any, Callable[[int], Any]]:
+    sizes = {"sample_size": 8, "patch_size": 1, "in_channels": 4, "out_channels": 4, "attention_head_dim": 8}
+    widths = {"joint_attention_dim": WIDTH, "caption_projection_dim": 32, "pos_embed_max_size": 256}
+    parts = {"text_encoder": t5(UMT5EncoderModel, UMT5Config), "tokenizer": letter_tokenizer(), "vae": new_vae(4)}
+    parts["scheduler"] = FLOW()
+    return d.AuraFlowPipeline, lambda n: (
+        parts,
+        d.AuraFlowTransformer2DModel(
+            **sizes, **widths, num_attention_heads=4, num_mmdit_layers=1, num_single_dit_layers=n
+        ),
+    )
+
+
+def lumina2() -> tuple[Any, Callable[[int], Any]]:
+    parts = {"text_encoder": decoder(Gemma2Model, Gemma2Config), "tokenizer": letter_tokenizer(), "vae": new_vae(4, 4)}
+    parts["scheduler"] = FLOW()
+    own = {"axes_dim_rope": (4, 2, 2), "axes_lens": (300, 128, 128), "scaling_factor": 1.0, "multiple_of": 16}
+    return d.Lumina2Pipeline, lambda n: (
+        parts,
+        d.Lumina2Transformer2DModel(
+            **own,
+            sample_size=4,
+            patch_size=2,
+            in_channels=4,
+            hidden_size=24,
+            num_layers=n,
+            num_refiner_layers=1,
+            num_attention_heads=3,
+            num_kv_heads=1,
+            cap_feat_dim=WIDTH,
+        ),
+    )
+
+
+def z_image() -> tuple[Any, Callable[[int], Any]]:
+    parts = {"text_encoder": decoder(Qwen3Model, Qwen3Config), "tokenizer": chat_tokenizer(), "vae": new_vae(4)}
+    parts["scheduler"] = FLOW(shift=3.0)
+    own = {"axes_dims": [8, 4, 4], "axes_lens": [256, 32, 32], "all_patch_size": (2,), "all_f_patch_size": (1,)}
+    return d.ZImagePipeline, lambda n: (
+        parts,
+        d.ZImageTransformer2DModel(
+            **own,
+            in_channels=4,
+            dim=32,
+            n_layers=n,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=WIDTH,
+        ),
+    )
+
+
+SIZE = {"height": 16, "width": 16}
+T5_LENGTH = {"max_sequence_length": 16}
+# By name: how its parts and a transformer of n layers are built, and the `call` of its space.
+BUILT: dict[str, tuple[Callable[[], Any], Mapping[str, Any]]] = {
+    "sd3": (sd3, {"height": 8, "width": 8}),
+    "flux": (flux, {**SIZE, **T5_LENGTH}),
+    "chroma": (chroma, {**SIZE, **T5_LENGTH}),
+    "pixart_sigma": (pixart_sigma, T5_LENGTH),
+    "aura_flow": (aura_flow, {"height": 8, "width": 8, **T5_LENGTH}),
+    "lumina2": (lumina2, {"height": 32, "width": 32}),
+    "z_image": (z_image, {**SIZE, **T5_LENGTH}),
+}
+SAVED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "stable_diffusion": (save_stable_diffusion, "StableDiffusionPipeline"),
+    "sdxl": (save_sdxl, "StableDiffusionXLPipeline"),
+    "sdxl_controlnet": (save_sdxl_controlnet, "StableDiffusionXLPipeline"),
+    "sana": (save_sana, "SanaPipeline"),
+}
+NAMES = (*BUILT, *SAVED)
+
+
+def save_pipeline(name: str, folder: Path) -> Path:
+    """The pipeline's folder with members S, B and L of one, two and three layers; its space.yaml names no family."""
+    if name in SAVED:
+        save, kind = SAVED[name]
+        save(folder)
+        index = folder / "model_index.json"
+        index.write_text(json.dumps({"_class_name": kind, **json.loads(index.read_text())}))
+        space = (folder / "space.yaml").read_text()
+        solver = "solver: DDIMScheduler\n" if name == "stable_diffusion" else ""  # PNDM repeats a timestep
+        (folder / "space.yaml").write_text(space.replace(f"family: {name}\n", solver))
+        return folder
+    build, call = BUILT[name]
+    kind, make = build()
+    for n, member in enumerate("SBL", start=1):
+        torch.manual_seed(n)
+        parts, transformer = make(n)
+        random = torch.Generator().manual_seed(n)
+        for parameter in transformer.parameters():  # some layers begin at zero
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=random)
+        transformer.eval().save_pretrained(folder / member)
+    kind(**parts, transformer=transformer).save_pretrained(folder)
+    (folder / "space.yaml").write_text(SPACE.format(call=json.dumps(dict(call))))
+    return folder
