@@ -12,7 +12,7 @@ from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.ledger import read_events
 from tstitch_search.measurement import Chunk, MakeChunk
 from tstitch_search.progress import Silent
-from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run import Result, run_study
 from tstitch_search.tasks.stored import StoredRun
 from tstitch_search.workers.inline import InlinePool
 
@@ -33,7 +33,7 @@ def folder(plain, tmp_path: Path) -> Path:
     return Path(shutil.copytree(plain.outcome.folder, tmp_path / "run"))
 
 
-def go_on(study: Path, folder: Path, measurer: SyntheticMeasurer) -> tuple[Outcome, list[str]]:
+def go_on(study: Path, folder: Path, measurer: SyntheticMeasurer) -> tuple[Result, list[str]]:
     notes = Notes()
     return run_study(load_study(study), folder, lambda _: InlinePool(lambda: measurer), notes), notes.said
 
