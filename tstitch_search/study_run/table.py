@@ -200,7 +200,7 @@ def denoiser_facts(denoiser: DenoiserConfig, facts: StudyFacts) -> dict[str, Any
     """What the study says of a denoiser, and what its files turned out to be if there are any."""
     member = facts.members.get(denoiser.name)
     return {
-        **denoiser.model_dump(),
+        **denoiser.model_dump(mode="json"),
         "sha256": member.weights_sha256 if member else None,
         "n_parameters": member.n_parameters if member else None,
         "noise": asdict(member.own.noise) if member and member.own.noise else None,

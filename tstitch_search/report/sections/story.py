@@ -1,6 +1,7 @@
 """What the numbers say at a glance: the headline, the figures at the top, the verdict on an entry."""
 
 from tstitch_search.lookup import Candidate, LookupEntry
+from tstitch_search.report.headline import bend
 from tstitch_search.report.notes import guard_name
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import DASH, NBSP, duration, named, quality_text, times_faster
@@ -40,7 +41,11 @@ def tiles(record: Record) -> list[tuple[str, str]]:
     ]
     fastest = fastest_lossless(record)
     speed_up = record.speed_up(fastest) if fastest else None
-    return [("fastest shown lossless", times_faster(speed_up)), *found] if speed_up else found
+    if speed_up:
+        return [("speed-up at no loss", times_faster(speed_up)), *found]
+    trade = bend(record.table)
+    best_trade = record.speed_up(trade) if trade else None
+    return [(f"speed-up with {trade.allocation}", times_faster(best_trade)), *found] if trade and best_trade else found
 
 
 def verdict(record: Record, entry: Candidate) -> str:
