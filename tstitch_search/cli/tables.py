@@ -1,7 +1,9 @@
 """Results as tables for people or JSON for programs, on stdout."""
 
 import json
+import math
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tstitch_search.lookup import LookupEntry, LookupTable
+from tstitch_search.report.headline import bend
 from tstitch_search.report.notes import alike, baseline_name, front_notes, further_metrics, speed_up
 from tstitch_search.report.wording import metric_text, milliseconds, named, plus_minus
 
@@ -39,7 +42,7 @@ def console() -> Console:
 
 
 def print_result(result: "Result", as_json: bool) -> None:
-    """The front and one sentence to act on."""
+    """The front, how much faster it is at what loss, and what to do next."""
     if as_json:
         print(json.dumps({**result.table.to_json(), "folder": str(result.folder), "n_new": result.n_new}, indent=2))
         return
@@ -50,8 +53,16 @@ def print_result(result: "Result", as_json: bool) -> None:
     if result.n_failed:
         where = f"see `failed` in {result.folder}/ledger.jsonl"
         out.print(f"Allocations that could not be measured: {result.n_failed}; {where}.")
-    for path in (result.folder / "lookup.json", result.report):
-        out.print(str(path), markup=False, soft_wrap=True)
+    for line in _next_commands(result):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _next_commands(result: "Result") -> list[str]:
+    """What to look at and to type next, to be copied as it stands."""
+    trade = bend(result.table) or result.table.entries[0]
+    table = shlex.quote(str(result.folder / "lookup.json"))
+    budget = f"{math.ceil(trade.latency_s * 1000) / 1000:g}s"
+    return [f"next: open {result.report}", f"      tstitch-search pick {table} --budget {budget}"]
 
 
 def print_table(table: LookupTable, path: Path, as_json: bool) -> None:
