@@ -323,7 +323,7 @@ def without(table: LookupTable, key: str) -> LookupTable:
 
 def as_recorded(table: LookupTable) -> LookupTable:
     study: Mapping[str, Any] = table.provenance["study"]
-    return replace(table, provenance={"study": {**study, "search_space": {**study["search_space"], "family": None}}})
+    return replace(table, provenance={"study": {**study, "search_space": {**study["search_space"], "pipeline": None}}})
 
 
 def converted_by_an_earlier_version(table: LookupTable) -> LookupTable:
