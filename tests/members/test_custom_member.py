@@ -67,7 +67,7 @@ def test_the_example_alone_is_a_denoiser_too(folder: Path) -> None:
     [
         ("import torch\n", "has no CONFIG"),
         ("CONFIG = make()\n", "has no CONFIG"),
-        ("CONFIG = {'in_channels': 4}\n", "lacks sample_size: it describes no denoiser"),
+        ("CONFIG = {'in_channels': 4}\n", "has classes 0, but the search space has n_classes 10"),
         ("CONFIG = {'in_channels': 8, 'sample_size': 8, 'num_class_embeds': 11}\n", "has in_channels 8, but the VAE"),
     ],
 )

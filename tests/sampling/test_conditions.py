@@ -67,7 +67,12 @@ def test_seeds_do_not_change_between_versions() -> None:
 def from_files(n_search: int, n_confirm: int) -> ProxySet:
     """A set whose label, prompt and control image i are all called i."""
     n = n_search + n_confirm
-    files = ProxyFiles(n_search, tuple(range(n)), tuple(map(str, range(n))), tuple(Path(str(i)) for i in range(n)))
+    files = ProxyFiles(
+        n_search=n_search,
+        labels=tuple(range(n)),
+        prompts=tuple(map(str, range(n))),
+        control_images=tuple(Path(str(i)) for i in range(n)),
+    )
     return ProxySet(0, "labels.txt", n, "blurred", files)
 
 

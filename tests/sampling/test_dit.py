@@ -1,7 +1,6 @@
 """The DiT family's adapter: a stock pipeline from a space file, and images that depend on nothing but themselves."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -99,9 +98,3 @@ def test_sampling_leaves_the_solver_as_it_was(tiny_family: Path) -> None:
 def test_a_solver_that_starts_from_other_noise_than_the_pipeline_is_refused(tiny_family: Path, solver: str) -> None:
     with pytest.raises(ConfigError, match=f"{solver} starts from noise of scale .*, expected a solver that starts"):
         load(tiny_family, solver)
-
-
-def test_an_unknown_family_is_refused(tiny_family: Path) -> None:
-    space: Any = load_space(tiny_family / "space.yaml").model_copy(update={"family": "flux"})
-    with pytest.raises(ConfigError, match="unknown family 'flux', expected one of dit"):
-        family_of(space)

@@ -9,7 +9,7 @@ from tstitch_search.config import load_study
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Calibrate
 from tstitch_search.progress import Silent
-from tstitch_search.study_run import Outcome, run_study
+from tstitch_search.study_run import Result, run_study
 from tstitch_search.tasks.plan import plan_study
 from tstitch_search.workers.inline import InlinePool
 
@@ -42,13 +42,13 @@ def study_path(tiny_family: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="module")
-def outcome(study_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(study_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     study = load_study(study_path)
     pool = InlinePool(lambda: StudyMeasurer(study, threads=1))
     return run_study(study, tmp_path_factory.mktemp("run"), lambda _: pool, Silent())
 
 
-def test_every_allocation_of_them_is_measured_and_shared_weights_count_once(outcome: Outcome) -> None:
+def test_every_allocation_of_them_is_measured_and_shared_weights_count_once(outcome: Result) -> None:
     table = outcome.table
     found = {str(c.allocation): c for c in (*table.entries, *table.candidates)}
     assert {"XL-free*4", "XL*4", "XL-free*2-XL*2", "XL*2-S*2"} <= found.keys()
@@ -59,7 +59,7 @@ def test_every_allocation_of_them_is_measured_and_shared_weights_count_once(outc
     assert len(qualities) == 3
 
 
-def test_the_table_says_how_each_member_is_guided(outcome: Outcome) -> None:
+def test_the_table_says_how_each_member_is_guided(outcome: Result) -> None:
     said = {d["name"]: (d["of"], d["guidance_scale"]) for d in outcome.table.provenance["denoisers"]}
     assert said == {"S": (None, None), "XL-free": (None, 1.0), "XL": ("XL-free", 1.5)}
     assert outcome.table.provenance["key"]["guidance.XL-free"] == "1"
@@ -79,6 +79,6 @@ def test_memory_and_plan_count_the_weights_once(study_path: Path) -> None:
     assert "XL of XL-free" in dict(plan.rows())["denoisers, noise end first"]
 
 
-def test_the_allocation_of_a_name_with_a_hyphen_is_found_again(outcome: Outcome) -> None:
+def test_the_allocation_of_a_name_with_a_hyphen_is_found_again(outcome: Result) -> None:
     for entry in outcome.table.entries:
         assert Allocation.parse(str(entry.allocation)) == entry.allocation

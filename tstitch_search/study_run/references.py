@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tstitch_search.config import Study
-from tstitch_search.errors import ConfigError, MeasurementError
+from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
 from tstitch_search.files import cache_folder, write_whole
 from tstitch_search.measurement import DescribeFeatures, ExtractReference, FeatureFacts
 from tstitch_search.quality.reference import Reference, read_statistics, require_enough, save_reference, summarise
@@ -79,7 +79,7 @@ def recall(study: Study, facts: StudyFacts) -> Reference | None:
     path = _path(study, facts)
     try:
         return read_statistics(path, facts.reference.sha256)
-    except (OSError, ConfigError):  # none, or a damaged file: as good as none
+    except (OSError, ConfigError, EnvironmentProblem):  # none, or a damaged file: as good as none
         return None
 
 
