@@ -76,7 +76,7 @@ def run(part: Part, reduced: bool) -> None:
     pipe = new_pipe(setting, twice, vae, device, {"XL-free": 1.0})
     measure(part, "guidance-free member", pipe.stand(), between("S", "XL-free", "XL", n_steps), n_repeats)
     del twice, pipe
-    part.not_run("LoRA member", "a search space has no LoRA members yet")
+    part.not_run("LoRA member", "this part builds its members itself, and a LoRA member is loaded from files")
     _compiled(part, setting, members, vae, device, n_steps, n_repeats)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 class OverBudget(BaseException):
     """A part's time is up. No Exception, so that nothing on the way takes it for a failure of its own."""
@@ -87,15 +89,20 @@ def run_parts(plans: Sequence[Plan], document: dict[str, Any], output: Path, red
             own["state"] = "done"
         except OverBudget:
             own["state"] = "stopped at the end of its budget"
-            own["problem"] = traceback.format_exc()
+            own["problem"] = problem_in_words()
         except Exception:  # of whatever type: the other parts do not depend on it
             own["state"] = "failed"
-            own["problem"] = traceback.format_exc()
+            own["problem"] = problem_in_words()
             print(own["problem"], flush=True)
         own["seconds"] = round(time.monotonic() - began, 2)
         save()
         print(f"{plan.name}: {own['state']} after {own['seconds']:.1f} s", flush=True)
         free_memory()
+
+
+def problem_in_words() -> str:
+    """The traceback of what was just raised, with this project's files named from its root."""
+    return traceback.format_exc().replace(f"{ROOT}/", "")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What makes images for people, before a search and after. Each verb imports what it needs itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -39,24 +40,22 @@ def generate(
     Example: tstitch-search generate reports/quickstart/lookup.json --budget 0.3s --labels 3,7 -o out.png
     """
     from tstitch_search import api
-    from tstitch_search.errors import ConfigError
 
     require_output(output, PICTURES)
-    of_tables = {
-        "--budget": budget,
-        "--max-fid-loss": max_fid_loss,
-        "--at": at,
-        "--labels": labels,
-        "--prompt": prompt,
-        "--negative-prompt": negative_prompt,
-        "--seed": seed,
-        "--strict": strict,
-    }
     of_run = api.is_of_run(source)
-    if not of_run and (useless := [name for name, value in of_tables.items() if value]):
-        raise ConfigError(
-            f"{useless[0]} asks a lookup table, got the study {source}",
-            hint="give the lookup.json of its run, or leave it out",
+    if not of_run:
+        _refuse_for_a_study(
+            source,
+            {
+                "--budget": budget,
+                "--max-fid-loss": max_fid_loss,
+                "--at": at,
+                "--labels": labels,
+                "--prompt": prompt,
+                "--negative-prompt": negative_prompt,
+                "--seed": seed,
+                "--strict": strict,
+            },
         )
     made = api.generate(
         source,
@@ -81,6 +80,17 @@ def generate(
     else:
         save_grid(made, output)
     print(output)
+
+
+def _refuse_for_a_study(study: Path, of_tables: Mapping[str, object]) -> None:
+    """Raises ConfigError when an option was given that only a table can answer."""
+    from tstitch_search.errors import ConfigError
+
+    if useless := [name for name, value in of_tables.items() if value]:
+        raise ConfigError(
+            f"{useless[0]} asks a lookup table, got the study {study}",
+            hint="give the lookup.json of its run, or leave it out",
+        )
 
 
 def _whole_numbers(text: str | None) -> tuple[int, ...]:
