@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.kept_images import KeptImages
 from tstitch_search.real_images import RealImages
 
 # The two disjoint sets of images: `search` while searching (the proxy set), `confirm` for the final front only.
@@ -44,10 +45,16 @@ def chunks_of(set_name: SetName, n_images: int, chunk_size: int) -> list[Chunk]:
 
 @dataclass(frozen=True)
 class MakeChunk:
-    """Sample the chunk's images with the allocation and answer `ChunkFeatures`."""
+    """Sample the chunk's images with the allocation and answer `ChunkFeatures`.
+
+    `against`: the anchor's images of the same seeds, for metrics of pairs; `is_anchor`: these are the anchor's, to be
+    answered with them.
+    """
 
     allocation: Allocation
     chunk: Chunk
+    against: KeptImages | None = field(default=None, compare=False)
+    is_anchor: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,15 @@ class Calls:
 class ChunkFeatures:
     """What is kept of a chunk's images, in index order, and what making them took: seconds and denoiser calls.
 
-    `arrays`: "features" (n_images, d), and where a metric needs them "logits" (n_images, c) or "clip_score"
-    (n_images,), all float32. Past measurements know no `calls`.
+    `arrays`: "features" (n_images, d), and where a metric needs them "logits" (n_images, c) or values
+    (n_images,) by a metric's name, all float32. `images` (n_images, h, w, 3) uint8, of an anchor that pairs need. Past
+    measurements know no `calls`.
     """
 
     arrays: Mapping[str, np.ndarray]
     seconds: float
     calls: Calls = field(default_factory=Calls)
+    images: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

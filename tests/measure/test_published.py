@@ -68,7 +68,10 @@ def weights(tiny_family: Path) -> Path:
 @pytest.fixture(scope="module")
 def arrays(weights: Path) -> dict[str, np.ndarray]:
     scores = np.random.default_rng(0).uniform(0, 40, size=N).astype(np.float32)
-    return {**arrays_of(GENERATED, N, weights), "clip_score": scores}
+    return {
+        **arrays_of(GENERATED, N, weights),
+        **{metric.array: scores for metric in METRICS.values() if metric.kind != "set"},
+    }
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ from math import log
 import numpy as np
 import pytest
 
+from tstitch_search.config.models.quality import NAMES, PAIRED
 from tstitch_search.errors import ConfigError
+from tstitch_search.quality.estimate import estimate, measured
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.metrics import METRICS, Metric, metric_named
 from tstitch_search.quality.metrics.metric import BLOCK
@@ -33,11 +35,13 @@ GOOD: dict[str, np.ndarray] = {
     "features": gaussians(2),
     "logits": 4 * np.random.default_rng(3).normal(size=(N, N_CLASSES)).astype(np.float32),
     "clip_score": np.random.default_rng(4).uniform(20, 40, size=N).astype(np.float32),
+    **{name: np.random.default_rng(5).uniform(0, 1, size=N).astype(np.float32) for name in PAIRED},
 }
 DEGRADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "features": lambda x: x + 1,
     "logits": lambda x: x / 4,
     "clip_score": lambda x: x - 5,
+    **{name: (lambda x: x - 0.2) if METRICS[name].higher_is_better else (lambda x: x + 0.2) for name in PAIRED},
 }
 
 
@@ -165,3 +169,20 @@ def test_balls_reach_to_the_third_neighbour_of_each_centre() -> None:
 
 def test_clip_score_is_the_mean() -> None:
     assert metric_named("clip_score").bind(None)(np.array([10.0, 20.0, 60.0])) == 30
+
+
+def test_the_study_file_knows_the_same_names_and_pairs() -> None:
+    assert set(NAMES) == set(METRICS)
+    assert set(PAIRED) == {m.name for m in METRICS.values() if m.kind == "pair"}
+    assert all(METRICS[name].margin for name in PAIRED)
+
+
+def test_the_error_of_a_mean_is_that_of_the_textbook_and_of_a_pair_that_of_the_differences() -> None:
+    metric, rng = METRICS["psnr"], np.random.default_rng(0)
+    x = rng.normal(30, 2, 50)
+    y = x + rng.normal(0.5, 0.1, 50)
+    own, other = (measured(metric, metric.bind(None), a) for a in (y, x))
+    assert own.se == pytest.approx(y.std(ddof=1) / 50**0.5)
+    found = estimate(own, other, metric)
+    assert found.difference_se == pytest.approx((y - x).std(ddof=1) / 50**0.5)
+    assert found.difference_se < own.se / 5

@@ -76,10 +76,12 @@ USE = """
 
 
 def visit(page: Path, profile: Path) -> tuple[str, list[str]]:
-    """The page's document once it has run, and what it wrote to the console (the browser's own pages write there too)."""
+    """The page's document once it has run, and what it wrote to the console (the browser's own pages write too)."""
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line and "source: chrome://" not in line]
+    return done.stdout, [
+        line for line in done.stderr.splitlines() if ":CONSOLE" in line and "source: chrome://" not in line
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,8 @@ def compare(
 def requality(
     folder: RunPath,
     metric: Annotated[
-        str, typer.Option(help="fid, kid, inception_score, precision, recall or clip_score.", metavar="NAME")
+        str,
+        typer.Option(help="fid, kid, clip_score, ssim or another that the run has.", metavar="NAME"),
     ],
     reference: Annotated[
         str | None, typer.Option(help="Other real images to compare with: an .npz or zoo:FAMILY.")

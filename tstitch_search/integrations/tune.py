@@ -21,7 +21,7 @@ from tstitch_search.files import make_folder
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measurement import Chunk, ChunkFeatures, MakeChunk
 from tstitch_search.quality.jackknife import jackknifed
-from tstitch_search.quality.metrics import metric_named
+from tstitch_search.quality.metrics import metric_named, of_kind
 from tstitch_search.quality.reference import Reference
 from tstitch_search.search import AllocationStudy, Trial
 from tstitch_search.search_space import SearchSpace, allocation_in
@@ -108,6 +108,12 @@ class AllocationTrainable(tune.Trainable):
         """Load the members. Raises ConfigError when the reference is not known on this machine."""
         self._study = load_study(Path(study), settings)
         quality = self._study.config.quality
+        if of_kind(quality.all_metrics, "pair"):
+            paired = of_kind(quality.all_metrics, "pair")[0]
+            raise ConfigError(
+                f"{paired} compares with the anchor's images, which no trial alone has",
+                hint="use `tstitch-search run`, or a metric per image or per set",
+            )
         self._measurer = build_measurer(self._study, threads=1)
         self._measurer.load()
         self._objective = metric_named(quality.objective)

@@ -7,7 +7,18 @@ from tstitch_search.lookup.table import SCHEMA_VERSION
 Json = dict[str, Any]
 
 # The objectives whose names can be keys of a measurement (`fid`, `fid_se`, `fid_difference`, `fid_difference_se`).
-OBJECTIVES = ("fid", "kid", "inception_score", "precision", "recall", "clip_score")
+OBJECTIVES = (
+    "fid",
+    "kid",
+    "inception_score",
+    "precision",
+    "recall",
+    "clip_score",
+    "psnr",
+    "ssim",
+    "perceptual",
+    "lpips",
+)
 
 TEXT: Json = {"type": "string"}
 FLAG: Json = {"type": "boolean"}

@@ -11,13 +11,13 @@ import torch
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
-from tstitch_search.measure.clip_score import clip_scores, load_clip
 from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.datasets import batches_of, count_images
 from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
 from tstitch_search.measure.latency import Stand, calibrate, time_allocations
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.published import publish
+from tstitch_search.measure.scores import Scores
 from tstitch_search.measurement import (
     AllocationTimes,
     Answer,
@@ -52,7 +52,7 @@ from tstitch_search.members.execution import (
 from tstitch_search.members.weights import first_line
 from tstitch_search.probes.frequency import NoiseLevels, frequencies
 from tstitch_search.probes.similarity import similarity
-from tstitch_search.quality.metrics import arrays_for
+from tstitch_search.quality.metrics import arrays_for, of_kind
 from tstitch_search.quality.reference import Reference
 from tstitch_search.real_images import RealImages
 from tstitch_search.sampling.assembly import assemble
@@ -93,9 +93,9 @@ class StudyMeasurer:
         quality, near = self._config.quality, self._study.study_path.parent
         weights = near / quality.extractor_weights if quality.extractor_weights else None
         arrays = arrays_for(quality.all_metrics)
-        extracted = [name for name in arrays if name != "clip_score"]
+        extracted = [name for name in arrays if name not in of_kind(quality.all_metrics, "image", "pair")]
         self._extractor = load_extractor(quality.extractor, weights, self._device, extracted)
-        self._clip = load_clip(quality.clip_model, near, self._device) if "clip_score" in arrays else None
+        self._scores = Scores.load(quality, near, self._device)
 
     def do(self, job: Job) -> Answer:
         """The answer to `job`; images that do not fit into memory together are made in smaller batches from then on.
@@ -125,8 +125,8 @@ class StudyMeasurer:
 
     def _do(self, job: Job) -> Answer:
         match job:
-            case MakeChunk(allocation, chunk):
-                return self._make_chunk(allocation, chunk)
+            case MakeChunk():
+                return self._make_chunk(job)
             case MakeImages(allocation, chunk):
                 return self._make_images(allocation, chunk)
             case Publish():
@@ -170,21 +170,24 @@ class StudyMeasurer:
         finally:
             self._timed_batch_size = asked
 
-    def _make_chunk(self, allocation: Allocation, chunk: Chunk) -> ChunkFeatures:
-        started, calls = time.perf_counter(), Calls()
-        made = [self._arrays_of(images, part) for part, images in self._batches(allocation, chunk, calls)]
+    def _make_chunk(self, job: MakeChunk) -> ChunkFeatures:
+        started, calls, chunk = time.perf_counter(), Calls(), job.chunk
+        against = job.against.read() if job.against else None
+        made: list[dict[str, np.ndarray]] = []
+        for part, images in self._batches(job.allocation, chunk, calls):
+            exact = to_uint8(images)
+            require_content(exact, part.first)
+            anchors = None if against is None else against[part.first - chunk.first : part.last - chunk.first]
+            made.append(self._arrays_of(exact, part, exact if job.is_anchor else _tensor(anchors, exact)))
+            if job.is_anchor:
+                made[-1]["images"] = exact.permute(0, 2, 3, 1).cpu().numpy()
         arrays = {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
-        return ChunkFeatures(arrays, time.perf_counter() - started, calls)
+        return ChunkFeatures(arrays, time.perf_counter() - started, calls, arrays.pop("images", None))
 
-    def _arrays_of(self, images: torch.Tensor, chunk: Chunk) -> dict[str, np.ndarray]:
-        """What is kept of the images, as the study's metrics need it."""
-        exact = to_uint8(images)
-        require_content(exact, chunk.first)
-        arrays = extract(self._extractor, exact)
-        if self._clip:
-            prompts = [condition.prompt or "" for condition in self._proxy_set.conditions_of(chunk)]
-            arrays["clip_score"] = clip_scores(self._clip, exact, prompts)
-        return arrays
+    def _arrays_of(self, images: torch.Tensor, chunk: Chunk, anchors: torch.Tensor | None) -> dict[str, np.ndarray]:
+        """What is kept of uint8 images, as the metrics need it; `anchors` are the anchor's of the same seeds."""
+        prompts = [condition.prompt or "" for condition in self._proxy_set.conditions_of(chunk)]
+        return extract(self._extractor, images) | self._scores.of(images, prompts, anchors)
 
     def _extract_reference(self, images: RealImages) -> np.ndarray:
         batches = batches_of(images, self._device_batch_size)
@@ -243,6 +246,11 @@ class StudyMeasurer:
             self._sample(allocation, Chunk("search", 0, self._timed_batch_size))
         finally:
             self._denoiser.on_step = None
+
+
+def _tensor(images: np.ndarray | None, like: torch.Tensor) -> torch.Tensor | None:
+    """Images (n, h, w, 3) as (n, 3, h, w), where `like` is."""
+    return None if images is None else torch.from_numpy(images).permute(0, 3, 1, 2).to(like.device)
 
 
 def _publish(job: Publish) -> float:

@@ -28,10 +28,13 @@ PRC_BATCH_SIZE = 1000
 def publish(metric_name: str, array: np.ndarray, reference: Reference | None) -> float:
     """torch-fidelity's value of the metric of `array` (n, ...) against `reference`, computed in float64.
 
-    The CLIP score, which it has not, is the mean of the images' scores. Raises ConfigError for an unknown metric, too
+    What it has not is our own: means over images, metrics of the user's. Raises ConfigError for an unknown metric, too
     few images, or a reference that lacks what the metric needs.
     """
-    return _PUBLISHED[metric_named(metric_name).name](array, reference)
+    metric = metric_named(metric_name)
+    if metric.name in _PUBLISHED:
+        return _PUBLISHED[metric.name](array, reference)
+    return metric.bind(reference)(array)
 
 
 def published_fid(mu: np.ndarray, sigma: np.ndarray, reference: Reference) -> float:
@@ -89,11 +92,6 @@ def _precision_recall(label: str, features: np.ndarray, reference: Reference | N
     return found
 
 
-def _clip_score(scores: np.ndarray, _: Reference | None) -> float:
-    check_n_images("the CLIP score", scores, at_least=1)
-    return float(_double(scores).mean())
-
-
 def _double(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array.astype(np.float64))
 
@@ -104,5 +102,4 @@ _PUBLISHED: dict[str, Callable[[np.ndarray, Reference | None], float]] = {
     "inception_score": _inception_score,
     "precision": _precision,
     "recall": _recall,
-    "clip_score": _clip_score,
 }

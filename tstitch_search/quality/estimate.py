@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from math import copysign, inf
 
-from tstitch_search.quality.jackknife import Jackknifed
+import numpy as np
+
+from tstitch_search.quality.jackknife import Jackknifed, Statistic, jackknifed, jackknifed_mean
 from tstitch_search.quality.metrics.metric import Metric
 
 # Quantile of the standard normal distribution: one-sided 95 %, two-sided 90 %.
@@ -41,6 +43,10 @@ class QualityEstimate:
         """Upper end of the one-sided 95 % interval of the loss."""
         return self.loss + Z_95 * self.difference_se
 
+    def is_below(self, margin: float) -> bool:
+        """Whether the loss is shown to be below `margin`, in the metric's own unit."""
+        return self.loss_upper_95 < margin
+
     def is_lossless(self, margin: float) -> bool:
         """Whether the loss is shown to be below `margin` (a share of the anchor's value).
 
@@ -49,12 +55,20 @@ class QualityEstimate:
         """
         if self.value - self.difference <= 0:
             return False
-        return self.loss_upper_95 < margin * abs(self.value - self.difference)
+        return self.is_below(margin * abs(self.value - self.difference))
 
     @property
     def differs(self) -> bool:
         """Whether the two-sided 90 % interval of the difference leaves out zero."""
         return abs(self.difference) > Z_95 * self.difference_se
+
+
+def measured(metric: Metric, statistic: Statistic, array: np.ndarray) -> Jackknifed:
+    """The metric on a stored array (n, ...), with the error that fits its kind: of a mean, or by blocks of images.
+
+    Raises ValueError for too few images.
+    """
+    return jackknifed(statistic, array) if metric.kind == "set" else jackknifed_mean(array)
 
 
 def estimate(own: Jackknifed, anchor: Jackknifed, metric: Metric) -> QualityEstimate:

@@ -31,6 +31,11 @@ class FeatureStore:
     recipe: Mapping[str, str]
     dtype: StoredDtype = "float32"
 
+    @property
+    def anchor_images(self) -> Path:
+        """Where the anchor's own images are kept, for metrics of pairs."""
+        return self.folder / "anchor_images"
+
     def write(self, allocation: Allocation, chunk: Chunk, arrays: Mapping[str, np.ndarray]) -> tuple[str, str]:
         """Store arrays of one row per image; returns (file relative to the folder, sha256 of its content).
 

@@ -48,6 +48,17 @@ def jackknifed(statistic: Statistic, values: np.ndarray, n_groups: int = N_GROUP
     return Jackknifed(statistic(values), left_out, len(values))
 
 
+def jackknifed_mean(values: np.ndarray) -> Jackknifed:
+    """The mean of `values` (n,), one per image, n >= 2: each image is a block, so the error is sd / sqrt(n).
+
+    Raises ValueError when n < 2.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"an error needs one value for each of two images at least, got shape {x.shape}")
+    return Jackknifed(float(x.mean()), (x.sum() - x) / (len(x) - 1), len(x))
+
+
 def without_each_block(values: np.ndarray, n_groups: int = N_GROUPS) -> Iterator[np.ndarray]:
     """`values` (n, ...) without each block of consecutive images in turn. Raises ValueError when n < `n_groups`."""
     if len(values) < n_groups:

@@ -28,20 +28,31 @@ def _on_front(table: LookupTable) -> str:
 
 def _trades(table: LookupTable, faster: list[LookupEntry]) -> str:
     """The fastest entry without loss, if one was shown; the entry where the front bends; otherwise the closest one."""
-    margin, n, label = table.provenance["lossless_margin"], table.entries[0].n_images, table.objective.label
+    margin, n = margin_in_words(table), table.entries[0].n_images
     lossless = next((e for e in faster if e.lossless), None)
     said = []
     if lossless:
         said.append(
             f"{speed_up(table, lossless):.1f}x faster at no loss: {lossless.allocation} "
-            f"(more than {margin:.0%} of {label} is ruled out, one-sided 95 %, n = {n})."
+            f"({_more_than(table)} is ruled out, one-sided 95 %, n = {n})."
         )
     shown = [e for e in (bend(table), None if lossless else _closest(table, faster)) if e not in (None, lossless)]
     for entry in dict.fromkeys(e.allocation for e in shown if e):
         said.append(_trade(table, next(e for e in faster if e.allocation == entry), is_first=not said))
     if not lossless:
-        said.append(f"None is shown to be lossless (margin {margin:.0%}, n = {n}).")
+        said.append(f"None is shown to be lossless (margin {margin}, n = {n}).")
     return " ".join(said)
+
+
+def margin_in_words(table: LookupTable) -> str:
+    """`2%`, of the anchor's value, or in the objective's own unit."""
+    margin = table.provenance.get("margin")
+    return f"{table.provenance['lossless_margin']:.0%}" if margin is None else f"{margin:.3g}"
+
+
+def _more_than(table: LookupTable) -> str:
+    label, margin = table.objective.label, margin_in_words(table)
+    return f"more than {margin} of {label}" if margin.endswith("%") else f"a loss of {margin} in {label}"
 
 
 def bend(table: LookupTable) -> LookupEntry | None:

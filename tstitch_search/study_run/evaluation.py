@@ -10,8 +10,8 @@ from tstitch_search.config.models import QualityConfig
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measurement import Chunk
 from tstitch_search.progress import Progress
-from tstitch_search.quality.estimate import QualityEstimate, estimate
-from tstitch_search.quality.jackknife import Jackknifed, Statistic, jackknifed
+from tstitch_search.quality.estimate import QualityEstimate, estimate, measured
+from tstitch_search.quality.jackknife import Jackknifed, Statistic
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.quality.reference import Reference
@@ -88,7 +88,7 @@ class Evaluator:
         statistic = statistic or self.statistics[metric.name]
         key = (allocation, tuple(chunks), statistic)
         if key not in self._known:
-            self._known[key] = jackknifed(statistic, reader.read(allocation, chunks, metric.array))
+            self._known[key] = measured(metric, statistic, reader.read(allocation, chunks, metric.array))
         return self._known[key]
 
     def _estimates(
@@ -128,7 +128,10 @@ class Evaluator:
 
     def is_guard_lost(self, quality: QualityEstimate) -> bool:
         """Whether the guard metric is worse than the anchor's by more than the study tolerates."""
-        return self.guard is not None and quality.relative_loss > self.guard.tolerance
+        if self.guard is None:
+            return False
+        margin = metric_named(self.guard.metric).margin
+        return quality.relative_loss > self.guard.tolerance if margin is None else quality.loss > margin
 
 
 def require_anchor(reader: Reader, anchor: Allocation, chunks: Sequence[Chunk], array: str) -> np.ndarray:

@@ -93,6 +93,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
         **({"quality.clip_model": config.quality.clip_model} if "clip_score" in config.quality.all_metrics else {}),
+        **_score_facts(study),
         "quality.reference": reference.sha256,
     }
     return StudyFacts(members, key, resolution, reference)
@@ -159,6 +160,25 @@ def _proxy_facts(study: Study) -> dict[str, str]:
         facts["proxy_set.control_images"] = _hash_files(files.control_images)
     if files.sha256 or files.control_images:
         facts["proxy_set.n_search"] = str(files.n_search)
+    return facts
+
+
+def _score_facts(study: Study) -> dict[str, str]:
+    """Hashes of the files and modules that values per image and per pair come from."""
+    quality = study.config.quality
+    facts = {
+        f"quality.{m}": hashlib.sha256(source_of(m, f"the metric {m!r}").read_bytes()).hexdigest()
+        for m in quality.all_metrics
+        if ":" in m
+    }
+    if "lpips" in quality.all_metrics:
+        weights = study.study_path.parent / str(quality.lpips_weights)
+        if not weights.is_file():
+            raise EnvironmentProblem(
+                f"the weights of LPIPS are not at {weights}; without them psnr and ssim still work",
+                hint="torch.save(lpips.LPIPS(net='alex').state_dict(), 'lpips_alex.pth'), with pip install lpips",
+            )
+        facts["quality.lpips_weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     return facts
 
 

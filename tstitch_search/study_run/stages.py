@@ -14,7 +14,7 @@ from tstitch_search.measurement import (
 )
 from tstitch_search.progress import Progress
 from tstitch_search.quality.feature_store import FeatureStore
-from tstitch_search.quality.metrics import arrays_for, metric_named, needs_real_features
+from tstitch_search.quality.metrics import arrays_for, metric_named, needs_real_features, of_kind
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.quality.reference import save_reference
 from tstitch_search.search import AllocationStudy, Rule
@@ -43,7 +43,13 @@ def open_bench(
     """The bench that measures into the run folder whatever the study's metrics need of every image."""
     quality = study.config.quality
     store = FeatureStore(folder.features, facts.recipe, quality.features_dtype)
-    return Workbench(pool, folder.ledger, store, progress, arrays_for(quality.all_metrics), is_stopping)
+    anchor = anchor_of_pairs(study, quality.all_metrics)
+    return Workbench(pool, folder.ledger, store, progress, arrays_for(quality.all_metrics), is_stopping, anchor)
+
+
+def anchor_of_pairs(study: Study, metrics: Sequence[str]) -> Allocation | None:
+    """The anchor, when one of the metrics compares with its images."""
+    return SearchSpace.from_config(study.space).anchor if of_kind(metrics, "pair") else None
 
 
 def prepare_evaluator(bench: Workbench, study: Study, facts: StudyFacts, folder: RunFolder) -> Evaluator:

@@ -24,6 +24,8 @@ from tstitch_search.lookup import (
 )
 from tstitch_search.measure.recorded import Record
 from tstitch_search.quality.estimate import QualityEstimate
+from tstitch_search.quality.metrics import metric_named
+from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.report.headline import headline
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.confirmation import Confirmed
@@ -112,16 +114,27 @@ def _entry(
         latency_s_se=MEDIAN_FACTOR * stdev(time.seconds) / sqrt(len(time.seconds)),
         latency_s_predicted=time.latency_s_predicted,
         peak_memory_mb=time.peak_memory_mb or None,
-        lossless=allocation == evaluator.anchor or _is_shown_lossless(quality, study),
+        lossless=allocation == evaluator.anchor or is_shown_lossless(quality, evaluator.objective, study),
         guard_lost=allocation in confirmed.guard and evaluator.is_guard_lost(confirmed.guard[allocation]),
         confirmed=True,
         metrics=_metrics(allocation, confirmed),
     )
 
 
-def _is_shown_lossless(quality: QualityEstimate, study: Study) -> bool:
-    """Without an error, as of recorded values, nothing is shown."""
-    return quality.difference_se > 0 and quality.is_lossless(study.config.confirm.lossless_margin)
+def is_shown_lossless(quality: QualityEstimate, metric: Metric, study: Study) -> bool:
+    """Whether the loss is shown to be below the margin: the metric's own, or the study's share of the anchor's value.
+
+    Without an error, as of recorded values, nothing is shown.
+    """
+    margin = margin_of(metric, study)
+    shown = quality.is_lossless(study.config.confirm.lossless_margin) if margin is None else quality.is_below(margin)
+    return quality.difference_se > 0 and shown
+
+
+def margin_of(metric: Metric, study: Study) -> float | None:
+    """The margin in the metric's own unit; None where it is a share of the anchor's value."""
+    own = study.config.confirm.margin
+    return metric.margin if metric.kind != "pair" or own is None else own
 
 
 def _quality_fields(quality: QualityEstimate) -> dict[str, Any]:
@@ -162,6 +175,7 @@ def provenance_of(
     """Where every number of the table comes from, so that it can be trusted, or doubted, years later."""
     space, config, searched = study.space, study.config, SearchSpace.from_config(study.space)
     stopped = ledger.last("stopped")
+    margin = margin_of(metric_named(config.quality.objective), study)
     measured = [e["at"] for kind in ("chunk", "timing", "published") for e in ledger.of(kind)]
     return {
         "created_at": max(measured),
@@ -188,6 +202,7 @@ def provenance_of(
         "seed": config.proxy_set.seed,
         "search_stopped": stopped and stopped["reason"],
         "lossless_margin": config.confirm.lossless_margin,
+        **({} if margin is None else {"margin": margin}),
         "guard": config.quality.guard.model_dump() if config.quality.guard else None,
         "spread": latency.calibration.spread,
         "key": dict(facts.key),

@@ -14,6 +14,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
+from tstitch_search.kept_images import KeptImages
 from tstitch_search.ledger import GROUP_S, Event, Ledger, damaged_name
 from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
 from tstitch_search.progress import Progress
@@ -34,11 +35,12 @@ class Kept(NamedTuple):
     file: str
     sha256: str
     seconds: float
+    images: str | None = None  # the hash of the images themselves, of an anchor that pairs need
 
     @classmethod
     def of(cls, event: Event) -> "Kept":
         """What a `chunk` event says."""
-        return cls(event["file"], event["sha256"], event["seconds"])
+        return cls(event["file"], event["sha256"], event["seconds"], event.get("images"))
 
 
 class Workbench:
@@ -52,8 +54,10 @@ class Workbench:
         progress: Progress,
         arrays: tuple[str, ...] = ("features",),
         is_stopping: Callable[[], bool] = lambda: False,
+        pairs_with: Allocation | None = None,
     ):
         """`arrays`: what the study's metrics need of every image; a chunk kept without one of them is made again.
+        `pairs_with`: the anchor, when metrics of pairs need its images first.
 
         Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised.
         """
@@ -61,7 +65,8 @@ class Workbench:
         self._pool, self._store, self._started = pool, store, False
         self._is_stopping = is_stopping
         self._in_flight: set[ChunkKey] = set()
-        self._arrays = arrays
+        self._arrays, self._anchor = arrays, pairs_with
+        self._waiting: dict[ChunkKey, list[tuple[Allocation, Chunk]]] = {}
         self._done = {_key_of(e): Kept.of(e) for e in ledger.read("chunk") if self._is_kept(e)}
         self._errors: dict[ChunkKey, list[str]] = {}
         self._given_up: dict[tuple[str, str], str] = {}
@@ -100,7 +105,35 @@ class Workbench:
                 self.progress.known(allocation, chunk)
             elif key not in self._in_flight and key[:2] not in self._given_up:
                 self._in_flight.add(key)
-                self._workers().submit(MakeChunk(allocation, chunk))
+                self._submit(allocation, chunk)
+
+    def _submit(self, allocation: Allocation, chunk: Chunk) -> None:
+        """Queue the chunk; with metrics of pairs as soon as the anchor's images of the same seeds are there."""
+        if self._anchor is None or allocation == self._anchor:
+            self._workers().submit(MakeChunk(allocation, chunk, is_anchor=self._anchor is not None))
+            return
+        key = _key(self._anchor, chunk)
+        if problem := self._given_up.get(key[:2]):
+            self._in_flight.discard(_key(allocation, chunk))
+            self._given_up[_key(allocation, chunk)[:2]] = f"the anchor {self._anchor} has no images: {problem}"
+        elif against := self.images_of_anchor(chunk):
+            self._workers().submit(MakeChunk(allocation, chunk, against))
+        else:
+            self._waiting.setdefault(key, []).append((allocation, chunk))
+            self.request(self._anchor, [chunk])
+
+    def images_of_anchor(self, chunk: Chunk) -> KeptImages | None:
+        """The anchor's own images of the chunk, if they are there; damaged ones are forgotten, to be made again."""
+        assert self._anchor is not None
+        kept = self._done.get(_key(self._anchor, chunk))
+        if kept is None or kept.images is None:
+            return None
+        images = KeptImages(KeptImages.place(self._store.anchor_images, kept.images), kept.images)
+        if images.is_whole:
+            return images
+        self.progress.note(f"{images.path.name} is damaged or gone: the anchor's images are made again")
+        del self._done[_key(self._anchor, chunk)]
+        return None
 
     def is_ready(self, allocation: Allocation, chunks: Sequence[Chunk]) -> bool:
         """Whether every chunk is there or given up."""
@@ -222,23 +255,39 @@ class Workbench:
             if not isinstance(finished.answer, ChunkFeatures):
                 raise MeasurementError(finished.error or "a worker gave no answer")
             file, sha256 = self._store.write(job.allocation, job.chunk, finished.answer.arrays)
+            made = finished.answer.images
+            images = None if made is None else KeptImages.write(self._store.anchor_images, made).sha256
         except MeasurementError as error:
             self.ledger.add("failed", **where, error=error.message)
             self._remember_error(key, error.message)
             if not self._is_stopping():
                 self.request(job.allocation, [job.chunk])
+            if key[:2] in self._given_up:
+                self._release(key)
             return
         kept = {"file": file, "sha256": sha256, "arrays": sorted(finished.answer.arrays)}
+        kept |= {} if images is None else {"images": images}
         calls = finished.answer.calls
         counted = {"calls": {"made": calls.made, "reused": calls.reused}} if calls.n_all else {}
         seconds = round(finished.answer.seconds, 4)
         self.ledger.add("chunk", **where, **kept, seconds=seconds, **counted)
-        self._done[key] = Kept(file, sha256, seconds)
+        self._done[key] = Kept(file, sha256, seconds, images)
         self.n_new += 1
         self.progress.made(job.allocation, job.chunk)
+        self._release(key)
+
+    def _release(self, key: ChunkKey) -> None:
+        """Queue what has waited for the anchor's images of this chunk."""
+        for allocation, chunk in self._waiting.pop(key, []):
+            if self._is_stopping():
+                self._in_flight.discard(_key(allocation, chunk))
+            else:
+                self._submit(allocation, chunk)
 
     def _is_kept(self, event: Event) -> bool:
         """Whether the chunk's file is there and holds what is needed."""
+        if self._anchor and event["allocation"] == str(self._anchor) and "images" not in event:
+            return False
         return set(self._arrays) <= set(event.get("arrays", ["features"])) and self._store.holds(event["file"])
 
     def _record_loaded(self, loaded: Loaded) -> None:

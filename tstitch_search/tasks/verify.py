@@ -19,6 +19,7 @@ from tstitch_search.study_run.confirmation import publish, time_entries
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import RunFolder, environment
 from tstitch_search.study_run.references import prepare_reference
+from tstitch_search.study_run.stages import anchor_of_pairs
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.tasks.from_table import facts_like, study_from_table
 from tstitch_search.workers.protocol import WorkerPool
@@ -77,11 +78,15 @@ def verify(
     facts = facts_like(path, table, study, MAY_DIFFER)
     config, space = study.config, SearchSpace.from_config(study.space)
     metrics = (config.quality.objective,)
+    anchor = anchor_of_pairs(study, metrics)
     with TemporaryDirectory(prefix="tstitch-verify-") as scratch:
         pool = open_pool(study)
         folder = RunFolder.open(Path(scratch), study, facts.key)
         store = FeatureStore(folder.features, facts.recipe, config.quality.features_dtype)
-        with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays_for(metrics)) as bench:
+        with (
+            folder.ledger,
+            Workbench(pool, folder.ledger, store, progress, arrays_for(metrics), pairs_with=anchor) as bench,
+        ):
             reference = prepare_reference(bench, study, facts, needs_real_features(metrics))
             evaluator = Evaluator(
                 config.quality.model_copy(update={"metrics": (), "guard": None}), space.anchor, reference

@@ -1,13 +1,30 @@
 """How image quality is measured."""
 
-from typing import Literal, TypeAlias
+import re
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from tstitch_search.config.models.base import Model
 from tstitch_search.config.quantities import Images, Loss, Text
 
-MetricName: TypeAlias = Literal["fid", "kid", "inception_score", "precision", "recall", "clip_score"]
+# Per pair with the anchor's image of the same seed; per image, by its prompt; per set.
+PAIRED = ("psnr", "ssim", "perceptual", "lpips")
+NAMES = ("fid", "kid", "inception_score", "precision", "recall", "clip_score", *PAIRED)
+OWN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
+
+def _known(name: str) -> str:
+    if name in NAMES or re.match(OWN, name):
+        return name
+    raise ValueError(f"got {name!r:.60}, expected one of {', '.join(NAMES)}, or module:Class of your own")
+
+
+MetricName: TypeAlias = Annotated[
+    str,
+    AfterValidator(_known),
+    WithJsonSchema({"anyOf": [{"enum": list(NAMES)}, {"type": "string", "pattern": OWN}]}),
+]
 
 # The metrics that compare with real images.
 COMPARING = ("fid", "kid", "precision", "recall")
@@ -18,7 +35,9 @@ class GuardConfig(Model):
 
     metric: MetricName = Field(description="Which metric guards.")
     tolerance: Loss = Field(
-        0.02, description="An entry whose guard is worse than the largest denoiser's by more than this is flagged."
+        0.02,
+        description="An entry whose guard is worse than the largest denoiser's by more than this share is flagged; a "
+        "metric per pair goes by its own margin.",
     )
     reference: Literal["study", "anchor"] = Field(
         "study",
@@ -48,6 +67,11 @@ class QualityConfig(Model):
         description="Real images: a folder, an .npz (mu and sigma, features, or images as arr_0), dataset:NAME of "
         "torch-fidelity, or zoo:FAMILY.",
     )
+    lpips_weights: Text | None = Field(
+        None,
+        description="Weights of LPIPS: a .safetensors or .pth with torchvision's AlexNet and the linear layers of the "
+        "lpips package; see docs/statistics.md.",
+    )
     clip_model: Text = Field(
         "openai/clip-vit-large-patch14", description="CLIP model for clip_score: hub id, or folder of save_pretrained."
     )
@@ -69,6 +93,20 @@ class QualityConfig(Model):
                 f"control variates are for FID, and the objective is {objective}; leave control_images out"
             )
         return control_images
+
+    @model_validator(mode="after")
+    def _can_be_scored(self) -> "QualityConfig":
+        names = self.all_metrics
+        if "perceptual" in names and self.extractor != "fashion-cnn":
+            raise ValueError(
+                f"perceptual compares layers of fashion-cnn, and the extractor is {self.extractor!r:.60}; take "
+                "lpips for other images"
+            )
+        if "lpips" in names and self.lpips_weights is None:
+            raise ValueError("lpips_weights is missing: LPIPS needs a file; psnr and ssim need none")
+        if self.guard and self.guard.reference == "anchor" and self.guard.metric in PAIRED:
+            raise ValueError("guard.reference: anchor is for metrics of sets; a paired metric compares with it anyway")
+        return self
 
     @property
     def comparing(self) -> tuple[MetricName, ...]:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from tstitch_search.config.models.base import Model
-from tstitch_search.config.quantities import Images, Loss, Seconds, Whole
+from tstitch_search.config.quantities import Images, Loss, Number, Seconds, Whole
 
 # A chunk's error is estimated from 20 blocks of it.
 MIN_RACING_CHUNK = 20
@@ -80,4 +80,10 @@ class ConfirmConfig(Model):
     )
     lossless_margin: Loss = Field(
         0.02, description="An entry is lossless if its FID loss is shown to be below this share, for example 2%.", le=1
+    )
+    margin: Number | None = Field(
+        None,
+        description="With a metric per pair: the loss that counts as none, in the metric's own unit (psnr: dB below "
+        "its ceiling of 58.9). Default: that of the metric; see docs/statistics.md.",
+        gt=0,
     )

@@ -1,4 +1,7 @@
-"""The quality metrics, one file each, all of one shape: a `Metric` that binds to a reference and measures arrays."""
+"""The quality metrics, all of one shape: a `Metric` that binds to a reference and measures arrays.
+
+Of three kinds: per image (`clip_score.py`), per pair with the anchor's image (`pairs.py`), per set (the other files).
+"""
 
 from collections.abc import Iterable
 
@@ -7,19 +10,30 @@ from tstitch_search.quality.metrics.clip_score import CLIP_SCORE
 from tstitch_search.quality.metrics.fid import FID
 from tstitch_search.quality.metrics.inception_score import INCEPTION_SCORE
 from tstitch_search.quality.metrics.kid import KID
-from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.quality.metrics.metric import Kind, Metric
+from tstitch_search.quality.metrics.own import own_metric
+from tstitch_search.quality.metrics.pairs import LPIPS, PERCEPTUAL, PSNR, SSIM
 from tstitch_search.quality.metrics.precision_recall import PRECISION, RECALL
 
-METRICS: dict[str, Metric] = {m.name: m for m in (FID, KID, INCEPTION_SCORE, PRECISION, RECALL, CLIP_SCORE)}
+METRICS: dict[str, Metric] = {
+    m.name: m for m in (FID, KID, INCEPTION_SCORE, PRECISION, RECALL, CLIP_SCORE, PSNR, SSIM, PERCEPTUAL, LPIPS)
+}
 
-__all__ = ["METRICS", "Metric", "arrays_for", "metric_named", "needs_real_features"]
+__all__ = ["METRICS", "Metric", "arrays_for", "metric_named", "needs_real_features", "of_kind"]
 
 
 def metric_named(name: str) -> Metric:
-    """The metric called `name`. Raises ConfigError listing them all for another name."""
+    """The metric called `name`, or `module:Class` of one's own. Raises ConfigError listing them all otherwise."""
+    if ":" in name:
+        return own_metric(name)
     if name not in METRICS:
-        raise ConfigError(f"unknown metric {name!r}, expected one of {', '.join(METRICS)}")
+        raise ConfigError(f"unknown metric {name!r}, expected one of {', '.join(METRICS)}, or module:Class")
     return METRICS[name]
+
+
+def of_kind(names: Iterable[str], *kinds: Kind) -> tuple[str, ...]:
+    """Those of the metrics that are of one of these kinds."""
+    return tuple(name for name in names if metric_named(name).kind in kinds)
 
 
 def arrays_for(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,17 +12,26 @@ from tstitch_search.quality.reference import Reference
 
 BLOCK = 512
 
+Kind = Literal["image", "pair", "set"]
+
 
 @dataclass(frozen=True)
 class Metric:
     """A number that says how good a set of images is.
 
-    `array` is the stored array it is computed from: "features" (n, d), "logits" (n, classes) or "clip_score" (n,).
-    `relative` metrics are compared as a ratio, the others, which can be zero or negative, as a difference. `needs` is
-    what it takes from the reference: mu and sigma ("statistics"), features of real images, or nothing.
+    `kind`: a mean of values per image, a mean of values per pair of an image with the anchor's of the same seed, or one
+    value of the whole set. The kind decides how its error is found (`quality/estimate.py`).
+
+    `array` is the stored array it is computed from: "features" (n, d), "logits" (n, classes), or of values (n,) that
+    workers compute where the images are, by the metric's own name. `relative` metrics are compared as a ratio, the
+    others, which can be zero or negative, as a difference. `needs` is what it takes from the reference: mu and sigma
+    ("statistics"), features of real images, or nothing.
 
     `bind(reference)` does once what depends on the reference only, and gives the statistic `array -> float`. `bind`
     raises ConfigError when the reference lacks what is needed, the statistic when there are too few images.
+
+    `margin`: the loss, in the metric's own unit, below which an allocation is called lossless; None: the study's share
+    of the anchor's value, which says nothing where the anchor's value is 0 by construction.
     """
 
     name: str
@@ -32,6 +41,23 @@ class Metric:
     relative: bool
     needs: Literal["nothing", "statistics", "features"]
     bind: Callable[[Reference | None], Statistic]
+    kind: Kind = "set"
+    margin: float | None = None
+
+
+def mean_metric(
+    name: str, label: str, kind: Literal["image", "pair"], higher_is_better: bool, margin: float | None = None
+) -> Metric:
+    """The mean over images of values that workers compute, stored under the metric's name."""
+
+    def bind(_: Reference | None) -> Statistic:
+        def mean(values: np.ndarray) -> float:
+            check_n_images(label, values, at_least=1)
+            return float(values.mean(dtype=np.float64))
+
+        return mean
+
+    return Metric(name, label, name, higher_is_better, False, "nothing", bind, kind, margin)
 
 
 def reference_for(label: str, reference: Reference | None) -> Reference:

@@ -118,5 +118,7 @@ def _largest(record: Record) -> str:
 
 
 def _margin(record: Record) -> str:
+    if isinstance(own := record.table.provenance.get("margin"), int | float):
+        return f"{own:.3g} ({record.table.objective.label})"
     margin = record.table.provenance.get("lossless_margin")
     return percent(margin) if isinstance(margin, int | float) else "the study's margin"

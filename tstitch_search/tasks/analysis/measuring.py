@@ -18,7 +18,7 @@ from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import Key, RunFolder
 from tstitch_search.study_run.key import StudyFacts
 from tstitch_search.study_run.references import prepare_reference
-from tstitch_search.study_run.stages import calibrate
+from tstitch_search.study_run.stages import anchor_of_pairs, calibrate
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.tasks.analysis.probes import probe_rows
 from tstitch_search.tasks.analysis.rows import row_of
@@ -60,7 +60,8 @@ def measure(
     pool, folder = open_pool(study), RunFolder.open(path, study, facts.key)
     store = FeatureStore(folder.features, facts.recipe, quality.features_dtype)
     arrays, rows = arrays_for(quality.all_metrics), Rows()
-    with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays, is_stopping) as bench:
+    anchor = anchor_of_pairs(study, quality.all_metrics)
+    with folder.ledger, Workbench(pool, folder.ledger, store, progress, arrays, is_stopping, anchor) as bench:
         for name in variant.probes:
             rows[name] = probe_rows(bench, study, name, n_images)
         if variant.groups:

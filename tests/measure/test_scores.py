@@ -1,0 +1,163 @@
+"""Values per pair: each keeps the contract of `PairScore` and agrees with a second implementation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter
+from torchvision.models import alexnet
+
+from tstitch_search.config.models import QualityConfig
+from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
+from tstitch_search.measure.scores import PairScore, Scores
+from tstitch_search.measure.scores.lpips import Lpips
+from tstitch_search.measure.scores.perceptual import ZooPerceptual
+from tstitch_search.measure.scores.psnr import psnr
+from tstitch_search.measure.scores.ssim import ssim
+from tstitch_search.quality.metrics import METRICS
+from tstitch_search.quality.metrics.pairs import PSNR_CEILING
+
+CPU = torch.device("cpu")
+CHANNELS = (64, 192, 384, 256, 256)
+
+
+class OfWrongLength:
+    """A pair metric of the user's own that answers one value only, or NaN."""
+
+    kind, label, higher_is_better = "pair", "a wrong length", False
+
+    def __init__(self, device: torch.device):
+        pass
+
+    def __call__(self, images: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(1)
+
+
+class NotANumber(OfWrongLength):
+    label = "no number"
+
+    def __call__(self, images: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(images),), torch.nan)
+
+
+def pictures(size: int, seed: int = 0, n: int = 4) -> torch.Tensor:
+    """Smooth random pictures, uint8 (n, 3, size, size)."""
+    noise = np.random.default_rng(seed).normal(size=(n, 3, size, size))
+    smooth = np.stack([[gaussian_filter(channel, 2) for channel in image] for image in noise])
+    return torch.from_numpy((smooth / np.abs(smooth).max() * 127 + 128).astype(np.uint8))
+
+
+def disturbed(images: torch.Tensor, by: float, seed: int = 1) -> torch.Tensor:
+    noise = torch.from_numpy(np.random.default_rng(seed).normal(0, by, images.shape))
+    return (images + noise).clamp(0, 255).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def lpips_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in the layout that `lpips.LPIPS(net="alex").state_dict()` has."""
+    torch.manual_seed(0)
+    ends, state = (2, 5, 8, 10, 12), {}
+    for name, tensor in alexnet().features.state_dict().items():
+        index = int(name.split(".")[0])
+        state[f"net.slice{1 + next(i for i, end in enumerate(ends) if index < end)}.{name}"] = tensor.clone()
+    state |= {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(CHANNELS)}
+    path = tmp_path_factory.mktemp("lpips") / "alex.safetensors"
+    save_file(state, path)
+    return path
+
+
+@pytest.fixture(params=["psnr", "ssim", "perceptual", "lpips"])
+def named(request: pytest.FixtureRequest, lpips_file: Path) -> tuple[str, PairScore, int]:
+    """A score, and the size of the images that it looks at."""
+    made = {"psnr": lambda: psnr, "ssim": lambda: ssim, "perceptual": lambda: ZooPerceptual(CPU)}
+    made["lpips"] = lambda: Lpips(lpips_file, CPU)
+    return request.param, made[request.param](), 64 if request.param == "lpips" else 32
+
+
+class TestContract:
+    def test_equal_images_have_the_best_value(self, named: tuple[str, PairScore, int]) -> None:
+        name, score, size = named
+        best = {"psnr": PSNR_CEILING, "ssim": 1.0}.get(name, 0.0)
+        assert score(pictures(size), pictures(size)).tolist() == pytest.approx([best] * 4, abs=1e-6)
+
+    def test_more_noise_is_worse_for_every_image(self, named: tuple[str, PairScore, int]) -> None:
+        name, score, size = named
+        a_little, more = (score(disturbed(pictures(size), by), pictures(size)) for by in (5, 40))
+        better = a_little > more if METRICS[name].higher_is_better else a_little < more
+        assert better.all()
+
+    def test_an_image_has_the_value_that_it_has_alone(self, named: tuple[str, PairScore, int]) -> None:
+        _, score, size = named
+        x, y = disturbed(pictures(size), 20), pictures(size)
+        alone = torch.cat([score(x[i : i + 1], y[i : i + 1]) for i in range(4)])
+        assert score(x, y).tolist() == pytest.approx(alone.tolist(), rel=1e-5)
+
+    def test_both_directions_are_alike(self, named: tuple[str, PairScore, int]) -> None:
+        _, score, size = named
+        x, y = disturbed(pictures(size), 20), pictures(size)
+        assert score(x, y).tolist() == pytest.approx(score(y, x).tolist(), rel=1e-5)
+
+    def test_constant_images_have_a_finite_value(self, named: tuple[str, PairScore, int]) -> None:
+        _, score, size = named
+        black = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+        assert torch.isfinite(score(black, pictures(size, n=2))).all()
+
+
+def test_psnr_is_that_of_numpy() -> None:
+    x, y = disturbed(pictures(32), 20), pictures(32)
+    error = ((x.numpy().astype(float) - y.numpy().astype(float)) ** 2).mean(axis=(1, 2, 3))
+    assert psnr(x, y).tolist() == pytest.approx(list(20 * np.log10(255 / np.sqrt(error))))
+
+
+def test_ssim_is_that_of_scipy_filters() -> None:
+    x, y = disturbed(pictures(48), 20), pictures(48)
+
+    def blurred(a: np.ndarray) -> np.ndarray:
+        return gaussian_filter(a, 1.5, radius=5)[5:-5, 5:-5]
+
+    def one(a: np.ndarray, b: np.ndarray) -> float:
+        ma, mb, c1, c2 = blurred(a), blurred(b), 2.55**2, 7.65**2
+        va, vb, cab = blurred(a * a) - ma * ma, blurred(b * b) - mb * mb, blurred(a * b) - ma * mb
+        return float(((2 * ma * mb + c1) * (2 * cab + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean())
+
+    expected = [np.mean([one(*channels) for channels in zip(*pair, strict=True)]) for pair in zip(*(
+        images.numpy().astype(float) for images in (x, y)), strict=True)]  # fmt: skip
+    assert ssim(x, y).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_images_that_are_too_small_are_refused_with_what_to_take_instead(lpips_file: Path) -> None:
+    small = pictures(8)
+    for score in (ssim, ZooPerceptual(CPU), Lpips(lpips_file, CPU)):
+        with pytest.raises(ConfigError) as error:
+            score(small, small)
+        assert "psnr" in error.value.hint
+
+
+def test_weights_of_lpips_that_are_missing_or_foreign_say_how_to_get_them(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"x": torch.zeros(1)}, foreign)
+    for path in (tmp_path / "none.pth", foreign):
+        with pytest.raises(EnvironmentProblem, match=path.name) as error:
+            Lpips(path, CPU)
+        assert "pip install lpips" in error.value.hint
+
+
+def scores_of(*metrics: str) -> Scores:
+    return Scores.load(QualityConfig(objective="psnr", metrics=metrics), Path(), CPU)
+
+
+def test_a_metric_of_ones_own_that_answers_wrongly_costs_one_clear_error() -> None:
+    x = pictures(32)
+    with pytest.raises(ConfigError, match="a wrong length answers 4 images with shape"):
+        scores_of(f"{__name__}:OfWrongLength").of(x, [""] * 4, x)
+    with pytest.raises(MeasurementError, match="no number of image 0 of 4 in its batch is not finite"):
+        scores_of(f"{__name__}:NotANumber").of(x, [""] * 4, x)
+
+
+def test_pairs_without_the_anchor_or_of_another_size_are_refused() -> None:
+    with pytest.raises(MeasurementError, match="needs the anchor's images"):
+        scores_of().of(pictures(32), [""] * 4, None)
+    with pytest.raises(MeasurementError, match="cannot be held against"):
+        scores_of().of(pictures(32), [""] * 4, pictures(16))
