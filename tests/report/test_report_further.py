@@ -1,7 +1,7 @@
 """What the table knows beyond time and objective is on the page, and nothing is made up where it does not know."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -190,6 +190,22 @@ def test_limits_tell_of_groups_guard_and_records_only_where_there_are_any(record
     recorded = replace(record.table, provenance={"recorded": {"table": "t.csv", "source": "table 9 of the paper"}})
     told = " ".join(limits(replace(record, table=recorded)))
     assert "Nothing was measured by this run: times and qualities were recorded in t.csv (table 9 of the paper)" in told
+
+
+def test_a_member_that_takes_no_step_and_is_beaten_alone_is_named_with_the_evidence(record: Record) -> None:
+    entries, named = record.table.entries, "B takes no step on the front"
+    idle = next(e for e in entries if str(e.allocation) == "B*20")
+    others = tuple(e for e in entries if "B" not in e.allocation.steps)
+    slower = Candidate(**{f.name: getattr(idle, f.name) for f in fields(Candidate)} | {"latency_s": 9.0})
+    told = " ".join(limits(replace(record, table=replace(record.table, entries=others, candidates=(slower,)))))
+    assert f"{named}. Alone it has FID {idle.quality:.3g} ± 0.42 in 9 s; XL*20 has" in told
+    quick = replace(slower, latency_s=0.01)  # nothing on the front is as fast
+    unsure = replace(slower, quality_se=100.0)
+    searched = replace(slower, confirmed=False)
+    for other in (quick, unsure, searched):
+        table = replace(record.table, entries=others, candidates=(other,))
+        assert named not in " ".join(limits(replace(record, table=table)))
+    assert named not in " ".join(limits(record))
 
 
 def test_nothing_is_shown_that_an_older_table_does_not_know(without: Record) -> None:

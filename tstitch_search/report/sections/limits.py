@@ -1,12 +1,15 @@
 """What may and may not be concluded from the page, in plain words."""
 
+from math import hypot
+
+from tstitch_search.lookup import Candidate, LookupEntry
 from tstitch_search.report.notes import alike, guard_name
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import named, percent
 
 
 def limits(record: Record) -> list[str]:
-    """One paragraph for each thing to know; about groups, guard, records and rivals only where the table has them."""
+    """One paragraph for each thing to know; of most of them only where the table has any."""
     return [
         *_about_quality(record),
         *_about_confirmation(record),
@@ -16,6 +19,7 @@ def limits(record: Record) -> list[str]:
         *_about_time(record),
         *_about_records(record),
         *_about_rivals(record),
+        *_about_idle_members(record),
         "Every entry was measured as it stands. Nothing between two entries is interpolated.",
     ]
 
@@ -111,6 +115,36 @@ def _about_rivals(record: Record) -> list[str]:
         "Crosses are what others published, as they published it: their machines, batch sizes, numbers of images and "
         "feature networks may differ from this study's, and nothing here was checked."
     ]
+
+
+def _about_idle_members(record: Record) -> list[str]:
+    """Members that take no step on the front, and alone are beaten by an entry, each with the evidence."""
+    table = record.table
+    used = {name for entry in table.entries for name in entry.allocation.steps}
+    alone = {next(iter(c.allocation.steps)): c for c in table.candidates if c.confirmed and _is_alone(record, c)}
+    said = []
+    for name, idle in alone.items():
+        beaten_by = [entry for entry in table.entries if _beats(record, entry, idle)]
+        if beaten_by and name not in used:
+            best = beaten_by[-1]
+            said.append(
+                f"{name} takes no step on the front. Alone it has {record.label} {idle.quality:.3g} ± "
+                f"{idle.quality_se:.2g} in {idle.latency_s:.3g} s; {best.allocation} has {best.quality:.3g} ± "
+                f"{best.quality_se:.2g} in {best.latency_s:.3g} s. The study may do without it."
+            )
+    return said
+
+
+def _beats(record: Record, entry: LookupEntry, idle: Candidate) -> bool:
+    """Whether the entry is no slower, and better by more than two standard errors."""
+    loss = record.table.objective.loss
+    is_better = loss(idle.quality) - loss(entry.quality) > 2 * hypot(idle.quality_se, entry.quality_se)
+    return is_better and idle.latency_s is not None and entry.latency_s <= idle.latency_s
+
+
+def _is_alone(record: Record, candidate: Candidate) -> bool:
+    n_steps = max(entry.allocation.n_steps for entry in record.table.entries)
+    return len(candidate.allocation.steps) == 1 and candidate.allocation.n_steps == n_steps
 
 
 def _largest(record: Record) -> str:
