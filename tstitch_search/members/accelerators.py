@@ -8,6 +8,7 @@ would depend on what it is made beside.
 import functools
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
@@ -20,6 +21,8 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 
 # Makes a member forget what it remembers of earlier steps.
 Forget: TypeAlias = Callable[[], None]
+# Which of a step's calls a pipeline is making, as it names them: what is remembered of one is not for another.
+CALL: ContextVar[str] = ContextVar("call", default="all")
 
 
 def accelerate(member: Any, accelerator: str, owner: str) -> Forget:
@@ -101,7 +104,7 @@ def _taylorseer(member: Any, interval: float, owner: str) -> Forget:
 
     @functools.wraps(plain)
     def in_context(*inputs: Any, **named_inputs: Any) -> Any:
-        with CacheMixin.cache_context(member, "all"):
+        with CacheMixin.cache_context(member, CALL.get()):
             return plain(*inputs, **named_inputs)
 
     member.forward = in_context

@@ -14,6 +14,7 @@ from torch import nn
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
+from tstitch_search.members.accelerators import CALL
 from tstitch_search.members.execution import Offload
 from tstitch_search.sampling.calls import Forward, ForwardAdapter, call, fitted
 from tstitch_search.sampling.instances import Instance, Instances, nothing
@@ -72,6 +73,15 @@ class StitchedDenoiser(nn.Module):
         """Compile every member. Compiled as a whole, each sampling step would be compiled anew."""
         for member in self.members:
             member.compile(*args, **kwargs)
+
+    @contextmanager
+    def cache_context(self, name: str, **_where: Any) -> Iterator[None]:
+        """Which of a step's calls is being made: members with caches keep them apart, as in diffusers' pipelines."""
+        token = CALL.set(name)
+        try:
+            yield
+        finally:
+            CALL.reset(token)
 
     def load_lora_adapter(self, *_args: Any, **_kwargs: Any) -> None:
         """Refuses, with ConfigError: pipelines would load it into one member, and could not take it out again."""
