@@ -294,3 +294,13 @@ def test_a_loss_is_a_share_of_the_largest_denoisers_own_quality() -> None:
     assert str(table.pick(max_fid_loss=2.0).allocation) == "S*20"
     with pytest.raises(ConfigError, match="does not say how good the largest denoiser alone is"):
         THREE.pick(max_fid_loss=0.1)
+
+
+def test_the_lossless_pick_is_the_fastest_that_was_shown_and_loses_no_guard() -> None:
+    entries = tuple(
+        replace(e, lossless=i > 0, guard_lost=i == 1) for i, e in enumerate(THREE.entries)
+    )  # the second is lossless, but loses the guard
+    table = replace(THREE, entries=entries)
+    assert table.pick(lossless=True) == entries[2]
+    with pytest.raises(QualityGateError, match="shown to be lossless; the fastest that is"):
+        table.pick(budget_s=entries[0].latency_s, lossless=True)

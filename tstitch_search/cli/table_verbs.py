@@ -36,6 +36,7 @@ def pick(
     max_memory: Annotated[
         float | None, typer.Option(help="Peak memory in MB not to exceed.", metavar="MB", min=0)
     ] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="The fastest that is shown to lose nothing.")] = False,
     at: Annotated[str | None, typer.Option(help="Another operating point of the table.", metavar="ID")] = None,
     at_batch: Annotated[int | None, typer.Option(help="The operating point with batches of so many images.")] = None,
     as_json: AsJson = False,
@@ -47,7 +48,7 @@ def pick(
     from tstitch_search.api import load_table
 
     lookup = load_table(table)
-    entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch)
+    entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch, lossless)
     picked = lookup.describe(entry, at, at_batch)
     if as_json:
         print(json.dumps({**entry.to_json(lookup.objective), "picked_at": picked.to_json()}, indent=2))

@@ -142,6 +142,19 @@ def choose(shelf: Shelf, limits: Limits, every: Sequence[Option]) -> Candidate:
     return found.candidate
 
 
+def fastest_lossless(shelf: Shelf, limits: Limits) -> Candidate:
+    """The fastest on the shelf that is shown to lose nothing. Raises QualityGateError when the limits leave none."""
+    shown = [o for o in shelf.options if o.candidate.lossless and not o.candidate.guard_lost]
+    found = [o for o in shown if limits.in_time(o) and limits.good_enough(o)]
+    if not found:
+        known = f"; the fastest that is: {min(shown, key=lambda o: o.latency_s)}" if shown else ""
+        raise QualityGateError(
+            f"no entry within the limits is shown to be lossless{known}",
+            "wider limits, or confirm more images (confirm.n_images)",
+        )
+    return min(found, key=lambda o: o.latency_s).candidate
+
+
 def _refusal(options: Sequence[Option], limits: Limits) -> QualityGateError:
     """Why nothing fits, and what would."""
     fastest, best = min(options, key=lambda o: o.latency_s), min(options, key=lambda o: o.loss)

@@ -15,7 +15,7 @@ from tstitch_search.files import write_whole
 from tstitch_search.json_fields import check_count, check_text, get, get_list, read_json, refuse
 from tstitch_search.lookup.entry import Candidate, LookupEntry
 from tstitch_search.lookup.objective import Objective, OperatingPoint
-from tstitch_search.lookup.picking import Deployed, Limits, Option, Shelf, choose
+from tstitch_search.lookup.picking import Deployed, Limits, Option, Shelf, choose, fastest_lossless
 from tstitch_search.lookup.rows import rows_of
 
 SCHEMA_VERSION = 1
@@ -77,15 +77,17 @@ class LookupTable:
         max_memory_mb: float | None = None,
         at: str | None = None,
         at_batch: int | None = None,
+        lossless: bool = False,
     ) -> Candidate:
         """The best allocation within `budget_s` seconds, or without a budget the fastest that is good enough.
 
         `max_fid`: the FID not to exceed; `limit`: the same for any objective, the worst value to accept;
         `max_fid_loss`: the share by which it may be worse than the largest denoiser; `max_memory_mb`: peak memory.
         `at`: another operating point of the table, whose front may hold confirmed candidates too; `at_batch`: the same,
-        by its batch size. What is picked was measured as it stands; nothing is interpolated. Raises QualityGateError
-        saying what is possible when nothing fits, ConfigError for an unknown operating point or `max_fid` of a table
-        without FID.
+        by its batch size. `lossless`: the fastest whose loss is shown to be below the study's margin, and that loses no
+        guard metric; the largest denoiser alone counts as such. What is picked was measured as it stands; nothing is
+        interpolated. Raises QualityGateError saying what is possible when nothing fits, ConfigError for an unknown
+        operating point or `max_fid` of a table without FID.
         """
         if max_fid is not None and self.objective.name != "fid":
             raise ConfigError(f"this table is about {self.objective.label}, not FID", hint="give it as --limit instead")
@@ -94,7 +96,8 @@ class LookupTable:
             given.append(self._value_at_loss(max_fid_loss))
         limits = Limits(budget_s, min(given, key=self.objective.loss, default=None), max_memory_mb)
         point = self._point(at, at_batch)
-        return choose(self._shelf(point, max_memory_mb), limits, self._shelf(point).options)
+        shelf, every = self._shelf(point, max_memory_mb), self._shelf(point).options
+        return fastest_lossless(shelf, limits) if lossless else choose(shelf, limits, every)
 
     def front(self, at: str | None = None, at_batch: int | None = None) -> tuple[Candidate, ...]:
         """What `pick` may answer with at an operating point, fastest first; `entries` at the first one."""

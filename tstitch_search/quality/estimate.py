@@ -1,7 +1,7 @@
 """From jackknifed values to numbers with errors: an allocation's quality and its paired difference to the anchor's."""
 
 from dataclasses import dataclass
-from math import copysign, inf
+from math import copysign, erfc, inf, sqrt
 
 import numpy as np
 
@@ -43,9 +43,16 @@ class QualityEstimate:
         """Upper end of the one-sided 95 % interval of the loss."""
         return self.loss + Z_95 * self.difference_se
 
-    def is_below(self, margin: float) -> bool:
-        """Whether the loss is shown to be below `margin`, in the metric's own unit."""
-        return self.loss_upper_95 < margin
+    def p_of_loss(self, margin: float) -> float:
+        """One-sided p-value of a loss of `margin` or more, in the metric's own unit; 1 where there is no error."""
+        if self.difference_se == 0:
+            return 1.0
+        return 0.5 * erfc((margin - self.loss) / self.difference_se / sqrt(2))
+
+    def in_units(self, share: float) -> float:
+        """A share of the anchor's value, in the metric's own unit; -inf where that value is not above zero."""
+        anchor = self.value - self.difference
+        return share * anchor if anchor > 0 else -inf
 
     def is_lossless(self, margin: float) -> bool:
         """Whether the loss is shown to be below `margin` (a share of the anchor's value).
@@ -53,9 +60,7 @@ class QualityEstimate:
         Not detecting a difference is not a result: the whole one-sided interval must lie below the margin. Of an
         anchor whose value is not above zero (KID may be so) there are no shares, and nothing is lossless.
         """
-        if self.value - self.difference <= 0:
-            return False
-        return self.is_below(margin * abs(self.value - self.difference))
+        return self.loss_upper_95 < self.in_units(margin)
 
     @property
     def differs(self) -> bool:

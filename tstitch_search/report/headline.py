@@ -1,5 +1,8 @@
 """How much faster, at what loss, and is that certain. "Lossless" is said only where it was shown."""
 
+from math import ceil
+from statistics import NormalDist
+
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.pareto import knee
 from tstitch_search.report.notes import speed_up
@@ -40,7 +43,7 @@ def _trades(table: LookupTable, faster: list[LookupEntry]) -> str:
     for entry in dict.fromkeys(e.allocation for e in shown if e):
         said.append(_trade(table, next(e for e in faster if e.allocation == entry), is_first=not said))
     if not lossless:
-        said.append(f"None is shown to be lossless (margin {margin}, n = {n}).")
+        said.append(f"None is shown to be lossless (margin {margin}, n = {n}).{_what_could(table, faster)}")
     return " ".join(said)
 
 
@@ -53,6 +56,26 @@ def margin_in_words(table: LookupTable) -> str:
 def _more_than(table: LookupTable) -> str:
     label, margin = table.objective.label, margin_in_words(table)
     return f"more than {margin} of {label}" if margin.endswith("%") else f"a loss of {margin} in {label}"
+
+
+def _what_could(table: LookupTable, faster: list[LookupEntry]) -> str:
+    """How many images could show it of which entry: the fastest whose loss, as measured, is below the margin."""
+    surest = NormalDist().inv_cdf(1 - 0.05 / len(table.entries))
+    for entry in faster:
+        loss, se = table.objective.loss(entry.quality_difference or 0.0), entry.quality_difference_se
+        anchor = entry.quality - (entry.quality_difference or 0.0)
+        room = table.provenance.get("margin", table.provenance["lossless_margin"] * anchor) - loss
+        if se and room > 0:
+            n_needed = ceil(entry.n_images * (surest * se / room) ** 2)
+            if n_needed > entry.n_images:
+                return f" About {_round_up(n_needed - entry.n_images)} more images could show it of {entry.allocation}."
+    return ""
+
+
+def _round_up(n: int) -> int:
+    """In two digits."""
+    unit: int = 10 ** max(len(str(n)) - 2, 0)
+    return -(-n // unit) * unit
 
 
 def bend(table: LookupTable) -> LookupEntry | None:

@@ -24,6 +24,7 @@ from tstitch_search.lookup import (
 )
 from tstitch_search.measure.recorded import Record
 from tstitch_search.quality.estimate import QualityEstimate
+from tstitch_search.quality.joint import shown_together
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.report.headline import headline
@@ -56,8 +57,15 @@ def make_table(
     points = [OperatingPoint(DEFAULT_POINT, calibration.device, calibration.batch_size)]
     points += [OperatingPoint(i, m.calibration.device, m.calibration.batch_size) for i, m in at_points.items()]
     objective = Objective(evaluator.objective.name, evaluator.objective.label, evaluator.objective.higher_is_better)
+    lossless = {evaluator.anchor} | shown_lossless(confirmed.quality, evaluator.objective, study)
     entries = [
-        _entry(allocation, study, evaluator, confirmed, _known_times(allocation, latency, at_points, evaluator))
+        _entry(
+            allocation,
+            evaluator,
+            confirmed,
+            _known_times(allocation, latency, at_points, evaluator),
+            allocation in lossless,
+        )
         for allocation in confirmed.quality
     ]
     others = [
@@ -101,7 +109,11 @@ def _known_times(
 
 
 def _entry(
-    allocation: Allocation, study: Study, evaluator: Evaluator, confirmed: Confirmed, known_times: Mapping[str, Any]
+    allocation: Allocation,
+    evaluator: Evaluator,
+    confirmed: Confirmed,
+    known_times: Mapping[str, Any],
+    lossless: bool,
 ) -> LookupEntry:
     """All that the confirmation found about one allocation; published values where they exist."""
     quality, time = confirmed.quality[allocation], confirmed.times[allocation]
@@ -114,21 +126,21 @@ def _entry(
         latency_s_se=MEDIAN_FACTOR * stdev(time.seconds) / sqrt(len(time.seconds)),
         latency_s_predicted=time.latency_s_predicted,
         peak_memory_mb=time.peak_memory_mb or None,
-        lossless=allocation == evaluator.anchor or is_shown_lossless(quality, evaluator.objective, study),
+        lossless=lossless,
         guard_lost=allocation in confirmed.guard and evaluator.is_guard_lost(confirmed.guard[allocation]),
         confirmed=True,
         metrics=_metrics(allocation, confirmed),
     )
 
 
-def is_shown_lossless(quality: QualityEstimate, metric: Metric, study: Study) -> bool:
-    """Whether the loss is shown to be below the margin: the metric's own, or the study's share of the anchor's value.
+def shown_lossless(estimates: Estimates, metric: Metric, study: Study) -> set[Allocation]:
+    """Whose loss is shown to be below the margin: the metric's own, or the study's share of the anchor's value.
 
-    Without an error, as of recorded values, nothing is shown.
+    All verdicts hold together. Without an error, as of recorded values, nothing is shown.
     """
-    margin = margin_of(metric, study)
-    shown = quality.is_lossless(study.config.confirm.lossless_margin) if margin is None else quality.is_below(margin)
-    return quality.difference_se > 0 and shown
+    margin, share = margin_of(metric, study), study.config.confirm.lossless_margin
+    held = {a: q for a, q in estimates.items() if q.difference_se > 0}
+    return shown_together({a: q.p_of_loss(q.in_units(share) if margin is None else margin) for a, q in held.items()})
 
 
 def margin_of(metric: Metric, study: Study) -> float | None:
