@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from plotly.graph_objects import Figure
 
     from tstitch_search.config import Study
@@ -151,7 +150,7 @@ def generate(
     study: Path | str | None = None,
     overrides: Overrides = (),
     progress: Shown = True,
-) -> dict[str, list["Image"]]:
+) -> dict[str, list[Any]]:
     """Images by allocation, in the order asked for.
 
     Of a study: its first `n` search images under each of `allocations`, from the same seeds. Of a run folder or its
@@ -285,7 +284,11 @@ def _shown(progress: Shown) -> "AbstractContextManager[Progress]":
     return shown(progress)
 
 
-def _as_images(drawn: Mapping[str, Any]) -> dict[str, list["Image"]]:
+def _as_images(drawn: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Images as PIL's; clips stay arrays (frames, h, w, 3)."""
     from PIL import Image
 
-    return {text: [Image.fromarray(image) for image in images] for text, images in drawn.items()}
+    return {
+        text: [image if image.ndim == 4 else Image.fromarray(image) for image in images]
+        for text, images in drawn.items()
+    }

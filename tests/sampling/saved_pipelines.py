@@ -1,4 +1,4 @@
-"""Tiny text-to-image pipelines of random weights, each a whole folder as diffusers saves it, with members beside it."""
+"""Tiny pipelines for images and video, each a whole folder as diffusers saves it, with members beside it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -201,6 +201,92 @@ def z_image() -> tuple[Any, Callable[[int], Any]]:
     )
 
 
+def wan(**experts: Any) -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLWan(
+        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
+    solver = d.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    parts = {"text_encoder": t5(UMT5EncoderModel, UMT5Config), "tokenizer": letter_tokenizer()}
+    parts |= {"vae": vae, "scheduler": solver}
+    sizes = {"num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 16, "out_channels": 16, "ffn_dim": 32}
+    return d.WanPipeline, lambda n: (
+        {**parts, **experts},
+        d.WanTransformer3DModel(
+            **sizes, patch_size=(1, 2, 2), text_dim=WIDTH, freq_dim=16, num_layers=n, rope_max_seq_len=32
+        ),
+    )
+
+
+def wan22() -> tuple[Any, Callable[[int], Any]]:
+    kind, make = wan(boundary_ratio=0.9)
+
+    def with_second(n: int) -> Any:
+        parts, transformer = make(n)
+        return {**parts, "transformer_2": transformer}, transformer
+
+    return kind, with_second
+
+
+def cogvideox() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+    )
+    parts = {"text_encoder": t5(), "tokenizer": letter_tokenizer(), "vae": vae}
+    parts["scheduler"] = d.CogVideoXDDIMScheduler()
+    sizes = {"sample_width": 2, "sample_height": 2, "sample_frames": 9, "patch_size": 2, "max_text_seq_length": 16}
+    return d.CogVideoXPipeline, lambda n: (
+        parts,
+        d.CogVideoXTransformer3DModel(
+            **sizes,
+            num_attention_heads=4,
+            attention_head_dim=8,
+            in_channels=4,
+            out_channels=4,
+            time_embed_dim=2,
+            text_embed_dim=WIDTH,
+            num_layers=n,
+            temporal_compression_ratio=4,
+        ),
+    )
+
+
+def ltx() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1, 1),
+        spatio_temporal_scaling=(True, True, False, False),
+        decoder_spatio_temporal_scaling=(True, True, False, False),
+        decoder_inject_noise=(False,) * 5,
+        upsample_residual=(False,) * 4,
+        upsample_factor=(1,) * 4,
+        timestep_conditioning=False,
+        patch_size=1,
+        patch_size_t=1,
+        encoder_causal=True,
+        decoder_causal=False,
+    )
+    parts = {"text_encoder": t5(), "tokenizer": letter_tokenizer(), "vae": vae, "scheduler": FLOW()}
+    sizes = {"in_channels": 8, "out_channels": 8, "patch_size": 1, "patch_size_t": 1, "attention_head_dim": 8}
+    return d.LTXPipeline, lambda n: (
+        parts,
+        d.LTXVideoTransformer3DModel(
+            **sizes, num_attention_heads=4, cross_attention_dim=32, caption_channels=WIDTH, num_layers=n
+        ),
+    )
+
+
 SIZE = {"height": 16, "width": 16}
 T5_LENGTH = {"max_sequence_length": 16}
 # By name: how its parts and a transformer of n layers are built, and the `call` of its space.
@@ -212,6 +298,10 @@ BUILT: dict[str, tuple[Callable[[], Any], Mapping[str, Any]]] = {
     "aura_flow": (aura_flow, {"height": 8, "width": 8, **T5_LENGTH}),
     "lumina2": (lumina2, {"height": 32, "width": 32}),
     "z_image": (z_image, {**SIZE, **T5_LENGTH}),
+    "wan": (wan, {**SIZE, **T5_LENGTH, "num_frames": 5}),
+    "wan22": (wan22, {**SIZE, **T5_LENGTH, "num_frames": 5}),
+    "cogvideox": (cogvideox, {**SIZE, **T5_LENGTH, "num_frames": 5}),
+    "ltx": (ltx, {"height": 32, "width": 32, **T5_LENGTH, "num_frames": 9}),
 }
 SAVED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "stable_diffusion": (save_stable_diffusion, "StableDiffusionPipeline"),

@@ -21,8 +21,9 @@ def draw(
     seeds: Sequence[int],
     on_step: Callable[[int], None],
 ) -> np.ndarray:
-    """Images (n, h, w, 3) uint8 of the conditions, image i from its own seed; `on_step(i)` after i sampling steps.
+    """Images (n, h, w, 3), or clips (n, frames, h, w, 3), uint8 of the conditions, image i from its own seed.
 
+    `on_step(i)` is called after i sampling steps.
     Only the denoisers that the allocation uses are loaded. Raises what assembling the pipeline raises.
     """
     used = tuple(denoiser for denoiser in study.space.denoisers if denoiser.name in allocation.steps)
@@ -35,4 +36,4 @@ def draw(
         images = stitched.family.sample(
             stitched.pipeline, conditions, generators, allocation.n_steps, study.config.guidance_scale
         )
-    return to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    return to_uint8(images).movedim(-3, -1).cpu().numpy()

@@ -39,21 +39,23 @@ class Extractor:
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """uint8 (n, 3, h, w) of float images (n, 1 or 3, h, w) in [0, 1], rounded: the one place where that happens.
 
-    Grey images become RGB. Raises MeasurementError for another number of channels, or when a value is not finite.
+    Of clips (n, frames, 1 or 3, h, w) it is uint8 (n, frames, 3, h, w). Grey images become RGB. Raises MeasurementError
+    for another number of channels, or when a value is not finite.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim not in (4, 5) or images.shape[-3] not in (1, 3):
         raise MeasurementError(f"expected images of shape (n, 1 or 3, h, w), got {tuple(images.shape)}")
     if not torch.isfinite(images).all():
         raise MeasurementError("the sampled images hold values that are not finite", hint="try workers.dtype: float32")
-    return images.float().clamp(0, 1).mul(255).round().to(torch.uint8).expand(-1, 3, -1, -1)
+    return images.float().clamp(0, 1).mul(255).round().to(torch.uint8).expand(*images.shape[:-3], 3, -1, -1)
 
 
 def require_content(images: torch.Tensor, first: int) -> None:
-    """Nothing, when no image (n, c, h, w) is of one colour all over; `first` is the index of the first image.
+    """Nothing, when no image (n, c, h, w) or clip (n, frames, c, h, w) is of one colour all over.
 
-    Raises MeasurementError otherwise: black images, as safety checkers and overflows leave them, poison FID.
+    `first` is the index of the first image. Raises MeasurementError otherwise: black images, as safety
+    checkers and overflows leave them, poison FID.
     """
-    flat = images.flatten(start_dim=2)
+    flat = images.movedim(-3, 1).flatten(start_dim=2)
     if bare := (flat == flat[:, :, :1]).all(dim=2).all(dim=1).nonzero().flatten().tolist():
         raise MeasurementError(
             f"image {first + bare[0]} is of one colour all over, and {len(bare) - 1} more of {len(images)}",

@@ -180,14 +180,24 @@ class StudyMeasurer:
             anchors = None if against is None else against[part.first - chunk.first : part.last - chunk.first]
             made.append(self._arrays_of(exact, part, exact if job.is_anchor else _tensor(anchors, exact)))
             if job.is_anchor:
-                made[-1]["images"] = exact.permute(0, 2, 3, 1).cpu().numpy()
+                made[-1]["images"] = exact.movedim(-3, -1).cpu().numpy()
         arrays = {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
         return ChunkFeatures(arrays, time.perf_counter() - started, calls, arrays.pop("images", None))
 
     def _arrays_of(self, images: torch.Tensor, chunk: Chunk, anchors: torch.Tensor | None) -> dict[str, np.ndarray]:
-        """What is kept of uint8 images, as the metrics need it; `anchors` are the anchor's of the same seeds."""
+        """What is kept of uint8 images, as the metrics need it; `anchors` are the anchor's of the same seeds.
+
+        Of a clip (frames, 3, h, w) it is the mean over its frames.
+        """
         prompts = [condition.prompt or "" for condition in self._proxy_set.conditions_of(chunk)]
-        return extract(self._extractor, images) | self._scores.of(images, prompts, anchors)
+        n_frames = images.shape[1] if images.ndim == 5 else 1
+        if images.ndim == 5:
+            images, prompts = images.flatten(0, 1), [prompt for prompt in prompts for _ in range(n_frames)]
+            anchors = None if anchors is None else anchors.flatten(0, 1)
+        arrays = extract(self._extractor, images) | self._scores.of(images, prompts, anchors)
+        if n_frames == 1:
+            return arrays
+        return {name: values.reshape(-1, n_frames, *values.shape[1:]).mean(axis=1) for name, values in arrays.items()}
 
     def _extract_reference(self, images: RealImages) -> np.ndarray:
         batches = batches_of(images, self._device_batch_size)
@@ -196,10 +206,10 @@ class StudyMeasurer:
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
         batches = [to_uint8(images) for _, images in self._batches(allocation, chunk, Calls())]
-        return np.concatenate([images.permute(0, 2, 3, 1).cpu().numpy() for images in batches])
+        return np.concatenate([images.movedim(-3, -1).cpu().numpy() for images in batches])
 
     def _batches(self, allocation: Allocation, chunk: Chunk, calls: Calls) -> Iterator[tuple[Chunk, torch.Tensor]]:
-        """The chunk's images (n, c, h, w) in [0, 1], in device batches. The batch an image is in does not change it."""
+        """The chunk's images, or clips, in [0, 1], in device batches. The batch an image is in does not change it."""
         memo = self._memo if self._denoiser.can_replay(allocation) else TrajectoryMemo(0)
         for part in chunk.parts(self._device_batch_size):
             start = Start(part, allocation.n_steps, self._config.guidance_scale)
@@ -249,8 +259,8 @@ class StudyMeasurer:
 
 
 def _tensor(images: np.ndarray | None, like: torch.Tensor) -> torch.Tensor | None:
-    """Images (n, h, w, 3) as (n, 3, h, w), where `like` is."""
-    return None if images is None else torch.from_numpy(images).permute(0, 3, 1, 2).to(like.device)
+    """Images (..., h, w, 3) as (..., 3, h, w), where `like` is."""
+    return None if images is None else torch.from_numpy(images).movedim(-1, -3).to(like.device)
 
 
 def _publish(job: Publish) -> float:

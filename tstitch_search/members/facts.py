@@ -25,6 +25,8 @@ WORDS = ("*.json", "*.txt", "*.model")
 WEIGHT_FILES = (".safetensors", "-*.safetensors", ".safetensors.index.json")
 # Components that the members stand for, or that a study leaves out.
 NOT_SHARED = ("transformer", "transformer_2", "unet", "controlnet", "safety_checker", "feature_extractor")
+# What CogVideoX and Wan call the width of their text embeddings.
+VIDEO_WIDTHS = ("text_embed_dim", "text_dim")
 SHARED_FILES = (*WORDS, *(f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")))
 
 
@@ -232,7 +234,14 @@ def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) 
 def conditioning_width(config: Mapping[str, Any]) -> int | None:
     """The width of the embeddings that the denoiser attends to; the same in all its blocks."""
     # Of Sana and PixArt, the width of cross attention is their own; captions come in `caption_channels`.
-    keys = ("caption_channels", "cross_attention_dim", "joint_attention_dim", "cap_feat_dim")
+    keys = (
+        "caption_channels",
+        "cross_attention_dim",
+        "joint_attention_dim",
+        "cap_feat_dim",
+        "text_embed_dim",
+        "text_dim",
+    )
     width = next((config[key] for key in keys if config.get(key)), None)
     return max(width) if isinstance(width, list) else width
 

@@ -67,8 +67,6 @@ def require_drivable(space: SpaceConfig, kind: Any) -> None:
         raise _refused(kind, f"has no {missing[0]}")
     if missing := [name for name in NEEDED if name not in takes]:
         raise _refused(kind, f"is not called with {missing[0]}")
-    if "num_frames" in takes:
-        raise _refused(kind, "makes video, of which nothing is measured yet")
     controls = {"control_image", "image"} if space.controlnet else set()
     required = {n for n, p in takes.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
     if missing := sorted(required - {"self", "prompt"} - controls - space.call.keys()):

@@ -4,7 +4,7 @@ from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from tstitch_search.lookup import Candidate
 from tstitch_search.report.markup import Html, image, join, switch, tag
@@ -13,6 +13,7 @@ from tstitch_search.report.record import Record
 from tstitch_search.report.wording import latency_text, named, quality_text
 
 _SMALL = 64  # pixels: images no taller than this are kept exactly, and shown enlarged, pixel by pixel
+_FRAME_MS = 125  # of a clip
 _TALLEST = 160  # pixels: images taller than this are made smaller
 _ALL_BYTES, _BYTES_PER_PIXEL = 4e6, 0.35  # what all strips may take together; of a WebP picture, rather more than less
 
@@ -49,20 +50,23 @@ def _row(record: Record, measured: Candidate, path: Path, n_rows: int) -> Html:
     label = tag("div", bar(record, measured.allocation), tag("p", *numbers, kind="note"), kind="label")
     try:
         with Image.open(path) as strip:
-            picture = _picture(strip.convert("RGB"), measured, n_rows)
+            picture = _picture([f.convert("RGB") for f in ImageSequence.Iterator(strip)], measured, n_rows)
     except (UnidentifiedImageError, OSError):
         picture = tag("p", f"{path.name} is not a picture", kind="note")
     return tag("div", label, picture, kind="row")
 
 
-def _picture(strip: Image.Image, measured: Candidate, n_rows: int) -> Html:
-    """The strip as WebP within the page."""
+def _picture(frames: list[Image.Image], measured: Candidate, n_rows: int) -> Html:
+    """The strip as WebP within the page, animated where it has several frames."""
+    strip = frames[0]
     small, n_images = strip.height <= _SMALL, max(1, round(strip.width / strip.height))
-    affordable = round((_ALL_BYTES / _BYTES_PER_PIXEL / n_rows / n_images) ** 0.5)
+    affordable = round((_ALL_BYTES / _BYTES_PER_PIXEL / n_rows / n_images / len(frames)) ** 0.5)
     height = strip.height if small else min(strip.height, _TALLEST, affordable)
-    shown = strip.resize((round(strip.width * height / strip.height), height), Image.Resampling.LANCZOS)
+    size = (round(strip.width * height / strip.height), height)
+    shown, *further = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
     content = BytesIO()
-    shown.save(content, "WEBP", lossless=small, quality=82)
+    animation = {"save_all": True, "append_images": further, "duration": _FRAME_MS, "loop": 0} if further else {}
+    shown.save(content, "WEBP", lossless=small, quality=82, **animation)
     source = f"data:image/webp;base64,{b64encode(content.getvalue()).decode()}"
     kind = {"class": "pixels" if small else "photo", "data-of": measured.allocation.file_name}
     return image(source, f"samples of {measured.allocation}", *shown.size, kind)

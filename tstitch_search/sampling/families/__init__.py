@@ -1,4 +1,4 @@
-"""How a study drives a pipeline: any text-to-image pipeline of diffusers, and two class-conditional families.
+"""How a study drives a pipeline: any pipeline of diffusers for prompts, and two class-conditional families.
 
 What is known of them without torch is in `config/family_traits.py`.
 """
@@ -39,7 +39,10 @@ class Family(Protocol):
         n_steps: int,
         guidance_scale: float,
     ) -> torch.Tensor:
-        """Images (n, c, h, w) in [0, 1] on the device; image i depends on its own condition and generator only."""
+        """Images (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1] on the device.
+
+        Image i depends on its own condition and generator only.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""Any text-to-image pipeline of diffusers around the stitched denoiser: its class comes from `model_index.json`.
+"""Any diffusers pipeline for prompts around the stitched denoiser: its class comes from `model_index.json`.
 
 Nothing here knows a model family. Denoiser slots are found by looking, arguments by the pipeline's signature, and what
 the space says in `call` is given as it is.
@@ -67,15 +67,16 @@ def sample(
     n_steps: int,
     guidance_scale: float,
 ) -> torch.Tensor:
-    """Images (n, 3, h, w) in [0, 1] of the conditions' prompts and control images, on the pipeline's device."""
+    """Images (n, 3, h, w), or clips (n, frames, 3, h, w), in [0, 1] of the conditions, on the pipeline's device."""
     prompts, negative_prompts = prompts_of(conditions)
-    images: torch.Tensor = pipeline(
-        prompts,
+    made = pipeline(
+        prompt=prompts,
         **_arguments(pipeline, conditions, negative_prompts, guidance_scale),
         num_inference_steps=n_steps,
         generator=list(generators),
         output_type="pt",
-    ).images
+    )
+    images: torch.Tensor = made[0]  # `images` of some pipelines, `frames` of others
     return images
 
 

@@ -1,0 +1,70 @@
+"""A whole study of a video pipeline on the CPU: prompts in, lookup table and animated samples out."""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sampling.saved_pipelines import save_pipeline
+from text_to_image import PROMPTS
+
+from tstitch_search.config import load_study
+from tstitch_search.measure.picture_files import save_grid
+from tstitch_search.progress import Silent
+from tstitch_search.study_run import Result, run_study
+from tstitch_search.study_run.pool import open_pool
+from tstitch_search.tasks.generate import images_of
+
+STUDY = """\
+name: tiny_video
+search_space: space.yaml
+guidance_scale: 3
+proxy_set: {prompts: prompts.txt, chunk_size: 10}
+quality:
+  objective: fid
+  extractor: fashion-cnn
+  extractor_weights: FAMILY/features.safetensors
+  reference: FAMILY/reference.npz
+  n_images: 20
+search: {sampler: enumerate, n_trials: 3}
+confirm: {n_images: 20, max_entries: 2}
+latency: {batch_size: 1, n_repeats: 3, threads: 1}
+workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
+"""
+
+
+@pytest.fixture(scope="module")
+def video_study(tiny_family: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = save_pipeline("wan22", tmp_path_factory.mktemp("video_study"))
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
+    (folder / "study.yaml").write_text(STUDY.replace("FAMILY", str(tiny_family)))
+    return folder / "study.yaml"
+
+
+@pytest.fixture(scope="module")
+def outcome(video_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run_study(load_study(video_study), tmp_path_factory.mktemp("run"), open_pool, Silent())
+
+
+def test_a_study_of_clips_ends_with_a_table(outcome: Result) -> None:
+    assert outcome.n_failed == 0
+    assert {name for entry in outcome.table.entries for name in entry.allocation.steps} <= {"S", "B", "L"}
+
+
+def test_the_report_shows_samples_that_move(outcome: Result) -> None:
+    found = re.findall(r"data:image/webp;base64,([A-Za-z0-9+/=]+)", outcome.report.read_text())
+    frames = [Image.open(io.BytesIO(base64.b64decode(picture))).n_frames for picture in found]
+    assert frames
+    assert set(frames) == {5}
+
+
+def test_generate_writes_clips_as_an_animation(video_study: Path, tmp_path: Path) -> None:
+    made = images_of(load_study(video_study), ["S*2-L*2"], 2, open_pool, Silent())
+    assert made["S*2-L*2"].shape == (2, 5, 16, 16, 3)
+    assert made["S*2-L*2"].dtype == np.uint8
+    save_grid(made, tmp_path / "grid.webp")
+    with Image.open(tmp_path / "grid.webp") as picture:
+        assert picture.n_frames == 5
