@@ -1,6 +1,7 @@
 """What several tests share: two processes, one thread each, and a model family that is sampled in milliseconds."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from tstitch_search.machine import count_cores
 
 # Before numpy and torch are imported, here and in every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell starts what runs in the background with SIGINT ignored, and the commands that tests interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SPACE = """\
 name: tiny

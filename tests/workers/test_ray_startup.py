@@ -60,7 +60,10 @@ def test_an_interrupted_driver_leaves_no_process_behind() -> None:
         tree = process_tree(driver.pid)
         assert len(tree) > 3  # Ray's own and the worker
         driver.send_signal(signal.SIGINT)
-        driver.wait(timeout=60)
+        try:
+            driver.wait(timeout=60)
+        finally:
+            driver.kill()
     for _ in range(100):
         if not tree & parents().keys():
             break
