@@ -11,7 +11,7 @@ from tstitch_search.machine import count_cores
 # Before numpy and torch are imported, here and in every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell starts what runs in the background with SIGINT ignored, and the commands that tests interrupt would inherit that.
+# A shell starts what runs in the background with SIGINT ignored, which the commands that tests interrupt would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
