@@ -26,6 +26,7 @@ STAGES = {
     "publish": "computing the metrics of the front",
     "verify": "making the images of some entries again",
     "time": "timing the front end to end",
+    "requality": "computing the metric of all that was measured",
 }
 
 
@@ -61,8 +62,13 @@ class Estimate:
         total = sum(self._expected.values())
         return sum(self._done.values()) / total if total else 0.0
 
+    @property
+    def is_known(self) -> bool:
+        """Whether enough is done to tell when the rest will be."""
+        return self.share >= 0.02
+
     def __str__(self) -> str:
-        if self.share < 0.02:
+        if not self.is_known:
             return "finding out how long it takes"
         elapsed = time.monotonic() - self._started
         left = timedelta(seconds=round(elapsed / self.share * (1 - self.share)))
@@ -115,7 +121,7 @@ class Display(Progress):
             self._live.update(grid)
         elif at_once or time.monotonic() - self._line_at > (LINE_EVERY_S if text != self._line else SAME_LINE_EVERY_S):
             self._line, self._line_at = text, time.monotonic()
-            self.note(f"{text} [{self._estimate}]")
+            self.note(f"{text} [{self._estimate}]" if self._estimate.is_known else text)
 
 
 @contextmanager

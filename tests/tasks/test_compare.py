@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from tstitch_search.allocation import Allocation
 from tstitch_search.cli import app
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.progress import Silent
 from tstitch_search.quality.estimate import Z_95
 from tstitch_search.quality.metrics.kid import KID
 from tstitch_search.quality.reference import load_reference
@@ -64,7 +65,7 @@ def test_another_metric_is_computed_from_what_was_kept(plain, measurer, tmp_path
     folder = plain.outcome.folder
     real = np.random.default_rng(0).normal(measurer.reference.mu, 1.0, size=(200, len(measurer.reference.mu)))
     np.savez(tmp_path / "real.npz", features=real.astype(np.float32))
-    found = requality(folder, "kid", str(tmp_path / "real.npz"))
+    found = requality(folder, "kid", str(tmp_path / "real.npz"), Silent())
     stored = StoredRun.open(folder)
     by_place = {(name, str(a)): quality for name, a, quality in found.rows}
     assert {a for name, a in by_place if name == "search"} == {str(a) for a in stored.space}
@@ -76,28 +77,28 @@ def test_another_metric_is_computed_from_what_was_kept(plain, measurer, tmp_path
 
 def test_a_metric_whose_array_was_not_kept_says_how_to_get_it(plain):
     with pytest.raises(EnvironmentProblem, match=r"holds features, no logits"):
-        requality(plain.outcome.folder, "inception_score")
+        requality(plain.outcome.folder, "inception_score", None, Silent())
 
 
 def test_a_metric_that_needs_real_features_says_so(plain):
     with pytest.raises(ConfigError, match="KID needs features of real images"):
-        requality(plain.outcome.folder, "kid")
+        requality(plain.outcome.folder, "kid", None, Silent())
 
 
 def test_the_commands_print_tables_and_json(plain):
     folder, runner = str(plain.outcome.folder), CliRunner()
     said = runner.invoke(app, ["compare", folder, "S*4", "XL*4"])
-    assert said.exit_code == 0, said.output
-    assert "FID-40 on confirm images" in said.output
-    assert "XL*4 is better" in said.output
-    as_json = json.loads(runner.invoke(app, ["compare", folder, "S*4", "XL*4", "--json"]).output)
+    assert said.exit_code == 0, said.stdout
+    assert "FID-40 on confirm images" in said.stdout
+    assert "XL*4 is better" in said.stdout
+    as_json = json.loads(runner.invoke(app, ["compare", folder, "S*4", "XL*4", "--json"]).stdout)
     assert as_json["verdict"] == "XL*4 is better"
-    rows = json.loads(runner.invoke(app, ["requality", folder, "--metric", "fid", "--json"]).output)["rows"]
+    rows = json.loads(runner.invoke(app, ["requality", folder, "--metric", "fid", "--json"]).stdout)["rows"]
     assert {row["set"] for row in rows} == {"search", "confirm"}
-    assert "S*4" in runner.invoke(app, ["requality", folder, "--metric", "fid"]).output
+    assert "S*4" in runner.invoke(app, ["requality", folder, "--metric", "fid"]).stdout
 
 
 def test_a_reference_of_another_length_is_refused_with_both(plain, tmp_path):
     np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
     with pytest.raises(ConfigError, match=r"stored features are 64 long, those of the reference .*other\.npz 3"):
-        requality(plain.outcome.folder, "fid", str(tmp_path / "other.npz"))
+        requality(plain.outcome.folder, "fid", str(tmp_path / "other.npz"), Silent())

@@ -8,6 +8,7 @@ from tstitch_search.cli.app import (
     AsJson,
     RunPath,
     app,
+    said,
 )
 
 
@@ -65,6 +66,9 @@ def requality(
     Example: tstitch-search requality reports/quickstart --metric kid
     """
     from tstitch_search.cli.tables import print_requality
+    from tstitch_search.display import shown
     from tstitch_search.tasks.requality import requality as compute
 
-    print_requality(compute(folder, metric, reference), as_json)
+    with shown(said()) as progress:
+        found = compute(folder, metric, reference, progress)
+    print_requality(found, as_json)

@@ -59,6 +59,9 @@ def plan(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure step times first, for an exact price.")
     ] = False,
+    usd_per_hour: Annotated[
+        float | None, typer.Option(help="What one worker's device costs an hour: the plan then says dollars.", min=0)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check, count and price a study without running it.
@@ -71,7 +74,7 @@ def plan(
     found = api.plan(study, output, overrides=given, calibrate=calibrate, progress=said())
     from tstitch_search.cli.tables import print_plan
 
-    print_plan(found, as_json)
+    print_plan(found, as_json, usd_per_hour)
 
 
 @app.command()

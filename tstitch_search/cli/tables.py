@@ -236,15 +236,18 @@ def calibration_table(calibration: "Calibration") -> Table:
     return shown
 
 
-def print_plan(plan: "Plan", as_json: bool) -> None:
-    """What a study would do and take."""
+def print_plan(plan: "Plan", as_json: bool, usd_per_hour: float | None = None) -> None:
+    """What a study would do and take; in dollars too, where an hour of a device has a price."""
     if as_json:
-        print(json.dumps(asdict(plan), indent=2))
+        money = {} if usd_per_hour is None else {"usd": plan.usd(usd_per_hour)}
+        print(json.dumps(asdict(plan) | money, indent=2))
         return
     out = console()
     shown = Table(title=f"Plan of {plan.study}", title_justify="left", show_header=False)
     for label, value in plan.rows():
         shown.add_row(label, value)
+    if usd_per_hour is not None:
+        shown.add_row("price of that time", f"about ${plan.usd(usd_per_hour):.2f}")
     out.print(shown)
 
 

@@ -34,17 +34,28 @@ def open_pool(study: Study) -> WorkerPool:
         )
     study = _on(study, "cuda" if on_gpu else "cpu")  # a worker whose GPU is lost must not go on without
     n_cores = count_cores()
-    n_workers = workers.n_workers or (_n_on_gpus(n_gpus, workers.gpus_per_worker or 1) if on_gpu else n_cores)
-    threads = workers.cpus_per_worker or max(1, n_cores // n_workers)
     if workers.pool == "inline":
         from tstitch_search.workers.inline import InlinePool
 
         return InlinePool(partial(build_measurer, study, n_cores))
+    n_workers = count_workers(study)
+    threads = workers.cpus_per_worker or max(1, n_cores // n_workers)
     from tstitch_search.workers.ray_pool import RayPool
 
     gpus = workers.gpus_per_worker or share_of_gpus(n_gpus, n_workers) if on_gpu else 0
     factory = partial(build_measurer, study, threads)
     return RayPool(factory, n_workers, threads, gpus, timing_device=workers.timing_workers)
+
+
+def count_workers(study: Study) -> int:
+    """How many workers take part, as known before they start: 1 on a cluster, where the study names no number."""
+    workers, n_gpus = study.config.workers, count_gpus()
+    if workers.pool == "inline":
+        return 1
+    if workers.address is not None:
+        return workers.n_workers or workers.max_workers or 1
+    on_gpu = workers.device != "cpu" and n_gpus > 0
+    return workers.n_workers or (_n_on_gpus(n_gpus, workers.gpus_per_worker or 1) if on_gpu else count_cores())
 
 
 def _open_on_cluster(study: Study, address: str) -> WorkerPool:

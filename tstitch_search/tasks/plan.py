@@ -1,11 +1,12 @@
 """What a study would do and take, without doing it: everything is resolved and checked, nothing is sampled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from tstitch_search.config import Study
+from tstitch_search.config import Study, study_as_yaml
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
@@ -18,9 +19,11 @@ from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.calibrations import given_calibration, measure_calibration, recall, remember
 from tstitch_search.study_run.folder import key_of_measurements, require_same_key
 from tstitch_search.study_run.key import StudyFacts, resolve_facts
+from tstitch_search.study_run.pool import count_workers
 from tstitch_search.study_run.prices import price
 from tstitch_search.study_run.references import feature_dim, state_of_reference
 from tstitch_search.study_run.stages import candidates_in_focus, require_budget
+from tstitch_search.tasks.status import status_of
 from tstitch_search.workers.protocol import WorkerPool
 
 # Arithmetic a device does per second, for prices before anything was measured: within a factor of ten.
@@ -29,7 +32,11 @@ FLOPS_PER_GPU, FLOPS_PER_CORE = 2e13, 5e10
 
 @dataclass(frozen=True)
 class Plan:
-    """Counts, device seconds by stage, and how they are known."""
+    """Counts, device seconds by stage, and how they are known.
+
+    `made_seconds`: device seconds that went into what the folder already holds. `wall_seconds`: from now to the report,
+    0 once the folder holds the finished run of this very study.
+    """
 
     study: str
     folder: str
@@ -39,11 +46,28 @@ class Plan:
     n_images: int
     stages_s: dict[str, float]
     device_seconds: float
+    made_seconds: float
+    wall_seconds: float
+    n_workers: int
+    is_finished: bool
     disk_mb: float
     basis: str
     reference: str
     denoisers: dict[str, int | None]
     weights_of: dict[str, str]
+
+    def usd(self, per_hour: float) -> float:
+        """What the time until the report costs, if a worker's device costs `per_hour` dollars."""
+        return self.wall_seconds / 3600 * self.n_workers * per_hour
+
+    @property
+    def time_left(self) -> str:
+        """Until the report, for people."""
+        if self.is_finished:
+            return f"none: the run in {self.folder} is finished"
+        workers = f" with {self.n_workers} workers" if self.n_workers > 1 else ""
+        made = f"; {self.made_seconds:.3g} device seconds are spent already" if self.made_seconds else ""
+        return f"about {timedelta(seconds=round(self.wall_seconds))}{workers}{made}"
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and value of every line of the plan, for people."""
@@ -59,6 +83,7 @@ class Plan:
             ("images to be made", f"at most {self.n_images}"),
             ("device seconds", f"about {self.device_seconds:.3g} ({stages})"),
             ("known from", self.basis),
+            ("time until the report", self.time_left),
             ("disk", f"about {self.disk_mb:.3g} MB in {self.folder}"),
         ]
 
@@ -76,6 +101,7 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
     candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
     require_budget(study, candidates, latency)
     cost = price(study, space, candidates, latency)
+    n_workers, made_s, is_finished = count_workers(study), _made_seconds(folder), _is_finished(study, folder)
     return Plan(
         study=study.config.name,
         folder=str(folder),
@@ -85,6 +111,10 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
         n_images=cost.n_images,
         stages_s=cost.stages,
         device_seconds=cost.device_seconds,
+        made_seconds=made_s,
+        wall_seconds=0.0 if is_finished else _wall_seconds(cost.stages, made_s, n_workers),
+        n_workers=n_workers,
+        is_finished=is_finished,
         disk_mb=cost.disk_mb(feature_dim=feature_dim(study, facts)),
         basis=basis,
         reference=state_of_reference(study, facts, needs_real_features(study.config.quality.all_metrics)),
@@ -107,6 +137,25 @@ def _require_usable(folder: Path, facts: StudyFacts) -> None:
         bound_to = key_of_measurements(read_events(folder / "ledger.jsonl"))
         if bound_to is not None:
             require_same_key(folder, bound_to, facts.key)
+
+
+def _made_seconds(folder: Path) -> float:
+    """Device seconds of the chunks that the folder holds."""
+    return status_of(folder).device_seconds if (folder / "ledger.jsonl").exists() else 0.0
+
+
+def _is_finished(study: Study, folder: Path) -> bool:
+    """Whether the folder holds the finished run of this very study."""
+    resolved = folder / "study.resolved.yaml"
+    if not resolved.exists() or resolved.read_text(encoding="utf-8") != study_as_yaml(study, folder):
+        return False
+    return status_of(folder).answer is not None
+
+
+def _wall_seconds(stages_s: Mapping[str, float], made_s: float, n_workers: int) -> float:
+    """Images are made by all workers; one of them, alone, times."""
+    images_s = stages_s["search"] + stages_s["confirm"]
+    return stages_s["calibrate"] + max(images_s - made_s, 0.0) / n_workers + stages_s["time"]
 
 
 def _calibration(
