@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from PIL import Image
+from typer.testing import CliRunner
 
 from tstitch_search import LookupTable
+from tstitch_search.cli import app
 
 ROOT = Path(__file__).parent.parent
 FAMILY = ROOT / "tstitch_search" / "zoo" / "fashion"
@@ -127,6 +130,23 @@ def test_the_deployment_lines_of_the_readme_run_as_they_stand(tmp_path: Path, mo
     plain.set_progress_bar_config(disable=True)
     expected = plain([7], guidance_scale=1, num_inference_steps=20, generator=noise, output_type="np").images
     assert (request([7], generator=noise.manual_seed(0), output_type="np").images == expected).all()
+
+
+def test_a_picture_of_the_command_line_is_made_again_in_a_pipeline_of_ones_own(tmp_path: Path) -> None:
+    """As the docs say: image i of `--seed 5` has the noise of `torch.Generator().manual_seed(5 + i)`."""
+    asked = ["generate", str(TABLE), "-a", "B*20", "--labels", "7,3", "--seed", "5", "-o", str(tmp_path / "two.png")]
+    ended = CliRunner().invoke(app, asked)
+    assert ended.exit_code == 0, ended.output
+    drawn = np.asarray(Image.open(tmp_path / "two.png"))[..., 0]
+    pipeline = DiTPipeline(
+        transformer=DiTTransformer2DModel.from_pretrained(FAMILY / "B"),
+        vae=AutoencoderKL.from_pretrained(FAMILY / "vae"),
+        scheduler=DDIMScheduler.from_pretrained(FAMILY / "scheduler"),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    noise = [torch.Generator().manual_seed(5 + i) for i in range(2)]
+    by_hand = pipeline([7, 3], guidance_scale=1, num_inference_steps=20, generator=noise).images
+    assert (drawn == np.concatenate([np.asarray(image.convert("L")) for image in by_hand], axis=1)).all()
 
 
 def test_edges_are_white_on_black_where_a_photograph_changes(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def generate(
     labels: Annotated[str | None, typer.Option(help="Of a table: a class label for each image, as 3,7.")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="Of a table: an image's prompt; repeat it for more.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="Of a table: what no image shall show.")] = None,
-    seed: Annotated[int, typer.Option(help="Of a table: seed of the noise.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of a table: image i has the noise of seed + i.", min=0)] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse files that are not those of the table.")] = False,
     study: OtherStudy = None,
     settings: Settings = None,

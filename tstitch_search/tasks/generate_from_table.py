@@ -10,18 +10,19 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import Candidate, LookupTable
-from tstitch_search.measurement import Chunk
 from tstitch_search.members.facts import read_member_facts, shared_folders
 from tstitch_search.members.lora_files import loras_identity
 from tstitch_search.progress import Progress
-from tstitch_search.sampling.conditions import Condition, ProxySet
+from tstitch_search.sampling.conditions import Condition
 from tstitch_search.study_run.key import pipeline_sha256
 from tstitch_search.tasks.from_table import study_from_table
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to draw: an image for each label, or for each prompt; noise follows from `seed` and the image's place."""
+    """What to draw: an image for each label, or for each prompt; the noise of image i is that of
+    `torch.Generator().manual_seed(seed + i)`.
+    """
 
     labels: tuple[int, ...] = ()
     prompts: tuple[str, ...] = ()
@@ -90,7 +91,7 @@ def draw_from_table(
         progress.note(problem)
     from tstitch_search.measure.drawing import draw  # torch, which reading a table does without
 
-    seeds = ProxySet(wanted.seed, "random", 1).seeds_of(Chunk("search", 0, len(conditions)))
+    seeds = range(wanted.seed, wanted.seed + len(conditions))
     return draw(study, entry.allocation, conditions, seeds, _steps_shown(entry.allocation, progress))
 
 
