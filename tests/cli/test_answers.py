@@ -65,6 +65,15 @@ def test_pick_says_what_its_seconds_are() -> None:
     assert document["picked_at"]["speed_up"] == pytest.approx(speed_up)
 
 
+def test_the_fastest_that_is_shown_to_lose_nothing_is_one_question() -> None:
+    guidance = ROOT / "reports" / "guidance-sample" / "lookup.json"
+    picked = json.loads(call("pick", guidance, "--lossless", "--json").stdout)
+    shown = [entry for entry in LookupTable.read(guidance).entries if entry.lossless]
+    assert picked["allocation"] == str(min(shown, key=lambda entry: entry.latency_s).allocation)
+    assert picked["picked_at"]["speed_up"] > 1
+    assert call("pick", SAMPLE, "--lossless").stdout.startswith("XL*20 ")  # none is shown there but the largest itself
+
+
 def test_a_picture_of_a_kind_that_is_not_known_is_refused_before_any_work(tmp_path: Path) -> None:
     refused = call("generate", QUICKSTART, "-a", "S*20", "-o", tmp_path / "grid.xyz")
     assert "expected a name that ends in one of .png" in str(refused.exception)

@@ -16,6 +16,7 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import LookupTable, MetricValue
 from tstitch_search.report.reading import read_record
+from tstitch_search.report.sections.overview import provenance
 from tstitch_search.report.sections.story import headline
 from tstitch_search.report.wording import latency_text, quality_text, segments_text
 from tstitch_search.report.writing import write_report
@@ -113,6 +114,13 @@ def test_without_strips_there_is_no_sample_section(own_run: Path) -> None:
     html = Page(write_report(own_run).read_text(encoding="utf-8"))
     assert html.count("img") == 0
     assert "Samples" not in html.text
+
+
+def test_provenance_names_its_facts_in_words(run_folder) -> None:
+    sample = LookupTable.read(Path(__file__).parents[2] / "reports" / "quickstart-sample" / "lookup.json")
+    text = Page(str(provenance(replace(read_record(run_folder.path), table=sample)))).text
+    assert "images of an allocation, while searching, at most300" in text
+    assert not re.search(r"n images (search|confirm)|largest latency s|space size", text)
 
 
 def test_hostile_text_stays_text(page: Page, own_run: Path) -> None:

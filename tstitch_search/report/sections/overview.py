@@ -91,6 +91,24 @@ def failure_table(failures: Sequence[Failure]) -> Html:
 
 
 _SHOWN_ELSEWHERE = {"denoisers", "headline"}
+# What a field of the table's provenance is called on the page, where its name does not say it.
+_NAMES = {
+    "created_at": "made at",
+    "dtype": "precision",
+    "environment": "machine and packages",
+    "key": "what makes measurements comparable",
+    "largest": "largest denoiser",
+    "largest_latency_s": "seconds of the largest denoiser alone",
+    "lossless_margin": "margin for lossless",
+    "n_images_confirm": "images of each entry of the front",
+    "n_images_search": "images of an allocation, while searching, at most",
+    "n_steps": "sampling steps",
+    "search_stopped": "why the search stopped",
+    "space": "search space",
+    "space_size": "allocations in the space",
+    "spread": "spread of step times (standard deviation / mean)",
+    "study": "the study, every key",
+}
 
 
 def provenance(record: Record) -> Html:
@@ -98,7 +116,7 @@ def provenance(record: Record) -> Html:
     facts = record.table.provenance
     point = record.table.operating_points[0]
     listed: dict[str, Any] = {"device": point.device, "batch size": point.batch_size}
-    listed |= {k: v for k, v in facts.items() if k not in _SHOWN_ELSEWHERE and v not in (None, [], {})}
+    listed |= {_NAMES.get(k, k): v for k, v in facts.items() if k not in _SHOWN_ELSEWHERE and v not in (None, [], {})}
     return join(_members(record), _facts(listed))
 
 
