@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tstitch_search.ledger import Ledger
-from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
+from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, Objective
 from tstitch_search.report.markup import Html
 from tstitch_search.report.notes import alike, front_notes, further_metrics
 from tstitch_search.report.reading import read_record
@@ -190,6 +190,17 @@ def test_limits_tell_of_groups_guard_and_records_only_where_there_are_any(record
     recorded = replace(record.table, provenance={"recorded": {"table": "t.csv", "source": "table 9 of the paper"}})
     told = " ".join(limits(replace(record, table=recorded)))
     assert "Nothing was measured by this run: times and qualities were recorded in t.csv (table 9 of the paper)" in told
+
+
+def test_a_metric_per_pair_is_told_as_what_it_is(record: Record) -> None:
+    said = " ".join(limits(record))
+    assert "with the features of" in said
+    assert "depends on the number of images" in said
+    of_pairs = replace(record, table=replace(record.table, objective=Objective("ssim", "SSIM", True)))
+    said = " ".join(limits(of_pairs))
+    assert "held against the one that XL alone makes of the same seed, which is the best by construction" in said
+    assert "with the features of" not in said
+    assert "depends on the number of images" not in said  # the expected value of a mean does not
 
 
 def test_a_member_that_takes_no_step_and_is_beaten_alone_is_named_with_the_evidence(record: Record) -> None:

@@ -3,6 +3,7 @@
 from math import hypot
 
 from tstitch_search.lookup import Candidate, LookupEntry
+from tstitch_search.quality.metrics import METRICS
 from tstitch_search.report.notes import alike, guard_name
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import named, percent
@@ -25,15 +26,36 @@ def limits(record: Record) -> list[str]:
 
 
 def _about_quality(record: Record) -> list[str]:
-    extractor, reference = (
-        record.table.provenance.get(key, f"the study's {key}") for key in ("extractor", "reference")
+    said = (
+        f"Quality is {record.label}{_compared_with(record)} "
+        "It compares allocations of this study, not papers, and stands in for what people see: look at the samples."
     )
+    if _is_mean(record):
+        return [said]
     return [
-        f"Quality is {record.label} with the features of {extractor} against {reference}. "
-        "It compares allocations of this study, not papers, and stands in for what people see: look at the samples.",
+        said,
         f"The value of {record.label} depends on the number of images n. Values at different n are never compared with "
         "each other: the front is all at one n, and so is each difference.",
     ]
+
+
+def _is_mean(record: Record) -> bool:
+    """Whether the metric is a mean over images, whose expected value does not depend on their number."""
+    metric = METRICS.get(record.table.objective.name)
+    return metric is not None and metric.kind != "set"
+
+
+def _compared_with(record: Record) -> str:
+    metric = METRICS.get(record.table.objective.name)
+    if metric and metric.kind == "pair":
+        return (
+            f": each image is held against the one that {_largest(record)} makes of the same seed, which is the best "
+            "by construction. An image that people like better counts as a loss."
+        )
+    extractor, reference = (
+        record.table.provenance.get(key, f"the study's {key}") for key in ("extractor", "reference")
+    )
+    return f" with the features of {extractor} against {reference}."
 
 
 def _about_confirmation(record: Record) -> list[str]:
@@ -47,8 +69,8 @@ def _about_confirmation(record: Record) -> list[str]:
         f"± is one standard error; bars in the plot are 95 % intervals, each for itself. Differences to "
         f"{_largest(record)} are paired over the same images, so they are surer than the two values apart.",
         f"Lossless means: how much worse an allocation is than {_largest(record)}, at the upper end of the one-sided "
-        f"95 % interval of that paired difference, lies below {_margin(record)} of the latter's {record.label}. “Not "
-        f"shown at n = {n}” does not mean worse: more images may show it.",
+        f"95 % interval of that paired difference, lies below {_margin(record)}. These verdicts hold together: with "
+        f"95 %, none of them is wrong. “Not shown at n = {n}” does not mean worse: more images may show it.",
     ]
 
 
@@ -155,4 +177,5 @@ def _margin(record: Record) -> str:
     if isinstance(own := record.table.provenance.get("margin"), int | float):
         return f"{own:.3g} ({record.table.objective.label})"
     margin = record.table.provenance.get("lossless_margin")
-    return percent(margin) if isinstance(margin, int | float) else "the study's margin"
+    of_largest = f" of the latter's {record.label}"
+    return (percent(margin) if isinstance(margin, int | float) else "the study's margin") + of_largest
