@@ -196,7 +196,7 @@ def test_a_metric_per_pair_is_told_as_what_it_is(record: Record) -> None:
     said = " ".join(limits(record))
     assert "with the features of" in said
     assert "depends on the number of images" in said
-    of_pairs = replace(record, table=replace(record.table, objective=Objective("ssim", "SSIM", True)))
+    of_pairs = replace(record, table=replace(record.table, objective=Objective("perceptual", "perceptual distance")))
     said = " ".join(limits(of_pairs))
     assert "held against the one that XL alone makes of the same seed, which is the best by construction" in said
     assert "with the features of" not in said
