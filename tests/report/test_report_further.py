@@ -10,6 +10,7 @@ from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, Objective
 from tstitch_search.report.markup import Html
 from tstitch_search.report.notes import alike, front_notes, further_metrics
+from tstitch_search.report.page import page
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
 from tstitch_search.report.sections.front import front
@@ -143,6 +144,13 @@ def test_the_spread_is_held_against_what_the_study_allows(record: Record, spread
     page = times(replace(record, calibration=replace(record.calibration, spread=spread)))
     assert f"differ by {100 * spread:.0f} %" in page
     assert f"{said}.max_spread (10 %)" in page
+
+
+def test_a_reason_to_doubt_the_seconds_stands_below_the_headline(record: Record, tmp_path: Path) -> None:
+    assert record.calibration is not None
+    rough = replace(record, calibration=replace(record.calibration, spread=0.25))
+    assert "busy" not in page(record, tmp_path).split("<dl")[0]
+    assert "Seconds are rough: the machine was busy while steps were timed" in page(rough, tmp_path).split("<dl")[0]
 
 
 def test_every_confirmed_allocation_has_a_time_at_every_operating_point(record: Record) -> None:

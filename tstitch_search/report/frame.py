@@ -30,13 +30,14 @@ def document(study: str, denoisers: Sequence[str], main: Sequence[Html], is_live
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
 
 
-def header(study: str, lead: str, tiles: Sequence[tuple[str, str]]) -> Html:
-    """The study's name, the sentence to take away, and figures as (label, value)."""
+def header(study: str, lead: str, tiles: Sequence[tuple[str, str]], doubt: str = "") -> Html:
+    """The study's name, the sentence to take away with a reason to doubt it, and figures as (label, value)."""
     return tag(
         "header",
         tag("p", "tstitch-search study", kind="kicker"),
         tag("h1", study),
         tag("p", lead, kind="lead"),
+        tag("p", doubt, kind="note doubt") if doubt else Html(),
         tag("dl", *(tag("div", tag("dt", label), tag("dd", value)) for label, value in tiles), kind="tiles"),
     )
 

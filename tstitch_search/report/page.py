@@ -15,17 +15,17 @@ from tstitch_search.report.sections.picker import picker
 from tstitch_search.report.sections.samples import sample_grid
 from tstitch_search.report.sections.search import search_section
 from tstitch_search.report.sections.story import headline, tiles
-from tstitch_search.report.sections.times import times
+from tstitch_search.report.sections.times import time_doubt, times
 
 
 def page(record: Record, images: Path) -> str:
     """The HTML document about `record`, with the sample strips found in the folder `images`."""
     shown = [
-        header(record.table.study, headline(record), tiles(record)),
+        header(record.table.study, headline(record), tiles(record), time_doubt(record)),
         _going_on(record),
         section("Pick by budget", picker(record)),
         section("Time against quality", pareto_section(record, pareto_html(record))),
-        section("The front: who takes which steps", front(record)),
+        section("The front: how the steps are divided", front(record)),
         section("Samples", sample_grid(record, images)),
         section("Prompt alignment", alignment(record)),
         section("How the search went", search_section(record)),

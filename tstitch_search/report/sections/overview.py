@@ -106,7 +106,7 @@ _NAMES = {
     "search_stopped": "why the search stopped",
     "space": "search space",
     "space_size": "allocations in the space",
-    "spread": "spread of step times (standard deviation / mean)",
+    "spread": "spread of step times (interquartile range / median)",
     "study": "the study, every key",
 }
 

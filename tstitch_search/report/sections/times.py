@@ -109,6 +109,15 @@ def _weights(c: Calibration, name: str) -> str:
     return megabytes(c.weights_mb[name]) if c.weights_mb[name] else DASH
 
 
+def time_doubt(record: Record) -> str:
+    """A sentence where step times differed by more than the study allows; otherwise empty."""
+    spread = record.calibration.spread if record.calibration else record.table.provenance.get("spread")
+    allowed = _max_spread(record)
+    if not isinstance(spread, int | float) or allowed is None or spread <= allowed:
+        return ""
+    return f"Seconds are rough: the machine was busy while steps were timed, and repeats differ by {percent(spread)}."
+
+
 def _spread(record: Record, spread: object) -> list[str]:
     """How much repeats of a step differed, and whether that is more than the study allows."""
     if not isinstance(spread, int | float):
