@@ -24,9 +24,11 @@ class Run:
 
     def __init__(self, study: Path, folder: Path, *arguments: str, wrapper: tuple[str, ...] = ()):
         command = [*wrapper, sys.executable, "-m", "tstitch_search", "run", study, "-o", folder, *SLOW, *arguments]
+        inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, where the suite itself runs under nohup
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
+        signal.signal(signal.SIGHUP, inherited)
         self.ledger, self.said, self._heard = folder / "ledger.jsonl", "", threading.Condition()
         self._listener = threading.Thread(target=self._listen)
         self._listener.start()
