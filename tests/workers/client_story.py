@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import measurers
 import numpy as np
 from measurers import ArithmeticMeasurer, HangingOnce, features_of, make_chunk
 
+from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.workers.ray_pool import RayPool
 from tstitch_search.workers.ray_session import ray
 
@@ -19,13 +21,12 @@ def main(address: str, flag: Path) -> None:
     ray.cloudpickle.register_pickle_by_value(measurers)
     until_it_answers(address)
     jobs = [make_chunk(name, first) for name in ("Slow*1", "S*3") for first in range(0, 12, 4)]
-    done = finish_all(RayPool(ArithmeticMeasurer, 2, address=address), jobs)
+    done = finish_all(lambda: RayPool(ArithmeticMeasurer, 2, address=address), jobs)
     assert sorted(map(str, (one.job for one in done))) == sorted(map(str, jobs))
     assert all(np.array_equal(one.answer.arrays["features"], features_of(one.job)) for one in done)
     assert {one.worker for one in done} == {"worker-0", "worker-1"}
 
-    hung = RayPool(partial(HangingOnce, flag), 1, job_timeout_s=2, address=address)
-    (again,) = finish_all(hung, jobs[:1])
+    (again,) = finish_all(lambda: RayPool(partial(HangingOnce, flag), 1, job_timeout_s=2, address=address), jobs[:1])
     assert again.error is None
     assert again.worker == "worker-1"
     print("all told")
@@ -45,9 +46,24 @@ def until_it_answers(address: str) -> None:
             return
 
 
-def finish_all(pool: RayPool, jobs: list) -> list:
+def started(make_pool: Callable[[], RayPool]) -> RayPool:
+    """A pool that has started: on a busy machine the process that Ray starts for a client may die at once."""
+    for patience_s in (1, 5, None):
+        pool = make_pool()
+        try:
+            pool.start()
+        except EnvironmentProblem:
+            if patience_s is None:
+                raise
+            time.sleep(patience_s)
+        else:
+            break
+    return pool
+
+
+def finish_all(make_pool: Callable[[], RayPool], jobs: list) -> list:
     """What became of the jobs."""
-    pool.start()
+    pool = started(make_pool)
     for job in jobs:
         pool.submit(job)
     done = []
