@@ -208,6 +208,8 @@ def test_a_metric_per_pair_is_told_as_what_it_is(record: Record) -> None:
     said = " ".join(limits(of_pairs))
     assert "held against the one that XL alone makes of the same seed, which is the best by construction" in said
     assert "with the features of" not in said
+    of_images = replace(record, table=replace(record.table, objective=Objective("clip_score", "CLIP score")))
+    assert "Quality is CLIP score, the mean over images." in " ".join(limits(of_images))
     assert "depends on the number of images" not in said  # the expected value of a mean does not
 
 

@@ -1,6 +1,5 @@
 """From images to features and logits: torch-fidelity's extractors, the zoo's, or one of the user's own."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch_fidelity.utils import create_feature_extractor
 import tstitch_search.zoo.features  # noqa: F401  (registers fashion-cnn)
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError, TStitchError
 from tstitch_search.files import require_itself
+from tstitch_search.quality.metrics.own import imported
 from tstitch_search.zoo import FASHION_EXTRACTOR
 
 # The metric of torch-fidelity whose default layer an array is taken from.
@@ -106,17 +106,10 @@ def _require_only_tensors(name: str, weights: Path) -> None:
 
 def _register(name: str) -> None:
     """Import the class `module:Class` and make it known to torch-fidelity, in this process."""
-    module, colon, class_name = name.partition(":")
-    if not colon:
+    if ":" not in name:
         known = ", ".join(sorted(FEATURE_EXTRACTORS_REGISTRY))
         raise ConfigError(f"unknown feature extractor {name!r}, expected one of {known}, or module:Class of your own")
-    try:
-        found = getattr(importlib.import_module(module), class_name)
-    except Exception as error:  # the user's module can raise anything
-        raise ConfigError(
-            f"the feature extractor {name!r} cannot be imported: {type(error).__name__}: {error}",
-            hint="install its module where the workers run, or put its folder on PYTHONPATH",
-        ) from error
+    found = imported("feature extractor", name)
     if not (isinstance(found, type) and issubclass(found, FeatureExtractorBase)):
         raise ConfigError(
             f"the feature extractor {name!r} is a {type(found).__name__}, "

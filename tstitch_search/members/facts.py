@@ -234,14 +234,7 @@ def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) 
 def conditioning_width(config: Mapping[str, Any]) -> int | None:
     """The width of the embeddings that the denoiser attends to; the same in all its blocks."""
     # Of Sana and PixArt, the width of cross attention is their own; captions come in `caption_channels`.
-    keys = (
-        "caption_channels",
-        "cross_attention_dim",
-        "joint_attention_dim",
-        "cap_feat_dim",
-        "text_embed_dim",
-        "text_dim",
-    )
+    keys = ("caption_channels", "cross_attention_dim", "joint_attention_dim", "cap_feat_dim", *VIDEO_WIDTHS)
     width = next((config[key] for key in keys if config.get(key)), None)
     return max(width) if isinstance(width, list) else width
 

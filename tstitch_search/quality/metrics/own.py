@@ -22,17 +22,22 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.quality.metrics.metric import Metric, mean_metric
 
 
+def imported(what: str, name: str) -> Any:
+    """What `module:Class` names. Raises ConfigError, which calls it `what`, when it cannot be imported."""
+    module, _, class_name = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), class_name)
+    except Exception as error:  # the user's module can raise anything
+        raise ConfigError(
+            f"the {what} {name!r} cannot be imported: {type(error).__name__}: {error}",
+            hint="install its module where the workers run, or put its folder on PYTHONPATH",
+        ) from error
+
+
 @lru_cache
 def own_class(name: str) -> Any:
     """The class `module:Class`. Raises ConfigError when it cannot be imported or lacks an attribute."""
-    module, _, class_name = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), class_name)
-    except Exception as error:  # the user's module can raise anything
-        raise ConfigError(
-            f"the metric {name!r} cannot be imported: {type(error).__name__}: {error}",
-            hint="install its module where the workers run, or put its folder on PYTHONPATH",
-        ) from error
+    found = imported("metric", name)
     kind = getattr(found, "kind", None)
     needed = ("label", "higher_is_better", *(["bind"] if kind == "set" else []))
     missing = [attribute for attribute in needed if not hasattr(found, attribute)]

@@ -52,6 +52,8 @@ def _compared_with(record: Record) -> str:
             f": each image is held against the one that {_largest(record)} makes of the same seed, which is the best "
             "by construction. An image that people like better counts as a loss."
         )
+    if metric and metric.kind == "image":
+        return ", the mean over images."
     extractor, reference = (
         record.table.provenance.get(key, f"the study's {key}") for key in ("extractor", "reference")
     )
