@@ -14,6 +14,7 @@ from typing import Any
 import pandas
 import pytest
 import yaml
+from children import HANG_S
 from typer.testing import CliRunner
 
 import tstitch_search as ts
@@ -83,7 +84,7 @@ def test_importing_brings_nothing_heavy() -> None:
     script = "import sys, tstitch_search as ts\nprint(ts.errors.ConfigError.__name__, ts.Allocation.parse('S*20'))\n"
     script += "heavy = ('torch', 'numpy', 'pydantic', 'yaml', 'rich', 'plotly', 'optuna', 'ray', 'diffusers')\n"
     script += "import tstitch_search.api\nprint([name for name in heavy if name in sys.modules], dir(ts) == ts.__all__)"
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
     assert said.stdout.splitlines() == ["ConfigError S*20", "[] True"], said.stderr
 
 
@@ -228,7 +229,7 @@ def test_the_examples_of_the_documentation_run_one_after_another(
 @pytest.mark.slow
 def test_the_example_of_a_study_in_python_ends_with_a_pick_and_a_plot(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / "study_in_python.py"), "50"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     assert "within 20 % of the largest:" in done.stdout
     assert (tmp_path / "front.html").exists()

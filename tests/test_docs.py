@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from children import HANG_S
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -145,5 +146,5 @@ def test_planning_imports_no_heavy_package(tmp_path: Path):
         f"assert CliRunner().invoke(app, ['plan', study, '-o', r'{tmp_path / 'run'}', '--json']).exit_code == 0\n"
         "print([m for m in ('torch', 'diffusers', 'ray', 'torch_fidelity') if m in sys.modules])\n"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
     assert said.stdout.strip() == "[]", said.stdout + said.stderr

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from children import HANG_S
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from PIL import Image
 from typer.testing import CliRunner
@@ -31,7 +32,7 @@ TABLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
 def run(example: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
     command = [sys.executable, str(ROOT / "examples" / example), str(TABLE), *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=HANG_S)
 
 
 @pytest.mark.slow
@@ -75,7 +76,7 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 def ask(address: str, query: str) -> tuple[int, str | None, bytes]:
     """Status, allocation and body of a request over a connection of its own."""
-    connection = http.client.HTTPConnection(address, timeout=120)
+    connection = http.client.HTTPConnection(address, timeout=HANG_S)
     try:
         connection.request("GET", f"/?{query}")
         answer = connection.getresponse()
@@ -155,7 +156,7 @@ def test_edges_are_white_on_black_where_a_photograph_changes(tmp_path: Path) -> 
     photo.paste((200, 0, 0), (30, 0, 90, 60))
     photo.save(tmp_path / "photos" / "000042.jpg")
     command = [sys.executable, str(ROOT / "examples" / "edge_images.py"), "photos", "edges", "64"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=HANG_S)
     edges = Image.open(tmp_path / "edges" / "000042.png")
     row = [edges.getpixel((x, 32)) for x in range(64)]
     assert edges.size == (64, 64)

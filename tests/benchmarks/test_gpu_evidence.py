@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "gpu_evidence"
@@ -23,7 +24,7 @@ KINDS = {
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("evidence") / "results.json"
     command = [sys.executable, str(SCRIPT), "--reduced", "--output", str(path)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S)
     assert said.returncode == 0, said.stdout + said.stderr
     return path
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -60,7 +61,7 @@ def test_on_the_embedded_family_members_grow_apart_while_detail_comes_in(tmp_pat
     given = ("--only", "similarity,frequency,step-reduction", "--n", "20", "--allocations", "2", "--json")
     settings = ("--set", "workers.pool=inline", "--set", "latency.n_repeats=3", "--device", "cpu")
     command = [sys.executable, "-m", "tstitch_search", "analyze", QUICKSTART, "-o", tmp_path / "run", *given, *settings]
-    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900)
+    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=HANG_S)
     assert said.returncode == 0, said.stderr
     assert "at most 40 images in 1 run," in said.stderr
     told = json.loads(said.stdout)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -25,7 +26,7 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
     )
 
 
@@ -42,7 +43,7 @@ def loaded_by(*lines: list[str]) -> tuple[list[str], set[str]]:
         "    said.append(out.getvalue())\n"
         "print(json.dumps([said, sorted(sys.modules)]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S, check=True)
     said, modules = json.loads(done.stdout)
     return said, set(modules)
 
@@ -108,7 +109,9 @@ def test_completion_is_there_for_the_shell(shell: str) -> None:
     program = "import sys; sys.argv[0] = 'tstitch-search'; from tstitch_search.cli import main; main()"
     completing = {"_TSTITCH_SEARCH_COMPLETE": f"source_{shell}"}
     asked = [sys.executable, "-c", program]
-    script = subprocess.run(asked, env={**os.environ, **completing}, capture_output=True, text=True, timeout=60).stdout
+    script = subprocess.run(
+        asked, env={**os.environ, **completing}, capture_output=True, text=True, timeout=HANG_S
+    ).stdout
     assert "tstitch-search" in script
 
 
@@ -116,7 +119,7 @@ def test_completion_names_the_verbs() -> None:
     program = "import sys; sys.argv[0] = 'tstitch-search'; from tstitch_search.cli import main; main()"
     typed = {"_TSTITCH_SEARCH_COMPLETE": "complete_bash", "COMP_WORDS": "tstitch-search re", "COMP_CWORD": "1"}
     asked = [sys.executable, "-c", program]
-    found = subprocess.run(asked, env={**os.environ, **typed}, capture_output=True, text=True, timeout=60).stdout
+    found = subprocess.run(asked, env={**os.environ, **typed}, capture_output=True, text=True, timeout=HANG_S).stdout
     assert {"recalibrate", "report", "requality"} <= set(found.split())
 
 

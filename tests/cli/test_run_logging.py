@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +18,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
     folder = tmp_path_factory.mktemp("logged") / "run"
     command = ["run", ROOT / "studies" / "recorded" / "ldm.yaml", "-o", folder, "--json-log", "--tensorboard"]
     said = subprocess.run(
-        [sys.executable, "-m", "tstitch_search", *map(str, command)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "tstitch_search", *map(str, command)], capture_output=True, text=True, timeout=HANG_S
     )
     return folder, said
 
@@ -33,7 +34,7 @@ def test_every_line_on_stderr_is_an_event_with_its_time(logged):
 
 def test_an_error_is_an_event_too(tmp_path):
     command = [sys.executable, "-m", "tstitch_search", "run", "nowhere.yaml", "--json-log"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, cwd=tmp_path)
     (event,) = map(json.loads, said.stderr.splitlines())
     assert (said.returncode, event["event"], event["exit_code"]) == (2, "error", 2)
     assert "nowhere.yaml" in event["message"]

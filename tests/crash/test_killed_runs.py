@@ -16,6 +16,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from children import HANG_S
 from crash.recorded_study import write_study
 from optuna.trial import TrialState
 
@@ -103,7 +104,7 @@ def require_whole_or_absent(folder: Path) -> None:
 @pytest.mark.parametrize(("point", "number"), POINTS)
 def test_killed_at_a_named_point(study: Path, undisturbed: Path, tmp_path: Path, point: str, number: int) -> None:
     folder = tmp_path / "run"
-    assert start(study, folder, point, number).wait(timeout=120) == -signal.SIGKILL
+    assert start(study, folder, point, number).wait(timeout=HANG_S) == -signal.SIGKILL
     require_whole_or_absent(folder)
     survived = chunks(folder)
     run(study, folder)
@@ -128,7 +129,9 @@ def test_killed_race_takes_the_same_decisions_again(study: Path, tmp_path: Path,
     racing.write_text(text.replace("tolerance: 0%, racing: false}", "tolerance: 1%, racing: true}"))
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
     run(racing, undisturbed)
-    assert start(racing, folder, point, 36 if point == "while a chunk runs" else 2).wait(timeout=120) == -signal.SIGKILL
+    assert (
+        start(racing, folder, point, 36 if point == "while a chunk runs" else 2).wait(timeout=HANG_S) == -signal.SIGKILL
+    )
     survived = chunks(folder)
     assert len(survived) > 30  # the denoisers alone are the first 30
     run(racing, folder)
@@ -157,7 +160,7 @@ def test_full_disk_is_said_without_a_traceback_and_the_same_command_goes_on(
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
     assert said.returncode == 3, said.stderr

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 
 from tstitch_search.ledger import read_events
 
@@ -22,7 +23,7 @@ def command(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
     )
 
 
@@ -135,7 +136,7 @@ def test_interrupted_run_says_how_to_go_on(tiny_family, tmp_path):
     while process.poll() is None and not _has_chunks(folder, 1):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
     assert "the same command goes on from here" in said
     assert "Traceback" not in said

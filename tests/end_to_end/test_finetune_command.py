@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from children import HANG_S
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def arguments(images: Path, output: Path, iterations: int) -> list[str]:
 
 
 def run(*command: object) -> str:
-    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900)
+    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=HANG_S)
     assert said.returncode == 0, said.stderr
     assert "Traceback" not in said.stderr
     return said.stdout

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 
 from tstitch_search.ledger import read_events
 
@@ -52,7 +53,7 @@ class Run:
 
     def hear(self, text: str) -> None:
         with self._heard:
-            assert self._heard.wait_for(lambda: text in self.said, timeout=120), self.said
+            assert self._heard.wait_for(lambda: text in self.said, timeout=HANG_S), self.said
 
     def until_a_chunk_is_made(self) -> None:
         while not self.ledger.exists() or not self.chunks():
@@ -83,7 +84,7 @@ def test_first_press_finishes_what_is_under_way_and_says_how_to_go_on(tiny_famil
         run.until_a_chunk_is_made()
         time.sleep(0.5)  # the next one, of a few seconds, is under way
         run.press_ctrl_c()
-        assert run.process.wait(timeout=120) == 130
+        assert run.process.wait(timeout=HANG_S) == 130
         run.hear("the same command goes on from here: tstitch-search run ")
     assert PROMISE in run.said
     assert "Traceback" not in run.said
@@ -98,7 +99,7 @@ def test_second_press_stops_at_once(tiny_family, tmp_path):
         run.press_ctrl_c()
         run.hear(PROMISE)
         run.press_ctrl_c()
-        assert run.process.wait(timeout=120) == 130
+        assert run.process.wait(timeout=HANG_S) == 130
     assert len(run.chunks()) == n_before
     assert "Traceback" not in run.said
 
@@ -125,7 +126,7 @@ def test_a_job_system_ends_a_run(tiny_family, tmp_path, pool, name, whom):
     with Run(tiny_family / "study.yaml", tmp_path / "run", *SHORT, *POOLS[pool]) as run:
         run.until_a_chunk_is_made()
         (os.kill if whom == "driver" else os.killpg)(run.process.pid, number)
-        assert run.process.wait(timeout=120) == code
+        assert run.process.wait(timeout=HANG_S) == code
         run.hear("the same command goes on from here: tstitch-search run ")
         n_made = len(run.chunks())
         deadline = time.monotonic() + 60
@@ -143,7 +144,7 @@ def test_a_chunk_that_needs_longer_is_discarded(tiny_family, tmp_path, pool):
         run.hear("searching")
         time.sleep(1)
         run.process.terminate()
-        assert run.process.wait(timeout=120) == 143
+        assert run.process.wait(timeout=HANG_S) == 143
     assert run.chunks() == []
     assert "Traceback" not in run.said
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from children import HANG_S
 
 STORY = Path(__file__).with_name("tune_story.py")
 STUDY = """\
@@ -35,7 +36,7 @@ def test_tune_measures_the_allocations_that_are_asked_for_and_tells_them(study: 
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_"))}
     told = subprocess.run(
         [sys.executable, STORY, study, tmp_path / "tune"],
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
+        env=environment, capture_output=True, text=True, timeout=HANG_S, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr[-3000:]
     found = json.loads(told.stdout.splitlines()[-1])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from children import HANG_S
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from tstitch_search.config import load_space
@@ -33,7 +34,7 @@ def test_a_hub_id_is_pinned_by_a_commit_after_it(tmp_path: Path) -> None:
         environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
         environment.pop("HF_HUB_CACHE", None)
         command = [sys.executable, "-c", program, text, revision]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_S)
 
     assert located(f"owner/name@{commit}", "").stdout == located("owner/name", commit).stdout == f"{snapshot}\n"
     assert "neither the folder owner/name nor to be had from the hub" in located("owner/name", "").stderr

@@ -8,6 +8,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 
 from tstitch_search.errors import QualityGateError
 from tstitch_search.lookup import LookupTable
@@ -78,7 +79,7 @@ USE = """
 def visit(page: Path, profile: Path) -> tuple[str, list[str]]:
     """The page's document once it has run, and what it wrote to the console (the browser's own pages write too)."""
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=True)
     return done.stdout, [
         line for line in done.stderr.splitlines() if ":CONSOLE" in line and "source: chrome://" not in line
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import HANG_S
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
@@ -266,7 +267,7 @@ def test_a_run_imports_no_torch(tmp_path: Path) -> None:
         "assert said.exit_code == 0, said.exception\n"
         "print([m for m in ('torch', 'diffusers', 'ray', 'torch_fidelity') if m in sys.modules])\n"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
     assert said.stdout.strip() == "[]", said.stdout + said.stderr
     entries = json.loads((tmp_path / "run" / "lookup.json").read_text())["entries"]
     assert entries[-1]["allocation"] == "S*40-XL*60"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import HANG_S
 from text_to_image import PROMPTS, save_stable_diffusion
 from typer.testing import CliRunner
 
@@ -124,7 +125,7 @@ def test_a_study_of_recorded_numbers_has_nothing_to_check() -> None:
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tstitch_search", *map(str, arguments)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "tstitch_search", *map(str, arguments)], capture_output=True, text=True, timeout=HANG_S
     )
 
 
@@ -155,7 +156,7 @@ def test_each_hub_study_says_in_one_line_what_is_not_on_this_machine(tmp_path: P
     studies = Path(__file__).parents[2] / "studies" / "hub"
     offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", program, str(studies)]
-    said = subprocess.run(command, env=offline, capture_output=True, text=True, check=True, timeout=300).stdout
+    said = subprocess.run(command, env=offline, capture_output=True, text=True, check=True, timeout=HANG_S).stdout
     lines = dict(line.split(" ", 1) for line in said.splitlines())
     assert sorted(lines) == sorted(path.stem for path in studies.glob("*.yaml"))
     assert lines.pop("ldm_s_ldm").startswith("the pipeline of ldm_s_ldm: there is no folder ")

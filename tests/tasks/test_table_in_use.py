@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from children import HANG_S
 from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
 from PIL import Image
 
@@ -217,7 +218,10 @@ def test_reading_a_table_back_gives_the_entries_that_were_exported(table: Path) 
 def test_both_verbs_work_from_the_shell(table: Path) -> None:
     def command(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "tstitch_search", *map(str, arguments)], capture_output=True, text=True, timeout=300
+            [sys.executable, "-m", "tstitch_search", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
         )
 
     output = table.parent / "two.png"

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
@@ -24,7 +25,7 @@ def test_a_node_dies_with_a_chunk_in_flight_and_one_that_joins_makes_chunks() ->
     """In an interpreter of its own, which ends with its cluster; the story asserts both, and that nothing was lost."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     told = subprocess.run(
-        [sys.executable, STORY], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, STORY], env=environment, capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert told.returncode == 0, told.stderr[-3000:]
     assert told.stdout.splitlines()[-1] == "all told"
@@ -50,7 +51,7 @@ def test_a_driver_elsewhere_works_through_the_client_server_of_a_cluster(tmp_pat
                 env=environment,
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=HANG_S,
                 check=False,
             )
         finally:

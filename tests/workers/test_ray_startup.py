@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import HANG_S
 from processes import parents, process_tree
 
 ENDLESS = f"""
@@ -61,7 +62,7 @@ def test_an_interrupted_driver_leaves_no_process_behind() -> None:
         assert len(tree) > 3  # Ray's own and the worker
         driver.send_signal(signal.SIGINT)
         try:
-            driver.wait(timeout=60)
+            driver.wait(timeout=HANG_S)
         finally:
             driver.kill()
     for _ in range(100):
