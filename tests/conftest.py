@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tstitch_search.machine import count_cores
@@ -44,6 +45,11 @@ confirm: {n_images: 40, max_entries: 4}
 latency: {batch_size: 2, n_repeats: 3, threads: 1}
 workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
 """
+
+
+# A busy machine is slow; that says nothing about the code.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)

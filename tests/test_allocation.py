@@ -7,7 +7,7 @@ from math import floor
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tstitch_search.allocation import Allocation, Segment, steps_from_fractions
@@ -15,7 +15,6 @@ from tstitch_search.errors import ConfigError
 
 PAPER = json.loads((Path(__file__).parent / "golden" / "tstitch_paper.json").read_text())
 
-patient = settings(deadline=None)
 names = st.sampled_from(["S", "B", "XL", "XL+deepcache3", "s_1.5"])
 parts = st.lists(st.tuples(names, st.integers(0, 30)), max_size=6)
 allocations = parts.filter(lambda p: any(n for _, n in p)).map(Allocation.of)
@@ -27,7 +26,6 @@ def as_fractions(counts: list[int]) -> dict[str, float]:
     return {f"d{k}": n / sum(counts) for k, n in enumerate(counts)}
 
 
-@patient
 @given(allocations)
 def test_text_form_means_the_same_allocation(allocation):
     assert Allocation.parse(str(allocation)) == allocation
@@ -37,7 +35,6 @@ def test_parse_ignores_spaces_around_segments():
     assert Allocation.parse(" S*8 - XL*12 ") == Allocation((Segment("S", 8), Segment("XL", 12)))
 
 
-@patient
 @given(allocations)
 def test_text_form_may_say_the_sum_of_the_steps(allocation):
     assert Allocation.parse(f"{allocation}@{allocation.n_steps}") == allocation
@@ -48,7 +45,6 @@ def test_text_form_may_say_the_sum_of_the_steps(allocation):
     assert f"@{allocation.n_steps}, or leave the @ out" in caught.value.hint
 
 
-@patient
 @given(parts.filter(lambda p: any(n for _, n in p)))
 def test_steps_follow_the_parts_in_order_and_none_is_lost(given_parts):
     allocation = Allocation.of(given_parts)
@@ -56,14 +52,12 @@ def test_steps_follow_the_parts_in_order_and_none_is_lost(given_parts):
     assert len(allocation.by_step) == allocation.n_steps == sum(n for _, n in given_parts)
 
 
-@patient
 @given(allocations)
 def test_segments_are_merged_and_never_empty(allocation):
     assert all(a.denoiser != b.denoiser for a, b in pairwise(allocation.segments))
     assert all(segment.n_steps > 0 for segment in allocation.segments)
 
 
-@patient
 @given(allocations)
 def test_fractions_are_shares_of_the_steps_and_sum_to_one(allocation):
     assert sum(allocation.fractions.values()) == pytest.approx(1, abs=1e-12)
@@ -77,7 +71,6 @@ def test_denoiser_that_returns_counts_once_in_the_steps():
     assert Allocation.parse("S*2-XL*3-S*5").steps == {"S": 7, "XL": 3}
 
 
-@patient
 @given(allocations, allocations)
 def test_file_names_differ_where_allocations_do_and_are_safe(a, b):
     assert (a.file_name == b.file_name) == (a == b)
@@ -114,7 +107,6 @@ def test_text_that_is_no_allocation_is_refused_with_the_form_expected(text):
     assert caught.value.hint == "for example S*8-XL*12"
 
 
-@patient
 @given(st.text(max_size=30))
 def test_any_text_is_an_allocation_or_a_config_error(text):
     try:
@@ -158,7 +150,6 @@ def test_from_steps_refuses_lists_of_different_length():
         Allocation.from_steps(["S", "XL"], [1, 2, 3])
 
 
-@patient
 @given(shares, st.integers(1, 1000))
 def test_steps_from_fractions_sum_up_and_are_within_one_step_of_exact(counts, n_steps):
     steps = list(steps_from_fractions(as_fractions(counts), n_steps).values())
@@ -166,7 +157,6 @@ def test_steps_from_fractions_sum_up_and_are_within_one_step_of_exact(counts, n_
     assert all(abs(n - Fraction(c, sum(counts)) * n_steps) < 1 for n, c in zip(steps, counts, strict=True))
 
 
-@patient
 @given(shares, st.integers(1, 1000))
 @example([5, 17, 27, 50], 33)  # 1 2/3, 5 2/3, 9 and 16 2/3 steps: a tie of three that floating point hides
 def test_steps_from_fractions_go_to_the_largest_remainders_and_in_a_tie_to_the_noise_end(counts, n_steps):
@@ -181,7 +171,6 @@ def test_fraction_that_falls_between_two_steps_goes_to_the_noise_end():
     assert steps_from_fractions({"S": 0.5, "XL": 0.5}, 5) == {"S": 3, "XL": 2}
 
 
-@patient
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(1, 1000))
 def test_larger_fraction_never_gets_fewer_steps(a, b, n_steps):
     low, high = sorted((a, b))
@@ -189,7 +178,6 @@ def test_larger_fraction_never_gets_fewer_steps(a, b, n_steps):
     assert small <= large
 
 
-@patient
 @given(allocations.filter(lambda a: len(a.segments) == len(a.steps)))
 def test_fractions_of_an_allocation_give_its_steps_back(allocation):
     assert steps_from_fractions(allocation.fractions, allocation.n_steps) == allocation.steps

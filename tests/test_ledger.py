@@ -59,7 +59,7 @@ def test_any_prefix_opens_loses_at_most_the_last_line_and_can_be_appended_to(pat
         assert (kept, added["event"]) == (whole, "resumed"), length
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(fields, max_size=4))
 def test_what_was_appended_is_what_a_reader_sees(tmp_path_factory, appended):
     path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"

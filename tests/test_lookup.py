@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tstitch_search.allocation import Allocation
@@ -35,7 +35,6 @@ def table(*entries: LookupEntry) -> LookupTable:
     return build_table("study", [CPU], entries, [], {})
 
 
-patient = settings(deadline=None)  # other work on the machine must not fail a test
 numbers = st.floats(-1e6, 1e6)
 positive = st.floats(0, 1e6)
 allocations = st.lists(st.tuples(st.sampled_from(["S", "B", "XL+deepcache3"]), st.integers(1, 50)), min_size=1).map(
@@ -73,7 +72,6 @@ tables = st.builds(
 )
 
 
-@patient
 @given(tables)
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, table: LookupTable) -> None:
     path = tmp_path_factory.mktemp("table") / "lookup.json"
@@ -83,7 +81,6 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     assert [p.name for p in path.parent.iterdir()] == ["lookup.json"]
 
 
-@patient
 @given(tables, st.floats(0, 1e6), st.floats(0, 1e6))
 def test_a_larger_budget_never_gives_a_worse_entry(table: LookupTable, one: float, other: float) -> None:
     least = table.entries[0].latency_s
@@ -92,7 +89,6 @@ def test_a_larger_budget_never_gives_a_worse_entry(table: LookupTable, one: floa
     assert small.latency_s <= max(min(one, other), least)
 
 
-@patient
 @given(tables, numbers, numbers)
 def test_a_stricter_limit_is_never_faster(table: LookupTable, one: float, other: float) -> None:
     loss, best = table.objective.loss, table.entries[-1].quality
@@ -101,7 +97,6 @@ def test_a_stricter_limit_is_never_faster(table: LookupTable, one: float, other:
     assert loss(table.pick(limit=strict).quality) <= loss(strict)
 
 
-@patient
 @given(tables, st.none() | positive, st.none() | numbers, st.none() | positive)
 def test_a_pick_is_what_looking_at_every_entry_finds(
     table: LookupTable, budget_s: float | None, limit: float | None, memory_mb: float | None
@@ -166,7 +161,6 @@ def test_two_limits_that_exclude_each_other_name_the_nearest_on_both_sides() -> 
         THREE.pick(budget_s=0.2, max_fid=25)
 
 
-@patient
 @given(entries)
 def test_the_number_in_a_refusal_is_enough(only: LookupEntry) -> None:
     with pytest.raises(QualityGateError) as refused:

@@ -15,7 +15,6 @@ from tstitch_search.pareto import Point, dominates, hypervolume, knee, pareto_fr
 PAPER = json.loads((Path(__file__).parent / "golden" / "tstitch_paper.json").read_text())
 REFERENCE = (10.0, 10.0)
 
-patient = settings(deadline=None)
 coarse = st.integers(0, 12).map(float)  # many ties
 fine = st.floats(0, 12)
 points = st.lists(st.tuples(coarse, coarse) | st.tuples(fine, fine), max_size=25)
@@ -42,14 +41,12 @@ def published(name: str) -> list[Point]:
     return list(zip(PAPER[name]["time_s"], PAPER[name]["fid"], strict=True))
 
 
-@patient
 @given(points)
 def test_front_is_the_brute_force_front_sorted_by_time_each_value_once(among):
     front = values(pareto_front(among), among)
     assert front == sorted(brute_force_front(among))
 
 
-@patient
 @given(points)
 def test_nobody_on_the_front_is_dominated_and_everybody_else_is_or_equals_a_member(among):
     front = values(pareto_front(among), among)
@@ -57,21 +54,18 @@ def test_nobody_on_the_front_is_dominated_and_everybody_else_is_or_equals_a_memb
     assert all(any(dominates(a, b) or a == b for a in front) for b in among)
 
 
-@patient
 @given(points, st.randoms(use_true_random=False))
 def test_order_of_the_points_does_not_matter(among, random):
     shuffled = random.sample(among, len(among))
     assert values(pareto_front(shuffled), shuffled) == values(pareto_front(among), among)
 
 
-@patient
 @given(points)
 def test_front_of_the_front_is_itself(among):
     front = values(pareto_front(among), among)
     assert pareto_front(front) == list(range(len(front)))
 
 
-@patient
 @given(st.lists(st.tuples(coarse, coarse), max_size=25))
 def test_doubling_an_axis_does_not_change_who_is_on_the_front(among):
     assert pareto_front([(2 * x, y) for x, y in among]) == pareto_front(among)
@@ -81,7 +75,7 @@ def test_of_equal_points_the_first_stands_for_all():
     assert pareto_front([(2, 2), (1, 1), (1, 1)]) == [1]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(coarse, coarse), min_size=1, max_size=15))
 def test_front_is_what_optuna_calls_the_best_trials(among):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -115,19 +109,16 @@ def test_hypervolume_equals_the_closed_form(among, area):
     assert hypervolume(among, REFERENCE) == area
 
 
-@patient
 @given(st.lists(st.tuples(coarse, coarse), max_size=12))
 def test_hypervolume_equals_the_sum_over_grid_cells(among):
     assert hypervolume(among, REFERENCE) == brute_force_area(among, REFERENCE)
 
 
-@patient
 @given(points, st.tuples(fine, fine))
 def test_hypervolume_never_falls_when_a_point_is_added(among, added):
     assert hypervolume([*among, added], REFERENCE) >= hypervolume(among, REFERENCE) - 1e-9
 
 
-@patient
 @given(points)
 def test_hypervolume_comes_from_the_front_alone(among):
     front = values(pareto_front(among), among)

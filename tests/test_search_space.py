@@ -42,7 +42,7 @@ def test_three_denoisers_in_tenths_are_the_papers_66_allocations():
     assert len(from_config(grid=0.1)) == PAPER["three_models"]["n_allocations"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 4), st.integers(1, 8), st.integers(1, 3))
 def test_every_small_first_member_is_a_run_of_grid_steps_that_never_goes_back(n_denoisers, n_units, grid_steps):
     space = small_first(n_denoisers, n_units * grid_steps, grid_steps)
@@ -203,7 +203,7 @@ def test_baselines_come_last_and_once_where_grid_and_orders_hold_them_too() -> N
 # -- any sequence
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(2, 7))
 def test_any_sequence_with_few_switches_is_there_once_and_no_other(k: int, switches: int, n_steps: int) -> None:
     """Against the plain definition: all ways to give every step to one of the denoisers."""

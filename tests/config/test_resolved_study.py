@@ -134,7 +134,7 @@ def without_space(study: Study) -> StudyConfig:
     return study.config.model_copy(update={"search_space": "elsewhere"})
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(studies)
 def test_resolve_then_load_is_the_identity(tmp_path_factory: pytest.TempPathFactory, study: Study) -> None:
     path = tmp_path_factory.mktemp("resolved") / "study.resolved.yaml"

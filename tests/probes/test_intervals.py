@@ -52,7 +52,7 @@ def test_half_of_the_zoos_twenty_steps_is_what_one_counts_by_hand() -> None:
     assert intervals_of("S", Allocation.parse("S*4-XL*8-S*8"), timesteps, N_TRAINED) == [(49, 399), (849, 999)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(solver=st.sampled_from(SOLVERS), allocation=ALLOCATIONS, member=NAMES)
 def test_an_interval_runs_from_the_first_to_the_last_timestep_of_each_segment(
     asked, solver, allocation, member
@@ -70,7 +70,7 @@ def test_an_interval_runs_from_the_first_to_the_last_timestep_of_each_segment(
     assert trained == {min(t, N_TRAINED - 1) for t in expected}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(allocation=ALLOCATIONS, member=NAMES)
 def test_no_timestep_of_another_member_is_trained_on(asked, allocation, member) -> None:
     """Where a step has one timestep of its own, as DDIM's."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tstitch_search.quality.estimate import QualityEstimate
@@ -50,7 +50,6 @@ def test_margin_is_a_share_of_the_anchors_fid_not_of_the_entrys():
     assert worse.is_lossless(margin=1.1)
 
 
-@settings(deadline=None)
 @given(st.floats(-5, 5), st.floats(0, 5), st.floats(0, 5), st.floats(0, 0.5))
 def test_less_certainty_never_makes_an_entry_lossless(difference, se, more, margin):
     if estimate(difference, se + more).is_lossless(margin):

@@ -95,7 +95,7 @@ def test_a_batch_beyond_its_set_stays_in_it() -> None:
     assert proxy_set.labels_of(Chunk("confirm", 1, 4)) == [4, 3, 4]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**53), st.sampled_from(["balanced", "random"]))
 def test_a_smaller_set_is_the_beginning_of_a_larger_one_and_the_two_sets_share_no_seed(seed: int, labels: str) -> None:
     proxy_set = ProxySet(seed, labels, 10)

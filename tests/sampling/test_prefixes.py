@@ -84,7 +84,7 @@ def stand(solver: str) -> Stand:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     order=st.lists(st.tuples(allocations, st.sampled_from([1.0, 1.5])), min_size=2, max_size=5),
     limit=st.sampled_from([0, 20_000, 10**9]),

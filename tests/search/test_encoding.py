@@ -99,7 +99,7 @@ def test_values_keep_their_type_in_a_database(encoding, space):
 
 
 @pytest.mark.parametrize("name", SPACES)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_draw_decodes_to_a_member_of_the_space(name, data):
     space = SPACES[name]

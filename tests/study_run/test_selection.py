@@ -52,7 +52,7 @@ def front_of(fid_of: dict[Allocation, float]) -> set[Allocation]:
     return {among[i][0] for i in pareto_front([(LATENCY.latency_s(a), q.value) for a, q in among])}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(fids, st.integers(1, 20))
 def test_selection_is_singles_and_front_each_once_by_time_and_never_too_many(fid_of, max_entries):
     chosen = select(fid_of, max_entries)
