@@ -157,12 +157,14 @@ class TimeAllocations:
 class AllocationTime:
     """Seconds of each timed repeat of one batch, what that repeat's own steps predict, and the memory it needs.
 
-    0 MB: not known.
+    0 MB: not known. `timesteps`, `sigmas`: where each of its steps begins, as its scheduler had it; empty: not known.
     """
 
     seconds: tuple[float, ...]
     predicted_s: tuple[float, ...]
     peak_memory_mb: float
+    timesteps: tuple[float, ...] = ()
+    sigmas: tuple[float, ...] = ()
 
     @property
     def latency_s(self) -> float:

@@ -7,6 +7,7 @@ with the autoencoder of Stable Diffusion.
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +26,7 @@ from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.families import dit
 from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.timetable import steps_of
 
 GUIDANCE_SCALE = 1.5
 
@@ -117,6 +119,7 @@ class Pipe:
         mb = {name: tensors_mb([member]) for name, member in members.items()}
         return Stand(
             run=lambda allocation, on_step: _ignore(self.run(allocation, on_step)),
+            steps=partial(steps_of, self.pipeline.scheduler),
             clock=clock_of(self.device),
             memory=memory_of(self.device),
             device=device_name(self.device),

@@ -7,6 +7,7 @@ without offload; what switching LoRAs takes, and the memory of K LoRA members th
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -23,6 +24,7 @@ from tstitch_search.measurement import Calibrate, TimeAllocations
 from tstitch_search.members.device import device_name, resolve_device
 from tstitch_search.members.execution import Offload
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.timetable import steps_of
 
 N_REPEATS, N_STEPS, N_LORAS, RANK = 5, 8, 4, 16
 BUILD_S = 12.0
@@ -253,6 +255,7 @@ def _stand(
     mb = {name: tensors_mb([member]) for name, member in members.items()}
     return Stand(
         run=run,
+        steps=partial(steps_of, scheduler),
         clock=clock_of(device),
         memory=memory_of(device),
         device=device_name(device),

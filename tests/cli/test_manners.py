@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from tstitch_search.cli import app
 from tstitch_search.cli.app import in_front
+from tstitch_search.lookup import LookupTable
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
@@ -55,13 +57,19 @@ def test_help_of_every_verb_loads_nothing_but_the_parser() -> None:
     assert not heavy & modules
 
 
-def test_looking_at_tables_loads_nothing_heavy() -> None:
+def test_looking_at_tables_loads_nothing_heavy(tmp_path: Path) -> None:
     heavy = {"torch", "diffusers", "ray", "optuna", "plotly", "scipy", "sqlalchemy"}
     (picked, _), modules = loaded_by(["pick", str(TABLE), "--budget", "1s"], ["diff", str(TABLE), str(TABLE)])
     assert picked.startswith("XL*20")
     assert not {"numpy", *heavy} & modules
     (shown,), modules = loaded_by(["show", str(TABLE)])
     assert "XL*20" in shown
+    assert not heavy & modules
+    timed = LookupTable.read(TABLE)
+    entries = tuple(replace(e, timesteps=tuple(map(float, range(e.allocation.n_steps)))) for e in timed.entries)
+    replace(timed, entries=entries).write(tmp_path / "lookup.json")
+    (exported,), modules = loaded_by(["export", str(tmp_path)])
+    assert exported.count("XL,") > 20
     assert not heavy & modules
 
 

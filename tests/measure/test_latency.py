@@ -16,6 +16,7 @@ from tstitch_search.measure.clock import CpuClock, CudaClock, clock_of
 from tstitch_search.measure.latency import MAX_WARM_UP, Stand, calibrate, median_se, time_allocations, time_batch
 from tstitch_search.measurement import Calibrate, TimeAllocations
 from tstitch_search.members.device import cpu_threads, device_name, resolve_device, timing_threads
+from tstitch_search.sampling.timetable import Step
 
 STEP_S = {"S": 1.0, "B": 2.0, "XL": 8.0}
 SWITCH_S = {"S": 0.125, "B": 0.25, "XL": 0.5}
@@ -44,6 +45,9 @@ class Work:
             on_step(done)
         self.now += AFTER_S * pace
 
+    def steps(self, n_steps: int) -> list[Step]:
+        return [Step(999.0 - i, 1.0 / (i + 1)) for i in range(n_steps)]
+
     def mark(self) -> float:
         return self.now
 
@@ -56,7 +60,7 @@ class Work:
 
     @property
     def stand(self) -> Stand:
-        return Stand(self, self, self, "a device", 2, {"S": 1, "B": 2, "XL": 3}, RESIDENT_MB, shared_mb=5)
+        return Stand(self, self.steps, self, self, "a device", 2, {"S": 1, "B": 2, "XL": 3}, RESIDENT_MB, shared_mb=5)
 
 
 JOB = Calibrate(denoisers=("S", "XL"), n_steps=4, n_repeats=3)

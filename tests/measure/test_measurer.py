@@ -168,6 +168,8 @@ def test_front_members_are_timed_in_the_order_asked(measurer: StudyMeasurer) -> 
     assert [len(t.seconds) for t in answer.times] == [3, 3]
     assert all(s > 0 for t in answer.times for s in (*t.seconds, *t.predicted_s))
     assert answer.times[0].peak_memory_mb > answer.times[1].peak_memory_mb > 0
+    assert [t.timesteps for t in answer.times] == [(999.0, 749.0, 499.0, 249.0)] * 2  # DDIM, trailing, 4 steps
+    assert [len(t.sigmas) for t in answer.times] == [4, 4]
 
 
 def test_the_published_fid_is_that_of_the_reference_in_the_job(measurer: StudyMeasurer, tiny_family: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,19 @@ def test_another_tool_makes_the_same_images_of_what_is_exported(table: Path, sol
     generators = [torch.Generator().manual_seed(i) for i in range(2)]
     expected = assembly.family.sample(assembly.pipeline, [Condition(3), Condition(7)], generators, 4, 1.0)
     torch.testing.assert_close(made, expected, rtol=0, atol=2e-4)
+
+
+def test_steps_that_the_table_holds_are_exported_without_the_study_or_its_solver(table: Path, tmp_path: Path) -> None:
+    computed, made = export(table, "csv"), LookupTable.read(table)
+    steps = [row for row in csv.DictReader(computed.splitlines()) if row["allocation"] == "XL*4"]
+    timesteps, sigmas = (tuple(float(row[name]) for row in steps) for name in ("timestep", "sigma"))
+    alone = tmp_path / "alone" / "lookup.json"
+    alone.parent.mkdir()
+    entries = tuple(replace(e, timesteps=timesteps, sigmas=sigmas) for e in made.entries)
+    replace(made, entries=entries, provenance={}).write(alone)
+    assert export(alone, "csv") == computed
+    with pytest.raises(ConfigError, match=r"entries\[0\].timesteps: expected one for each of 4 steps, got 3"):
+        LookupTable.from_json(json.loads(alone.read_text().replace(f"{timesteps[0]},", "", 1)))
 
 
 def test_reading_a_table_back_gives_the_entries_that_were_exported(table: Path) -> None:

@@ -19,7 +19,7 @@ def export(
     study: OtherStudy = None,
     settings: Settings = None,
 ) -> None:
-    """Who takes which step, as CSV or JSON for other samplers. Of every entry, with timesteps and sigmas.
+    """Which denoiser takes which step, for other samplers. As CSV or JSON, of every entry, with timesteps and sigmas.
 
     Example: tstitch-search export reports/quickstart/lookup.json --format csv -o steps.csv
     """

@@ -7,8 +7,20 @@ from typing import Any, ClassVar, Self
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
-from tstitch_search.json_fields import check_count, check_flag, check_number, check_text, get, get_mapping, refuse
+from tstitch_search.json_fields import (
+    check_count,
+    check_flag,
+    check_number,
+    check_text,
+    get,
+    get_list,
+    get_mapping,
+    refuse,
+)
 from tstitch_search.lookup.objective import MetricValue, Objective
+
+# The lists that have one number for each step.
+_BY_STEP = ("timesteps", "sigmas")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +59,7 @@ class Candidate:
     margin. `guard_lost`: the study's guard metric is worse by more than its tolerance. `confirmed`: measured on
     images that the search never saw. `group`: neighbours on the front with the same number cannot be told apart.
     `peak_memory_mb`: of the device while a batch is made; `extra_weights_mb`: its members' weights less the
-    largest denoiser's.
+    largest denoiser's. `timesteps`, `sigmas`: where each step begins, as the scheduler had it while it was timed.
     """
 
     allocation: Allocation
@@ -67,6 +79,8 @@ class Candidate:
     group: int | None = None
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
     latency_by_point: Mapping[str, PointTime] = field(default_factory=dict)
+    timesteps: tuple[float, ...] = ()
+    sigmas: tuple[float, ...] = ()
 
     SIGNED: ClassVar[set[str]] = {"quality", "quality_difference", "extra_weights_mb"}
     OPTIONAL: ClassVar[set[str]] = {
@@ -82,6 +96,9 @@ class Candidate:
         check_count("n_images", self.n_images)
         if self.group is not None:
             check_count("group", self.group)
+        for name in _BY_STEP:
+            if (n := len(getattr(self, name))) not in (0, self.allocation.n_steps):
+                raise ConfigError(f"{name}: expected one for each of {self.allocation.n_steps} steps, got {n}")
         for name in ("lossless", "guard_lost", "confirmed"):
             check_flag(name, getattr(self, name))
         for name in ("latency_s_predicted", "quality", "quality_se", *sorted(Candidate.OPTIONAL)):
@@ -102,6 +119,8 @@ class Candidate:
                 allocation=allocation,
                 metrics=get_mapping(data, "metrics", MetricValue.from_json),
                 latency_by_point=get_mapping(data, "latency_by_point", PointTime.from_json),
+                timesteps=_by_step(data, "timesteps"),
+                sigmas=_by_step(data, "sigmas"),
                 **values,
             )
         except ConfigError as error:
@@ -118,6 +137,7 @@ class Candidate:
             **{key: getattr(self, f.name) for f, key in _plain_fields(type(self), objective)},
             "metrics": {name: asdict(value) for name, value in self.metrics.items()},
             "latency_by_point": {point: asdict(time) for point, time in self.latency_by_point.items()},
+            **{name: list(values) for name in _BY_STEP if (values := getattr(self, name))},
         }
 
 
@@ -133,8 +153,17 @@ class LookupEntry(Candidate):
 
 def _plain_fields(kind: type[Candidate], objective: Objective) -> list[tuple[Any, str]]:
     """The fields that hold one value, each with its key in the file."""
-    plain = [f for f in fields(kind) if f.name not in ("allocation", "metrics", "latency_by_point")]
+    plain = [f for f in fields(kind) if f.name not in ("allocation", "metrics", "latency_by_point", *_BY_STEP)]
     return [(f, f.name.replace("quality", objective.name, 1)) for f in plain]
+
+
+def _by_step(data: Any, name: str) -> tuple[float, ...]:
+    return get_list(data, name, _number) if name in data else ()
+
+
+def _number(value: Any) -> float:
+    check_number("value", value, lowest=0)
+    return float(value)
 
 
 def _allocation(data: Any) -> Allocation:

@@ -66,6 +66,8 @@ def _measured(timed: bool) -> Json:
             "group": _or_null(COUNT),
             "metrics": {"type": "object", "additionalProperties": _metric()},
             "latency_by_point": {"type": "object", "additionalProperties": _time_at_point()},
+            "timesteps": _list(NUMBER, "The timestep at which each step begins, from the noise end."),
+            "sigmas": _list(NUMBER, "The noise level there, relative to the signal."),
         },
     )
 

@@ -30,6 +30,7 @@ from tstitch_search.measurement import (
     TimeAllocations,
     together_mb,
 )
+from tstitch_search.sampling.timetable import Step
 
 # Makes one batch with the allocation, calling the function once i steps are done, i = 0 ... n_steps.
 RunBatch: TypeAlias = Callable[[Allocation, Callable[[int], None]], None]
@@ -42,11 +43,13 @@ WARM_WITHIN, MAX_WARM_UP = 0.05, 8
 class Stand:
     """What times and memory are taken with, and what is known of the pipeline under test.
 
-    `weights_mb` are the members' files on disk, `resident_mb` their tensors where they are kept while others answer,
-    `shared_mb` those of the parts they share; `weights_of` as in `Calibration`.
+    `steps` are those of the batch made last, given their number. `weights_mb` are the members' files on disk,
+    `resident_mb` their tensors where they are kept while others answer, `shared_mb` those of the parts they share;
+    `weights_of` as in `Calibration`.
     """
 
     run: RunBatch
+    steps: Callable[[int], Sequence[Step]]
     clock: Clock
     memory: MemoryMeter
     device: str
@@ -140,14 +143,23 @@ def time_allocations(job: TimeAllocations, stand: Stand) -> AllocationTimes:
     parts = [timed.parts(batches) for batches in timed.rounds]
     by_entry = zip(*(timed.entries(batches) for batches in timed.rounds), strict=True)
     return AllocationTimes(
-        tuple(
-            AllocationTime(
-                seconds=tuple(b.total_s for b in batches),
-                predicted_s=tuple(p.latency_s(allocation) for p in parts),
-                peak_memory_mb=_memory_mb(list(allocation.steps), _rise_mb(allocation, stand), stand),
-            )
-            for allocation, batches in zip(job.allocations, by_entry, strict=True)
-        )
+        tuple(_time_of(a, batches, parts, stand) for a, batches in zip(job.allocations, by_entry, strict=True))
+    )
+
+
+def _time_of(
+    allocation: Allocation, batches: Sequence[BatchTime], parts: Sequence[Parts], stand: Stand
+) -> AllocationTime:
+    """What the rounds' batches of an allocation say; one more is made for its memory and its steps."""
+    rise_mb = _rise_mb(allocation, stand)
+    steps = stand.steps(allocation.n_steps)
+    sigmas = [step.sigma for step in steps if step.sigma is not None]
+    return AllocationTime(
+        seconds=tuple(b.total_s for b in batches),
+        predicted_s=tuple(p.latency_s(allocation) for p in parts),
+        peak_memory_mb=_memory_mb(list(allocation.steps), rise_mb, stand),
+        timesteps=tuple(step.timestep for step in steps),
+        sigmas=tuple(sigmas),
     )
 
 

@@ -58,7 +58,7 @@ from tstitch_search.real_images import RealImages
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.conditions import ProxySet
 from tstitch_search.sampling.prefixes import Answerer, Start, TrajectoryMemo
-from tstitch_search.sampling.timetable import timetable
+from tstitch_search.sampling.timetable import steps_of, timetable
 
 
 class StudyMeasurer:
@@ -240,6 +240,7 @@ class StudyMeasurer:
         members = zip(self._denoiser.names, self._denoiser.members, strict=True)
         return Stand(
             run=self._run_batch,
+            steps=partial(steps_of, self._assembly.pipeline.scheduler),
             clock=clock_of(self._device),
             memory=memory_of(self._device),
             device=self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads",

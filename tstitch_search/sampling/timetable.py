@@ -23,11 +23,15 @@ class Step:
 
 
 def timetable(space: SpaceConfig, near: Path, n_steps: int) -> list[Step]:
-    """The `n_steps` sampling steps from the noise end. Raises what loading the scheduler raises.
+    """The `n_steps` sampling steps from the noise end. Raises what loading the scheduler raises."""
+    return steps_of(_scheduler(space, near, n_steps), n_steps)
+
+
+def steps_of(scheduler: Any, n_steps: int) -> list[Step]:
+    """The steps of a scheduler whose timesteps are set.
 
     Where a solver has more timesteps than steps (PNDM, Heun), a step's is its first.
     """
-    scheduler = _scheduler(space, near, n_steps)
     timesteps = [float(t) for t in scheduler.timesteps]
     firsts = [entries[0] for entries in _entries_of_steps(n_steps, len(timesteps))]
     sigmas = _sigmas(scheduler, timesteps)

@@ -68,7 +68,9 @@ def time_entries(bench: Workbench, study: Study, entries: Sequence[Allocation]) 
 
 
 def _timing(event: Event) -> AllocationTime:
-    return AllocationTime(tuple(event["seconds"]), tuple(event["predicted_s"]), event["peak_memory_mb"])
+    """The time in the ledger; one of an earlier version does not say where the steps began."""
+    steps = (tuple(event.get(name, ())) for name in ("timesteps", "sigmas"))
+    return AllocationTime(tuple(event["seconds"]), tuple(event["predicted_s"]), event["peak_memory_mb"], *steps)
 
 
 def publish(

@@ -126,6 +126,8 @@ def _entry(
         latency_s_se=MEDIAN_FACTOR * stdev(time.seconds) / sqrt(len(time.seconds)),
         latency_s_predicted=time.latency_s_predicted,
         peak_memory_mb=time.peak_memory_mb or None,
+        timesteps=time.timesteps,
+        sigmas=time.sigmas,
         lossless=lossless,
         guard_lost=allocation in confirmed.guard and evaluator.is_guard_lost(confirmed.guard[allocation]),
         confirmed=True,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
@@ -14,6 +14,7 @@ from tstitch_search.config.models import DenoiserConfig
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.tasks.from_table import study_from_table
 
+Steps: TypeAlias = list[dict[str, float | None]]
 COLUMNS = ("allocation", "step", "denoiser", "timestep", "sigma")
 
 
@@ -22,26 +23,30 @@ def export(
 ) -> str:
     """The entries of the table at `path`: as CSV a row for each step, as JSON a list of segments for each entry.
 
-    Raises ConfigError or EnvironmentProblem when the study's solver cannot be had here.
+    With `settings` the steps are those of the study's solver with them. Raises ConfigError or EnvironmentProblem when
+    the solver is needed and cannot be had here.
     """
     table = LookupTable.read(path)
+    recorded = not settings and all(entry.timesteps for entry in table.entries)
+    if form == "csv" and recorded:
+        return _as_csv(table, [_recorded_steps(entry) for entry in table.entries])
     found = study_from_table(path, table, study, settings)
-    return _as_csv(table, found) if form == "csv" else json.dumps(_for_diffusers(table, found), indent=2) + "\n"
+    steps = [_recorded_steps(e) if recorded else _steps(found, e.allocation.n_steps) for e in table.entries]
+    return _as_csv(table, steps) if form == "csv" else json.dumps(_for_diffusers(table, found, steps), indent=2) + "\n"
 
 
-def _as_csv(table: LookupTable, study: Study) -> str:
-    """Readers: spreadsheets, and samplers that are told who takes which step."""
+def _as_csv(table: LookupTable, steps_by_entry: Sequence[Steps]) -> str:
+    """Readers: spreadsheets, and samplers that are told which denoiser takes which step."""
     written = io.StringIO()
     rows = csv.writer(written, lineterminator="\n")
     rows.writerow(COLUMNS)
-    for entry in table.entries:
-        steps = _steps(study, entry.allocation.n_steps)
+    for entry, steps in zip(table.entries, steps_by_entry, strict=True):
         for i, (name, step) in enumerate(zip(entry.allocation.by_step, steps, strict=True)):
             rows.writerow((str(entry.allocation), i, name, step["timestep"], step["sigma"]))
     return written.getvalue()
 
 
-def _for_diffusers(table: LookupTable, study: Study) -> dict[str, Any]:
+def _for_diffusers(table: LookupTable, study: Study, steps_by_entry: Sequence[Steps]) -> dict[str, Any]:
     """Readers: scripts around diffusers, and samplers with a start and an end step for each model."""
     return {
         "study": table.study,
@@ -50,7 +55,7 @@ def _for_diffusers(table: LookupTable, study: Study) -> dict[str, Any]:
         "solver": table.provenance.get("solver"),
         "guidance_scale": study.config.guidance_scale,
         "denoisers": [_denoiser(d) for d in study.space.denoisers],
-        "entries": [_entry(entry, _steps(study, entry.allocation.n_steps)) for entry in table.entries],
+        "entries": [_entry(entry, steps) for entry, steps in zip(table.entries, steps_by_entry, strict=True)],
     }
 
 
@@ -61,7 +66,7 @@ def _denoiser(denoiser: DenoiserConfig) -> dict[str, Any]:
     return {**said, **own}
 
 
-def _entry(entry: LookupEntry, steps: list[dict[str, float | None]]) -> dict[str, Any]:
+def _entry(entry: LookupEntry, steps: Steps) -> dict[str, Any]:
     return {
         "allocation": str(entry.allocation),
         "latency_s": entry.latency_s,
@@ -85,7 +90,12 @@ def _ranges(allocation: Allocation) -> list[tuple[str, int, int]]:
     return [(s.denoiser, last - s.n_steps, last) for s, last in zip(allocation.segments, lasts, strict=True)]
 
 
-def _steps(study: Study, n_steps: int) -> list[dict[str, float | None]]:
+def _recorded_steps(entry: LookupEntry) -> Steps:
+    sigmas = entry.sigmas or (None,) * len(entry.timesteps)
+    return [{"timestep": t, "sigma": sigma} for t, sigma in zip(entry.timesteps, sigmas, strict=True)]
+
+
+def _steps(study: Study, n_steps: int) -> Steps:
     from tstitch_search.sampling.timetable import timetable  # torch, which reading a table does without
 
     steps = timetable(study.space, study.space_path.parent, n_steps)
