@@ -68,7 +68,7 @@ def test_looking_at_tables_loads_nothing_heavy(tmp_path: Path) -> None:
     timed = LookupTable.read(TABLE)
     entries = tuple(replace(e, timesteps=tuple(map(float, range(e.allocation.n_steps)))) for e in timed.entries)
     replace(timed, entries=entries).write(tmp_path / "lookup.json")
-    (exported,), modules = loaded_by(["export", str(tmp_path)])
+    (exported, _), modules = loaded_by(["export", str(tmp_path)], ["export", str(tmp_path), "--format", "diffusers"])
     assert exported.count("XL,") > 20
     assert not heavy & modules
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tstitch_search.config import Study, load_study, study_of
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
-from tstitch_search.study_run.key import StudyFacts, resolve_facts
+
+if TYPE_CHECKING:
+    from tstitch_search.study_run.key import StudyFacts
 
 
 def study_from_table(path: Path, table: LookupTable, study: Path | None, settings: Sequence[str]) -> Study:
@@ -35,11 +38,13 @@ def _own_study(path: Path, table: LookupTable, settings: Sequence[str]) -> Study
         raise ConfigError(error.message, hint=f"{error.hint}; or {hint}" if error.hint else hint) from error
 
 
-def facts_like(path: Path, table: LookupTable, study: Study, may_differ: Iterable[str]) -> StudyFacts:
+def facts_like(path: Path, table: LookupTable, study: Study, may_differ: Iterable[str]) -> "StudyFacts":
     """The study's facts on this machine, once they are known to be those of the table.
 
     Facts whose name begins with one of `may_differ` are not held against it. Raises ConfigError naming the others.
     """
+    from tstitch_search.study_run.key import resolve_facts  # torch, which reading a table does without
+
     facts, prefixes = resolve_facts(study), tuple(may_differ)
     recorded = table.provenance.get("key")
     if not isinstance(recorded, dict):
