@@ -1,4 +1,4 @@
-"""The value everything is about: who takes which sampling steps.
+"""The value everything is about: how the sampling steps are divided among the denoisers.
 
 An `Allocation` is the trajectory cut into segments, from the noise end (step 0) to the image end. Integer steps are
 the truth; a fraction is only what a person types or sees, and `steps_from_fractions` is the one place where it becomes

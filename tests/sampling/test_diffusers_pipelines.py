@@ -53,7 +53,7 @@ class Tiny:
 
 
 class SwitchByHand(torch.nn.Module):
-    """Who answers is read from the timestep of each call: no part of the product."""
+    """Which member answers is read from the timestep of each call: no part of the product."""
 
     def __init__(self, members: Mapping[str, Any], turns: tuple[str, ...]):
         super().__init__()

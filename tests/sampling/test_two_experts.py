@@ -1,4 +1,4 @@
-"""A pipeline with two denoisers (Wan 2.2): the allocation decides who answers, whatever the pipeline's boundary is."""
+"""A pipeline with two denoisers (Wan 2.2): the allocation decides which one answers, not the boundary."""
 
 from typing import Any
 

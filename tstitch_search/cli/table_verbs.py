@@ -50,6 +50,8 @@ def pick(
     lookup = load_table(table)
     entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch, lossless)
     picked = lookup.describe(entry, at, at_batch)
+    if lossless and entry.allocation == lookup.anchor:
+        typer.echo("no faster entry is shown to lose nothing; the largest denoiser alone is what is left", err=True)
     if as_json:
         print(json.dumps({**entry.to_json(lookup.objective), "picked_at": picked.to_json()}, indent=2))
     else:

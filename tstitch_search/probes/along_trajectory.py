@@ -16,7 +16,7 @@ Sample = Callable[[Allocation, Chunk, Answerer], object]
 
 
 class StepProbe(Protocol):
-    """Who answers the calls of one device batch, and keeps what it wants to know of the members."""
+    """Answers the calls of one device batch, and keeps what it wants to know of the members."""
 
     def on_step(self, n_done: int) -> None:
         """So many sampling steps are done."""

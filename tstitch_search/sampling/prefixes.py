@@ -23,7 +23,7 @@ Answerer: TypeAlias = Callable[[Path, Callable[[str], Any]], Any]
 
 @dataclass(frozen=True)
 class Start:
-    """All that a trajectory follows from, beside who answers: the images of one device batch, steps and guidance."""
+    """All that a trajectory follows from, beside its members: the images of one device batch, steps and guidance."""
 
     images: Chunk
     n_steps: int

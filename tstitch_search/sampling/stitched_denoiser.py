@@ -91,7 +91,7 @@ class StitchedDenoiser(nn.Module):
         )
 
     def set_allocation(self, allocation: Allocation) -> None:
-        """Who answers from the next trajectory on. Raises ConfigError when it names an unknown denoiser."""
+        """Divide the steps of the next trajectories like this. Raises ConfigError when it names an unknown denoiser."""
         self._require_known(allocation)
         self._allocation = allocation
 
@@ -162,7 +162,7 @@ class StitchedDenoiser(nn.Module):
     def watch(self, scheduler: Any, allocation: Allocation | None = None) -> None:
         """Follow this diffusers scheduler, and copies of it, from now on: it opens trajectories and moves them on.
 
-        Whoever followed it before does so no longer. `allocation`: who answers in its trajectories, whatever
+        What followed it before does so no longer. `allocation`: how the steps of its trajectories are divided, whatever
         `set_allocation` says. Raises ConfigError when it names an unknown denoiser.
         """
         if allocation is not None:
@@ -170,7 +170,7 @@ class StitchedDenoiser(nn.Module):
         watch(scheduler, self, allocation)
 
     def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
-        """Who takes the `n_steps` of a trajectory that begins. Raises ConfigError when they are not that many."""
+        """How the `n_steps` of a trajectory that begins are divided. Raises ConfigError when they are not that many."""
         allocation = own or self._allocation
         if allocation is None:
             raise ConfigError("the pipeline was started without an allocation: call set_allocation first")

@@ -33,7 +33,7 @@ class Follower(Protocol):
     in_use: "Once"
 
     def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
-        """Who takes the `n_steps` of a trajectory that begins: as `own` says, where the scheduler has its own."""
+        """How the `n_steps` of a trajectory that begins are divided: as `own` says, where the scheduler has its own."""
         ...
 
     def report(self, n_done: int, is_last: bool) -> None:

@@ -23,7 +23,7 @@ from tstitch_search.study_run.pool import count_workers
 from tstitch_search.study_run.prices import price
 from tstitch_search.study_run.references import feature_dim, state_of_reference
 from tstitch_search.study_run.stages import candidates_in_focus, require_budget
-from tstitch_search.tasks.status import status_of
+from tstitch_search.tasks.status import Status, status_of
 from tstitch_search.workers.protocol import WorkerPool
 
 # Arithmetic a device does per second, for prices before anything was measured: within a factor of ten.
@@ -101,7 +101,8 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
     candidates = candidates_in_focus(study, space, latency, facts.measurable(space))
     require_budget(study, candidates, latency)
     cost = price(study, space, candidates, latency)
-    n_workers, made_s, is_finished = count_workers(study), _made_seconds(folder), _is_finished(study, folder)
+    n_workers, held = count_workers(study), _held_by(folder)
+    made_s, is_finished = held.device_seconds if held else 0.0, held is not None and _is_answer(held, study, folder)
     return Plan(
         study=study.config.name,
         folder=str(folder),
@@ -139,17 +140,16 @@ def _require_usable(folder: Path, facts: StudyFacts) -> None:
             require_same_key(folder, bound_to, facts.key)
 
 
-def _made_seconds(folder: Path) -> float:
-    """Device seconds of the chunks that the folder holds."""
-    return status_of(folder).device_seconds if (folder / "ledger.jsonl").exists() else 0.0
+def _held_by(folder: Path) -> Status | None:
+    """What the run folder holds; None where nothing was begun."""
+    return status_of(folder) if (folder / "ledger.jsonl").exists() else None
 
 
-def _is_finished(study: Study, folder: Path) -> bool:
+def _is_answer(held: Status, study: Study, folder: Path) -> bool:
     """Whether the folder holds the finished run of this very study."""
     resolved = folder / "study.resolved.yaml"
-    if not resolved.exists() or resolved.read_text(encoding="utf-8") != study_as_yaml(study, folder):
-        return False
-    return status_of(folder).answer is not None
+    is_same = resolved.exists() and resolved.read_text(encoding="utf-8") == study_as_yaml(study, folder)
+    return is_same and held.answer is not None
 
 
 def _wall_seconds(stages_s: Mapping[str, float], made_s: float, n_workers: int) -> float:

@@ -1,4 +1,4 @@
-"""One confirmed allocation on a card: who takes which steps, times, quality with interval, memory, verdict."""
+"""One confirmed allocation on a card: its steps, times, quality with interval, memory, verdict."""
 
 from tstitch_search.lookup import Candidate, OperatingPoint
 from tstitch_search.report.markup import Html, tag

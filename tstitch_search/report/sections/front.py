@@ -1,4 +1,4 @@
-"""The front as a table: who takes which steps, what that takes, how good it is; and what was confirmed but beaten."""
+"""The front as a table: how the steps are divided, their cost and quality; and what was confirmed but beaten."""
 
 from collections.abc import Sequence
 

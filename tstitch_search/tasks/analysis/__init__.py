@@ -1,6 +1,6 @@
 """The paper's supporting experiments for a study's own members: small studies through the same machinery.
 
-What changes nothing but who takes which of how many steps is measured in one run folder, for the study as it is;
+What changes only the number of steps and their division is measured in one run folder, for the study as it is;
 another solver or guidance scale is another key, so each has a run folder of its own. They lie in `analysis/runs` of the
 study's.
 """
