@@ -119,6 +119,13 @@ def test_every_verb_is_in_the_docs_and_shows_an_example(verb: str):
     assert f"Example: tstitch-search {verb}" in said.output
 
 
+def test_tests_that_the_documentation_names_exist():
+    text = "".join(path.read_text() for path in DOCS)
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text))
+    assert len(named) > 25
+    assert not [(file, test) for file, test in named if f"def {test}(" not in (ROOT / file).read_text()]
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_links_between_documents_lead_somewhere(path: Path):
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
