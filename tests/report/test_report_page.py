@@ -189,6 +189,15 @@ def test_failures_for_one_reason_are_counted(own_run: Path) -> None:
     assert [(f.error, f.n_attempts) for f in failures] == [("worker died", 2), ("no memory", 1)]
 
 
+def test_what_was_damaged_and_set_aside_is_told(own_run: Path) -> None:
+    with Ledger(own_run / "ledger.jsonl") as ledger:
+        ledger.append("damaged", lines=[3], file="ledger.jsonl.damaged")
+        ledger.append("damaged", file="features/a.npz", set_aside="a.npz.damaged")
+    write_report(own_run)
+    text = (own_run / "report.html").read_text()
+    assert "<code>ledger.jsonl.damaged</code> <code>a.npz.damaged</code>" in text
+
+
 def test_a_worker_started_again_is_told_once(own_run: Path) -> None:
     with Ledger(own_run / "ledger.jsonl") as ledger:
         ledger.append("loaded", worker="worker-0", device="cpu", load_s={"S": 9.9})

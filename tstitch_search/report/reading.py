@@ -48,6 +48,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
         workers=_workers(_of(events, "loaded")),
         costs=costs_in(events),
         failures=failures_in(events),
+        damaged=tuple(e.get("set_aside") or get(e, "file") for e in _of(events, "damaged")),
         is_finished=is_finished(events),
     )
 

@@ -55,7 +55,7 @@ class Record:
 
     `posterior`: what the search's model thinks of allocations that nobody measured. `looked`: in the order of the
     search. `calls`: of the denoisers, made and reused. `controls` is None for a search without control variates.
-    `is_finished`: the run came to its end.
+    `damaged`: files whose damaged content was set aside. `is_finished`: the run came to its end.
     """
 
     table: LookupTable
@@ -68,6 +68,7 @@ class Record:
     workers: tuple[Loaded, ...]
     costs: tuple[Cost, ...]
     failures: tuple[Failure, ...]
+    damaged: tuple[str, ...] = ()
     is_finished: bool = True
 
     @property

@@ -71,7 +71,16 @@ def costs(record: Record) -> Html:
         join(tag("h3", "Failed attempts at chunks"), failures)
         if failures
         else tag("p", "No attempt at a chunk of images failed.", kind="note"),
+        _damaged(record.damaged),
     )
+
+
+def _damaged(files: Sequence[str]) -> Html:
+    """What was set aside; empty when nothing was."""
+    if not files:
+        return Html()
+    kept = join(*(part for file in dict.fromkeys(files) for part in (tag("code", file), " ")))
+    return tag("p", "Damaged content was set aside and measured again; it is kept in ", kept)
 
 
 def cost_table(costs: Sequence[Cost]) -> Html:
