@@ -104,6 +104,10 @@ class Display(Progress):
         self._latest = f"{n_done} of {n_images}"
         self._show(at_once=self._every)
 
+    def doing(self, text: str) -> None:
+        self._latest = text
+        self._show(at_once=self._every)
+
     def tick(self) -> None:
         self._show()
 

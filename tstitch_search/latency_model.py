@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, sqrt
+from statistics import stdev
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.measurement import Calibration, together_mb
@@ -84,3 +85,8 @@ class LatencyModel:
             f"the machine is noisy: repeats of a step differ by {spread:.0%} (interquartile range over median), more "
             f"than latency.max_spread = {max_spread:.0%}; stop other work on it or raise latency.n_repeats"
         )
+
+
+def median_se(values: Sequence[float]) -> float:
+    """Standard error of the median of normal `values`, 1.2533 std / sqrt(n); 0 of a single one, where it is unknown."""
+    return 1.2533 * stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0

@@ -97,11 +97,15 @@ class ChunkFeatures:
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Time every denoiser's step and the fixed part; answers `Calibration`."""
+    """Time every denoiser's step and the fixed part; answers `Calibration`.
+
+    `is_more`: further rounds of a job before, whose worker is warm; they neither warm up nor measure memory.
+    """
 
     denoisers: tuple[str, ...]
     n_steps: int
     n_repeats: int
+    is_more: bool = False
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ configs = st.builds(
         LatencyConfig,
         batch_size=whole,
         n_repeats=whole,
+        error=shares,
+        seconds=st.none() | seconds,
         threads=st.none() | whole,
         max_spread=shares,
         **{"from": st.none() | text},

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.latency_model import LatencyModel
+from tstitch_search.latency_model import LatencyModel, median_se
 from tstitch_search.measure.clock import CpuClock, CudaClock, clock_of
-from tstitch_search.measure.latency import MAX_WARM_UP, Stand, calibrate, median_se, time_allocations, time_batch
+from tstitch_search.measure.latency import MAX_WARM_UP, Stand, calibrate, time_allocations, time_batch
 from tstitch_search.measurement import Calibrate, TimeAllocations
 from tstitch_search.members.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.sampling.timetable import Step
@@ -139,9 +139,19 @@ def test_warming_up_goes_on_until_two_batches_agree_and_ends_in_any_case() -> No
     compiling = Work(lambda i: 1 + max(0, 3 - i))
     calibrate(Calibrate(("S",), 4, 3), compiling.stand)
     assert compiling.batches.count("S*4") == 5 + 2 * 3 + 1  # agrees at the 5th; alone and "in turns"; memory
-    restless = Work(lambda i: 1 + i % 2)
-    calibrate(Calibrate(("S",), 4, 3), restless.stand)
-    assert restless.batches.count("S*4") == MAX_WARM_UP + 2 * 3 + 1
+    disturbed = Work(lambda i: 1 + i % 2)
+    calibrate(Calibrate(("S",), 4, 3), disturbed.stand)
+    assert disturbed.batches.count("S*4") == 2 + 2 * 3 + 1  # the second is slower: that is no warming up
+    endless = Work(lambda i: 0.9**i)
+    calibrate(Calibrate(("S",), 4, 3), endless.stand)
+    assert endless.batches.count("S*4") == MAX_WARM_UP + 2 * 3 + 1
+
+
+def test_further_rounds_begin_at_once_and_measure_no_memory() -> None:
+    work = Work()
+    found = calibrate(Calibrate(("S", "XL"), 4, 1, is_more=True), work.stand)
+    assert work.batches == ["S*4", "XL*4", "S*1-XL*1-S*1-XL*1"]
+    assert (found.step_s, found.n_repeats) == ({"S": 1.0, "XL": 8.0}, 1)
 
 
 def test_a_drifting_machine_shows_in_spread_and_standard_errors() -> None:

@@ -27,7 +27,7 @@ def log_error(error: TStitchError) -> None:
 
 
 class JsonLog:
-    """A `Progress` that logs; kinds: expect, stage, chunk, known, extracted, note."""
+    """A `Progress` that logs; kinds: expect, stage, chunk, known, extracted, doing, note."""
 
     def expect(self, work_s: Mapping[str, float], seconds_of: Callable[[Allocation, int], float]) -> None:
         log("expect", device_seconds=dict(work_s))
@@ -43,6 +43,9 @@ class JsonLog:
 
     def extracted(self, n_done: int, n_images: int) -> None:
         log("extracted", n_done=n_done, n_images=n_images)
+
+    def doing(self, text: str) -> None:
+        log("doing", text=text)
 
     def tick(self) -> None: ...
 

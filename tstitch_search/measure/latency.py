@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.latency_model import Parts
+from tstitch_search.latency_model import Parts, median_se
 from tstitch_search.measure.clock import Clock
 from tstitch_search.measure.memory import MemoryMeter
 from tstitch_search.measurement import (
@@ -35,7 +35,7 @@ from tstitch_search.sampling.timetable import Step
 # Makes one batch with the allocation, calling the function once i steps are done, i = 0 ... n_steps.
 RunBatch: TypeAlias = Callable[[Allocation, Callable[[int], None]], None]
 
-# A denoiser is warm once two batches in a row take the same time within this share, or after this many.
+# A denoiser is warm once a batch saves less than this share of the one before, or after this many.
 WARM_WITHIN, MAX_WARM_UP = 0.05, 8
 
 
@@ -108,11 +108,11 @@ def calibrate(job: Calibrate, stand: Stand) -> Calibration:
     `spread` is the largest interquartile range of a denoiser's step times, relative to their median.
     """
     alone = [Allocation.of([(name, job.n_steps)]) for name in job.denoisers]
-    timed = _interleaved(job.denoisers, job.n_steps, (), job.n_repeats, stand)
+    timed = _interleaved(job.denoisers, job.n_steps, (), job.n_repeats, stand, is_warm=job.is_more)
     parts = [timed.parts(batches) for batches in timed.rounds]
     step_s = {name: [p.step_s[name] for p in parts] for name in job.denoisers}
     switch_s = {name: [p.switch_s[name] for p in parts] for name in job.denoisers}
-    rise_mb = {name: _rise_mb(a, stand) for name, a in zip(job.denoisers, alone, strict=True)}
+    rise_mb = {name: 0.0 if job.is_more else _rise_mb(a, stand) for name, a in zip(job.denoisers, alone, strict=True)}
     return Calibration(
         step_s={name: median(values) for name, values in step_s.items()},
         step_se={name: median_se(values) for name, values in step_s.items()},
@@ -164,12 +164,17 @@ def _time_of(
 
 
 def _interleaved(
-    denoisers: Sequence[str], n_steps: int, entries: Sequence[Allocation], n_repeats: int, stand: Stand
+    denoisers: Sequence[str],
+    n_steps: int,
+    entries: Sequence[Allocation],
+    n_repeats: int,
+    stand: Stand,
+    is_warm: bool = False,
 ) -> Timed:
     """`n_repeats` rounds of one batch each, so that a slow drift of the machine hits all alike; warmed up before."""
     alone = [Allocation.of([(name, n_steps)]) for name in denoisers]
     turns = Allocation.of((name, 1) for name in islice(cycle(denoisers), n_steps))
-    for allocation in alone:
+    for allocation in () if is_warm else alone:
         _warm_up(allocation, stand)
     order = (*alone, turns, *entries)
     rounds = tuple(tuple(time_batch(a, stand.run, stand.clock) for a in order) for _ in range(n_repeats))
@@ -177,11 +182,11 @@ def _interleaved(
 
 
 def _warm_up(allocation: Allocation, stand: Stand) -> None:
-    """Make batches until two in a row take the same time, or it does not get any better."""
+    """Make batches until the next one is not clearly faster; a disturbed one, which is slower, ends it too."""
     before = time_batch(allocation, stand.run, stand.clock).total_s
     for _ in range(MAX_WARM_UP - 1):
         now = time_batch(allocation, stand.run, stand.clock).total_s
-        if abs(now - before) <= WARM_WITHIN * before:
+        if now >= (1 - WARM_WITHIN) * before:
             return
         before = now
 
@@ -202,11 +207,6 @@ def _rise_mb(allocation: Allocation, stand: Stand) -> float:
 def _memory_mb(members: Sequence[str], rise_mb: float, stand: Stand) -> float:
     """What a pipeline with these members needs: their weights, those of the shared parts, and a batch's rise."""
     return together_mb(members, stand.resident_mb, stand.weights_of) + stand.shared_mb + rise_mb
-
-
-def median_se(values: Sequence[float]) -> float:
-    """Standard error of the median of `values`: 1.2533 std / sqrt(n), which holds for normal values."""
-    return float(1.2533 * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def _relative_iqr(values: Sequence[float]) -> float:

@@ -1,7 +1,7 @@
 """Past measurements stand in for a device: a `Measurer` that answers every job from a table. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -138,8 +138,8 @@ class RecordedMeasurer:
                 raise MeasurementError("a record has no extractor for real images")
             case Probe():
                 raise MeasurementError("a record has no denoisers whose predictions could be compared")
-            case Calibrate():
-                return self._record.calibration
+            case Calibrate(n_repeats=n_repeats):
+                return replace(self._record.calibration, n_repeats=n_repeats)
             case TimeAllocations(allocations, n_repeats):
                 return AllocationTimes(tuple(self._time(a, n_repeats) for a in allocations))
 

@@ -20,10 +20,11 @@ from tstitch_search.files import cache_folder, make_folder, write_whole
 from tstitch_search.json_fields import check_count, check_number, check_text, get, read_json, refuse
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Ledger
-from tstitch_search.measurement import Answer, Calibrate, Calibration
+from tstitch_search.measurement import Calibration
 from tstitch_search.progress import Progress
 from tstitch_search.study_run.folder import Key
 from tstitch_search.study_run.key import resolve_facts
+from tstitch_search.study_run.timing import time_denoisers
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.workers.protocol import WorkerPool
 
@@ -44,8 +45,6 @@ TIMED_BY = (
 )
 PER_DENOISER = ("step_s", "step_se", "switch_s", "switch_se", "member_memory_mb", "weights_mb")
 FILE_VERSION = 1
-# So often step times are taken on a noisy machine before the calmest are used.
-MAX_TRIES = 2
 
 
 def calibrate_study(
@@ -95,22 +94,11 @@ def measure_calibration(study: Study, open_pool: Callable[[Study], WorkerPool], 
     try:
         progress.stage("calibrate")
         pool.start()
-        calibration = calm_calibration(study, lambda job: run_alone(pool, job, progress))
+        calibration = time_denoisers(study, lambda job: run_alone(pool, job, progress), progress)
     finally:
         pool.close()
     warn(study, LatencyModel(calibration), progress)
     return calibration
-
-
-def calm_calibration(study: Study, measure: Callable[[Calibrate], Answer]) -> Calibration:
-    """The step times, measured again while the machine is noisier than the study allows: the calmest of MAX_TRIES."""
-    job = Calibrate(study.space.names, study.space.n_steps, study.config.latency.n_repeats)
-    max_spread, found = study.config.latency.max_spread, list[Calibration]()
-    while len(found) < MAX_TRIES and not any(c.spread <= max_spread for c in found):
-        calibration = measure(job)
-        assert isinstance(calibration, Calibration)
-        found.append(calibration)
-    return min(found, key=lambda c: c.spread)
 
 
 def warn(study: Study, latency: LatencyModel, progress: Progress) -> None:

@@ -20,7 +20,7 @@ from tstitch_search.quality.reference import save_reference
 from tstitch_search.search import AllocationStudy, Rule
 from tstitch_search.search.embedding import Positions
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.calibrations import calm_calibration, given_calibration, remember, warn
+from tstitch_search.study_run.calibrations import given_calibration, remember, warn
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import StudyFacts
@@ -28,6 +28,7 @@ from tstitch_search.study_run.member_positions import member_positions
 from tstitch_search.study_run.prices import seconds_of
 from tstitch_search.study_run.proxy_quality import ProxyQuality
 from tstitch_search.study_run.references import prepare_reference
+from tstitch_search.study_run.timing import time_denoisers
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.workers.protocol import WorkerPool
 
@@ -68,7 +69,7 @@ def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> Latency
         event = bench.ledger.append("calibration", **asdict(given))
     if event is None:
         bench.progress.stage("calibrate")
-        event = bench.ledger.append("calibration", **asdict(calm_calibration(study, bench.alone)))
+        event = bench.ledger.append("calibration", **asdict(time_denoisers(study, bench.alone, bench.progress)))
         bench.n_new += 1
     fields = {key: value for key, value in event.items() if key not in ("event", "at")}
     latency = LatencyModel(Calibration(**fields))

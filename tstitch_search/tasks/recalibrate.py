@@ -16,13 +16,13 @@ from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, Operating
 from tstitch_search.measurement import (
     AllocationTime,
     AllocationTimes,
-    Calibrate,
     Calibration,
     TimeAllocations,
 )
 from tstitch_search.progress import Progress
 from tstitch_search.report.headline import headline
 from tstitch_search.study_run.table import MEDIAN_FACTOR
+from tstitch_search.study_run.timing import time_denoisers
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.tasks.from_table import facts_like, study_from_table
 from tstitch_search.workers.protocol import WorkerPool
@@ -71,12 +71,11 @@ def _measure(
     try:
         progress.stage("calibrate")
         pool.start()
-        calibration = run_alone(pool, Calibrate(study.space.names, study.space.n_steps, n_repeats), progress)
+        calibration = time_denoisers(study, lambda job: run_alone(pool, job, progress), progress)
         progress.stage("time")
         answer = run_alone(pool, TimeAllocations(tuple(confirmed), n_repeats), progress)
     finally:
         pool.close()
-    assert isinstance(calibration, Calibration)
     assert isinstance(answer, AllocationTimes)
     if warning := LatencyModel(calibration).noise_warning(study.config.latency.max_spread):
         progress.note(warning)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from tstitch_search.config.models.base import Model
-from tstitch_search.config.quantities import FileName, Fraction, Text, Whole
+from tstitch_search.config.quantities import FileName, Fraction, Seconds, Text, Whole
 
 # The operating point that drives the search.
 DEFAULT_POINT = "default"
@@ -26,7 +26,17 @@ class LatencyConfig(Model):
     """How time is measured: for one batch of stated size, from noise to decoded images."""
 
     batch_size: Whole = Field(8, description="Images per timed batch, as at deploy time.", ge=1)
-    n_repeats: Whole = Field(5, description="Timed repeats, interleaved over denoisers; the median counts.", ge=3)
+    n_repeats: Whole = Field(
+        5, description="Timed repeats at least, interleaved over denoisers; the median counts.", ge=3
+    )
+    error: Fraction = Field(
+        0.02, description="Timing goes on after n_repeats until the time of a batch is known to this standard error."
+    )
+    seconds: Seconds | None = Field(
+        None,
+        description="Timing the denoisers ends after this at the latest, with a wider error; default: four times what "
+        "n_repeats of the fastest repeat take.",
+    )
     threads: Whole | None = Field(None, description="CPU threads while timing on CPU; default: all cores.", ge=1)
     from_file: Text | None = Field(
         None,
