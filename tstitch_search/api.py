@@ -192,6 +192,7 @@ def verify(
     table: Path | str,
     *,
     max_fid_loss: float = 0.02,
+    max_slowdown: float = 1.25,
     n_entries: int = 3,
     study: Path | str | None = None,
     overrides: Overrides = (),
@@ -199,7 +200,8 @@ def verify(
 ) -> "Verification":
     """Whether a table still holds: `n_entries` of its front, made and timed again here; `.passed` says so.
 
-    `max_fid_loss`: the share by which an entry may be worse than the table says. Raises ConfigError when members or
+    `max_fid_loss`: the share by which an entry may be worse than the table says; `max_slowdown`: how many times as long
+    it may take, judged on the table's device and beyond its errors. Raises ConfigError when members or
     settings are not the table's.
     """
     from tstitch_search.study_run.pool import open_pool
@@ -207,7 +209,10 @@ def verify(
 
     other = Path(study) if study else None
     with _shown(progress) as shown:
-        return measure_again(table_path(table), max_fid_loss, n_entries, open_pool, shown, other, _settings(overrides))
+        given = _settings(overrides)
+        return measure_again(
+            table_path(table), max_fid_loss, n_entries, open_pool, shown, other, given, max_slowdown=max_slowdown
+        )
 
 
 def recalibrate(

@@ -14,12 +14,16 @@ from children import HANG_S
 from text_to_image import PROMPTS, save_stable_diffusion
 from typer.testing import CliRunner
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.cli import app
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
+from tstitch_search.latency_model import LatencyModel
+from tstitch_search.measurement import Calibration
 from tstitch_search.progress import Silent
+from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.pool import open_pool
-from tstitch_search.tasks.check import check_study
+from tstitch_search.tasks.check import _measured_speed, check_study
 from tstitch_search.tasks.probe import probe_study
 
 STUDY = """\
@@ -57,6 +61,22 @@ def test_the_speed_follows_from_parameters_until_it_was_measured(text_family: Pa
     assert found.speed is not None
     assert found.speed.relative["L"] == 1 < found.speed.relative["B"] < found.speed.relative["S"] == found.speed.best
     assert "parameters" in found.speed.basis
+
+
+def test_a_measured_bound_carries_its_error_and_no_allocation_lies_beyond_it(text_family: Path) -> None:
+    study = load_study(text_family / "study.yaml")
+    study = study.model_copy(update={"space": study.space.model_copy(update={"n_steps_given": (4, 2)})})
+    none, steps = dict.fromkeys("SBL", 0.0), {"S": 0.1, "B": 0.2, "L": 0.4}
+    errors = dict.fromkeys("SBL", 0.01)
+    measured = Calibration(steps, errors, none, none, 0.1, 0.0, 0.0, 0, none, none, "a device", 2, 5)
+    speed = _measured_speed(study, measured)
+    latency = LatencyModel(measured)
+    slowest = latency.latency_s(Allocation.parse("L*4"))
+    assert speed.best == pytest.approx(
+        max(slowest / latency.latency_s(a) for a in SearchSpace.from_config(study.space))
+    )
+    assert speed.best_se == pytest.approx(speed.best * ((0.04 / 1.7) ** 2 + (0.02 / 0.3) ** 2) ** 0.5)
+    assert speed.at_most > speed.best
 
 
 def test_before_weights_are_fetched_everything_but_the_speed_is_said(text_family: Path, tmp_path: Path) -> None:

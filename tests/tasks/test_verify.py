@@ -1,18 +1,21 @@
 """A table held against the device it is on now: the same images, and a gate that closes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from study_run.synthetic import STEP_S, SyntheticMeasurer, latency_s
 
+from tstitch_search.cli.verification import verdicts
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
+from tstitch_search.measurement import AllocationTime
 from tstitch_search.pareto import pareto_front
 from tstitch_search.progress import Silent
 from tstitch_search.tasks.recalibrate import recalibrate
-from tstitch_search.tasks.verify import spread, verify
+from tstitch_search.tasks.verify import Verification, spread, verify
 from tstitch_search.workers.inline import InlinePool
 
 
@@ -42,7 +45,37 @@ def test_images_that_got_worse_close_the_gate_and_slower_steps_are_told(path, me
     assert not found.passed
     assert all(v.loss > 0.02 for v in found.entries)
     assert found.entries[-1].slowdown == pytest.approx(4.0 / 4.2)
-    assert verify(path, 100.0, 2, opener(worse), Silent()).passed
+    assert verify(path, 100.0, 2, opener(worse), Silent(), max_slowdown=2.1).passed
+
+
+def test_steps_that_got_slower_close_the_gate_alone_and_the_verdict_names_batch_and_device(path, measurer):
+    slower = SyntheticMeasurer(measurer.reference, step_s={n: 1.5 * s for n, s in STEP_S.items()})
+    found = verify(path, 0.02, 2, opener(slower), Silent())
+    assert found.holds_quality
+    assert not found.passed
+    assert found.slow
+    assert any("Times do NOT hold: a batch of 2 on synthetic" in said for said in verdicts(found))
+    assert verify(path, 0.02, 2, opener(slower), Silent(), max_slowdown=1.5).passed
+
+
+def test_times_of_another_device_are_not_judged_and_that_is_said(path, measurer):
+    slower = {n: 9 * s for n, s in STEP_S.items()}
+    found = verify(
+        path, 0.02, 2, opener(SyntheticMeasurer(measurer.reference, step_s=slower, device="other")), Silent()
+    )
+    assert found.passed
+    assert len(found.unjudged) == 2
+    assert "on synthetic, and this is other" in verdicts(found)[-1]
+
+
+def test_a_time_too_rough_to_be_judged_is_named_and_does_not_close_the_gate(path, measurer):
+    [entry, *_] = verify(path, 0.02, 1, opener(measurer), Silent()).entries
+    seconds = tuple(entry.entry.latency_s * factor for factor in (0.9, 1.3, 2.5))
+    rough = replace(entry, time=AllocationTime(seconds, seconds, 0.0))
+    assert rough.time_verdict(1.25) == "unsure"
+    found = Verification(LookupTable.read(path), (rough,), 0.02, "synthetic", {}, 1.25)
+    assert found.passed
+    assert f"The time of {entry.entry.allocation} could not be judged: 1.30" in verdicts(found)[-1]
 
 
 def test_only_the_chosen_entries_are_made_again_on_the_confirmation_images(path, measurer):

@@ -11,7 +11,7 @@ from tstitch_search.cli.app import AsJson, Device, Settings, StudyPath, app, ove
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tstitch_search.tasks.check import Check
+    from tstitch_search.tasks.check import Check, Speed
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -63,7 +63,7 @@ def _as_text(found: "Check") -> str:
     if found.speed:
         relative = ", ".join(f"{factor:.3g} of {name}" for name, factor in found.speed.relative.items())
         lines.append(f"One step of the slowest takes as long as {relative} (from {found.speed.basis}).")
-        lines.append(f"No allocation can be more than {found.speed.best:.3g} times as fast as the slowest alone.")
+        lines.append(_bound(found.speed))
     else:
         lines.append("How fast they are is not known: the weights are not all on this machine.")
     if alike := found.similarity:
@@ -90,7 +90,21 @@ def _as_json(found: "Check") -> dict[str, object]:
             }
             for match in found.matches
         ],
-        "speed": found.speed
-        and {"relative": found.speed.relative, "best_speed_up": found.speed.best, "basis": found.speed.basis},
+        "speed": found.speed and _speed(found.speed),
         "similarity": found.similarity and asdict(found.similarity),
     }
+
+
+def _speed(speed: "Speed") -> dict[str, object]:
+    best = {"best_speed_up": speed.best, "best_speed_up_se": speed.best_se, "at_most": speed.at_most}
+    return {"relative": speed.relative, **best, "basis": speed.basis}
+
+
+def _bound(speed: "Speed") -> str:
+    """What no allocation gains more than, with the error of what that is computed from."""
+    if not speed.best_se:
+        return f"No allocation can be more than about {speed.best:.3g} times as fast as the slowest alone."
+    return (
+        f"No allocation can be more than {speed.at_most:.3g} times as fast as the slowest alone "
+        f"(95 %; {speed.best:.3g} ± {speed.best_se:.2g})."
+    )

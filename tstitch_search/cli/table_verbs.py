@@ -87,6 +87,9 @@ def recalibrate(
 def verify(
     table: TablePath,
     max_fid_loss: Annotated[str, typer.Option(help="How much worse than the table says an entry may be.")] = "2%",
+    max_slowdown: Annotated[
+        float, typer.Option(help="How many times as long as the table says an entry may take.", min=1)
+    ] = 1.25,
     entries: Annotated[int, typer.Option(help="How many entries to measure again, spread over the front.", min=1)] = 3,
     study: OtherStudy = None,
     settings: Settings = None,
@@ -94,15 +97,23 @@ def verify(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Does a table still hold? Measures a few entries again. Exit code 5 when one does not hold.
+    """Does a table still hold, in quality and time? Measures a few entries again. Exit code 5 when one does not hold.
 
     Example: tstitch-search verify reports/quickstart/lookup.json --max-fid-loss 2%
     """
     from tstitch_search import api
 
     given, max_loss = overrides(settings, None, workers, device), share(max_fid_loss) or 0.0
-    found = api.verify(table, max_fid_loss=max_loss, n_entries=entries, study=study, overrides=given, progress=said())
-    from tstitch_search.cli.tables import print_verification
+    found = api.verify(
+        table,
+        max_fid_loss=max_loss,
+        max_slowdown=max_slowdown,
+        n_entries=entries,
+        study=study,
+        overrides=given,
+        progress=said(),
+    )
+    from tstitch_search.cli.verification import print_verification
 
     print_verification(found, as_json)
     if not found.passed:

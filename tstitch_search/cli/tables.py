@@ -25,14 +25,11 @@ if TYPE_CHECKING:
     from tstitch_search.tasks.compare import Comparison
     from tstitch_search.tasks.plan import Plan
     from tstitch_search.tasks.requality import Requality
-    from tstitch_search.tasks.verify import Verification
 
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
 # Columns of the front that go first where there is little room, and the blanks between two columns.
 LESS_WANTED, GAP = ("peak MB", "group", "lossless"), 3
-# A share by which a time must differ before it is worth a sentence.
-NOTABLE_SLOWDOWN = 0.1
 
 
 def console() -> Console:
@@ -83,54 +80,6 @@ def _print_front(out: Console, table: LookupTable) -> None:
     for note in (*front_notes(table), table.provenance.get("headline")):
         if note:
             out.print(note, markup=False)
-
-
-def print_verification(found: "Verification", as_json: bool) -> None:
-    """Each entry as the table has it and as it is now, and whether the table holds."""
-    rows = [
-        {
-            "allocation": str(v.entry.allocation),
-            "quality_recorded": v.entry.quality,
-            "quality_now": v.quality,
-            "loss": v.loss,
-            "latency_s_recorded": v.entry.latency_s,
-            "latency_s_now": v.time.latency_s,
-            "slowdown": v.slowdown,
-        }
-        for v in found.entries
-    ]
-    if as_json:
-        about = {"metric": found.table.objective.name, "max_loss": found.max_loss, "passed": found.passed}
-        print(json.dumps({**about, "device": found.device, "packages": found.changed, "entries": rows}, indent=2))
-        return
-    out = console()
-    out.print(verification_table(found))
-    recorded = found.table.operating_points[0].device
-    out.print(f"Measured now on {found.device}; the table was made on {recorded}.", markup=False)
-    changed = ", ".join(f"{name} {versions}" for name, versions in found.changed.items())
-    out.print(f"Packages: {changed or 'the versions of the table'}.", markup=False)
-    worst = max(v.loss for v in found.entries)
-    allowed = f"{100 * found.max_loss:g} %"
-    if found.passed:
-        out.print(f"The table holds: no entry lost more than {allowed}.", markup=False)
-    else:
-        out.print(f"The table does NOT hold: an entry lost {worst:.1%}, more than {allowed}.", markup=False)
-    if any(abs(v.slowdown) > NOTABLE_SLOWDOWN for v in found.entries):
-        out.print("Its times are others here; `tstitch-search recalibrate` measures them anew.", markup=False)
-
-
-def verification_table(found: "Verification") -> Table:
-    """One row per entry that was measured again."""
-    quality = named(found.table.objective.label, found.table.entries[0].n_images)
-    shown = Table(title=f"{found.table.study}, measured again", title_justify="left", box=box.SIMPLE_HEAD)
-    shown.add_column("allocation", no_wrap=True)
-    for name in (f"{quality}, table", "now", "loss", "seconds, table", "now", "slower by"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    for v in found.entries:
-        qualities = (f"{v.entry.quality:.4g}", f"{v.quality:.4g}", f"{v.loss:+.2%}")
-        times = (f"{v.entry.latency_s:.4g}", f"{v.time.latency_s:.4g}", f"{v.slowdown:+.1%}")
-        shown.add_row(str(v.entry.allocation), *qualities, *times)
-    return shown
 
 
 def front_table(table: LookupTable, width: int = PIPE_WIDTH) -> Table:

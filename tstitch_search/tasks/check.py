@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import hypot
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
@@ -39,12 +40,19 @@ class Match:
 class Speed:
     """`relative[name]`: how many steps of it take as long as one of the slowest denoiser; `basis`: how that is known.
 
-    `best`: the slowest denoiser alone over the fastest one alone, whole batches: no allocation can gain more.
+    `best`: the slowest denoiser alone over the fastest allocation of the space, whole batches, and its standard error
+    (0 where it is not measured). `at_most`: what no allocation gains more than, at 95 %.
     """
 
     relative: Mapping[str, float]
     best: float
     basis: str
+    best_se: float = 0.0
+
+    @property
+    def at_most(self) -> float:
+        """The upper end of the bound's 95 % interval."""
+        return self.best + 1.96 * self.best_se
 
 
 @dataclass(frozen=True)
@@ -109,13 +117,28 @@ def _speed(study: Study, members: Mapping[str, MemberFacts]) -> Speed | None:
     if len(sizes) < len(members):
         return None
     if calibration := _calibration(study):
-        step_s, n_steps = calibration.step_s, study.space.n_steps
-        alone = [LatencyModel(calibration).latency_s(Allocation.of([(name, n_steps)])) for name in step_s]
-        slowest = max(step_s.values())
-        relative = {name: slowest / seconds for name, seconds in step_s.items()}
-        return Speed(relative, max(alone) / min(alone), f"seconds measured on {calibration.device}")
+        return _measured_speed(study, calibration)
     relative = {name: max(sizes.values()) / n for name, n in sizes.items()}
-    return Speed(relative, max(relative.values()), "numbers of parameters, roughly; `calibrate` measures it")
+    best = max(relative.values()) * study.space.n_steps / min(study.space.step_counts)
+    return Speed(relative, best, "numbers of parameters, roughly; `calibrate` measures it")
+
+
+def _measured_speed(study: Study, calibration: Calibration) -> Speed:
+    """From seconds: the fastest allocation has the fewest steps that are searched, or is a baseline with fewer."""
+    latency, space = LatencyModel(calibration), study.space
+    alone = [Allocation.of([(name, space.n_steps)]) for name in calibration.step_s]
+    fewer = [Allocation.of([(name, min(space.step_counts))]) for name in calibration.step_s]
+    fewest = [Allocation.of([(space.names[-1], n)]) for n in space.fewer_whole_steps]
+    slowest, fastest = max(alone, key=latency.latency_s), min([*alone, *fewer, *fewest], key=latency.latency_s)
+    best = latency.latency_s(slowest) / latency.latency_s(fastest)
+    error = (
+        0.0
+        if slowest == fastest
+        else hypot(*(latency.latency_se(a) / latency.latency_s(a) for a in (slowest, fastest)))
+    )
+    step_s = calibration.step_s
+    relative = {name: max(step_s.values()) / seconds for name, seconds in step_s.items()}
+    return Speed(relative, best, f"seconds measured on {calibration.device}", best * error)
 
 
 def _calibration(study: Study) -> Calibration | None:

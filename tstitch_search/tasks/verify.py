@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import hypot, inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
+from tstitch_search.latency_model import median_se
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.measurement import AllocationTime, chunks_of
 from tstitch_search.progress import Progress
@@ -28,6 +31,9 @@ from tstitch_search.workers.protocol import WorkerPool
 MAY_DIFFER = ("search.", "execution", "quality.extractor_weights")
 
 
+TimeVerdict: TypeAlias = Literal["holds", "slow", "unsure"]
+
+
 @dataclass(frozen=True)
 class VerifiedEntry:
     """An entry as the table has it and as it was measured now, on the same images."""
@@ -42,21 +48,57 @@ class VerifiedEntry:
         """By which share it takes longer than the table says; negative when faster."""
         return self.time.latency_s / self.entry.latency_s - 1
 
+    @property
+    def slowdown_se(self) -> float:
+        """The standard error of that share, from the repeats of both."""
+        shares = (self.entry.latency_s_se / self.entry.latency_s, median_se(self.time.seconds) / self.time.latency_s)
+        return (1 + self.slowdown) * hypot(*shares)
+
+    def time_verdict(self, max_slowdown: float) -> TimeVerdict:
+        """Against the largest `max_slowdown`, 1.25 for a quarter longer. `unsure`: too slow, but within its error."""
+        if 1 + self.slowdown <= max_slowdown:
+            return "holds"
+        return "slow" if 1 + self.slowdown - 1.96 * self.slowdown_se > max_slowdown else "unsure"
+
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found. `loss` of an entry: by which share its quality is worse than the table says."""
+    """What was found. `loss` of an entry: by which share its quality is worse than the table says.
+
+    `max_slowdown`: how many times as long an entry may take. Times are judged where the device is the table's.
+    """
 
     table: LookupTable
     entries: tuple[VerifiedEntry, ...]
     max_loss: float
     device: str
     changed: dict[str, str]
+    max_slowdown: float = inf
+
+    @property
+    def judges_times(self) -> bool:
+        """Whether the table's times were taken on the device that is here."""
+        return self.table.operating_points[0].device == self.device
+
+    @property
+    def slow(self) -> list[VerifiedEntry]:
+        """The entries that take longer than allowed, beyond their errors."""
+        return [e for e in self.entries if self.judges_times and e.time_verdict(self.max_slowdown) == "slow"]
+
+    @property
+    def unjudged(self) -> list[VerifiedEntry]:
+        """The entries of which it cannot be said whether they take longer than allowed."""
+        return [e for e in self.entries if not self.judges_times or e.time_verdict(self.max_slowdown) == "unsure"]
+
+    @property
+    def holds_quality(self) -> bool:
+        """Whether no entry lost more than `max_loss`."""
+        return all(e.loss <= self.max_loss for e in self.entries)
 
     @property
     def passed(self) -> bool:
-        """Whether no entry lost more than `max_loss`."""
-        return all(e.loss <= self.max_loss for e in self.entries)
+        """Whether no entry lost more than `max_loss`, and none that could be judged is slower than allowed."""
+        return self.holds_quality and not self.slow
 
 
 def verify(
@@ -67,6 +109,7 @@ def verify(
     progress: Progress,
     study_path: Path | None = None,
     settings: Sequence[str] = (),
+    max_slowdown: float = 1.25,
 ) -> Verification:
     """The table at `path` held against `n_entries` of its entries, spread over the front, measured now.
 
@@ -99,7 +142,7 @@ def verify(
             times = time_entries(bench, study, allocations)
             device = str(folder.ledger.of("loaded")[-1]["device"])
     found = [_verified(table, entry, qualities, times) for entry in chosen]
-    return Verification(table, tuple(found), max_loss, device, changed_packages(table))
+    return Verification(table, tuple(found), max_loss, device, changed_packages(table), max_slowdown)
 
 
 def _verified(
