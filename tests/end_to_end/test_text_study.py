@@ -1,8 +1,9 @@
-"""A whole study of a text-to-image family on the CPU: prompts in, lookup table out."""
+"""A whole study of a text-to-image pipeline on the CPU, diffusion or flow matching: prompts in, lookup table out."""
 
 from pathlib import Path
 
 import pytest
+from sampling.saved_pipelines import save_pipeline
 from text_to_image import PROMPTS, save_stable_diffusion
 
 from tstitch_search.config import load_study
@@ -28,9 +29,14 @@ workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
 """
 
 
-@pytest.fixture(scope="module")
-def text_study(tiny_family: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = save_stable_diffusion(tmp_path_factory.mktemp("text_study"))
+@pytest.fixture(scope="module", params=["stable_diffusion", pytest.param("flux", marks=pytest.mark.slow)])
+def text_study(request: pytest.FixtureRequest, tiny_family: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text_study")
+    if request.param == "stable_diffusion":
+        save_stable_diffusion(folder)
+    else:
+        space = save_pipeline(request.param, folder) / "space.yaml"  # fashion-cnn takes 32 pixels
+        space.write_text(space.read_text().replace(': 16, "width": 16', ': 32, "width": 32'))
     (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
     (folder / "study.yaml").write_text(STUDY.replace("FAMILY", str(tiny_family)))
     return folder / "study.yaml"
