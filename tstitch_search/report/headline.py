@@ -35,15 +35,14 @@ def _trades(table: LookupTable, faster: list[LookupEntry]) -> str:
     lossless = next((e for e in faster if e.lossless), None)
     said = []
     if lossless:
-        said.append(
-            f"{speed_up(table, lossless):.1f}x faster at no loss: {lossless.allocation} "
-            f"({_more_than(table)} is ruled out, one-sided 95 %, n = {n})."
-        )
+        said.append(f"{speed_up(table, lossless):.1f}x faster at no loss: {lossless.allocation}.")
     shown = [e for e in (bend(table), None if lossless else _closest(table, faster)) if e not in (None, lossless)]
     for entry in dict.fromkeys(e.allocation for e in shown if e):
         said.append(_trade(table, next(e for e in faster if e.allocation == entry), is_first=not said))
-    if not lossless:
-        said.append(f"None is shown to be lossless (margin {margin}, n = {n}).{_what_could(table, faster)}")
+    if lossless:
+        said.append(f"No loss: {_more_than(table)} is ruled out (one-sided 95 %, {n:,} images).")
+    else:
+        said.append(f"None is shown to be lossless (margin {margin}, {n:,} images).{_what_could(table, faster)}")
     return " ".join(said)
 
 
@@ -68,7 +67,9 @@ def _what_could(table: LookupTable, faster: list[LookupEntry]) -> str:
         if se and room > 0:
             n_needed = ceil(entry.n_images * (surest * se / room) ** 2)
             if n_needed > entry.n_images:
-                return f" About {_round_up(n_needed - entry.n_images)} more images could show it of {entry.allocation}."
+                return (
+                    f" About {_round_up(n_needed - entry.n_images):,} more images could show it of {entry.allocation}."
+                )
     return ""
 
 

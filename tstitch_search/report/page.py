@@ -23,8 +23,8 @@ def page(record: Record, images: Path) -> str:
     shown = [
         header(record.table.study, headline(record), tiles(record), time_doubt(record)),
         _going_on(record),
-        section("Pick by budget", picker(record)),
         section("Time against quality", pareto_section(record, pareto_html(record))),
+        section("Pick by budget", picker(record)),
         section("The front: how the steps are divided", front(record)),
         section("Samples", sample_grid(record, images)),
         section("Prompt alignment", alignment(record)),

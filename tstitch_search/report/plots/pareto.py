@@ -6,9 +6,11 @@ import plotly.graph_objects as go
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate
-from tstitch_search.report.markup import Html
+from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.plots.common import laid_out, plot_html, spans_a_decade
+from tstitch_search.report.plots.labels import kept_apart
 from tstitch_search.report.plots.palette import FRONT, RULE, SEARCH, STAR, colours
+from tstitch_search.report.plots.still import still
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import Z_95, fractions_text, latency_text, named, quality_text
 
@@ -21,8 +23,8 @@ _MOST_INTERVALS = 150  # with more points than this their intervals would hide e
 
 
 def pareto_html(record: Record) -> Html:
-    """The Pareto plot as a division and the script that draws it."""
-    return plot_html(pareto(record), PARETO_ID)
+    """The Pareto plot as a division, the script that draws it, and a still picture where no script runs."""
+    return join(plot_html(pareto(record), PARETO_ID), tag("noscript", still(record)))
 
 
 def pareto(record: Record) -> go.Figure:
@@ -30,8 +32,8 @@ def pareto(record: Record) -> go.Figure:
 
     Values at different n are drawn as different groups, since they do not compare.
     """
-    measured = [*_search(record), _front(record), *_beaten(record), *_singles(record), *_paper_rule(record)]
-    measured += _further_rules(record)
+    landmarks = [*_singles(record), *_paper_rule(record), *_further_rules(record)]
+    measured = [*_search(record), _front(record), *_beaten(record), *kept_apart(landmarks)]
     figure = laid_out(go.Figure([*_posterior(record), *measured, *_rivals(record), _ring()]))
     point = record.table.operating_points[0]
     better = "higher" if record.table.objective.higher_is_better else "lower"

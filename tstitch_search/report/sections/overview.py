@@ -11,7 +11,7 @@ from tstitch_search.report.wording import DASH, duration, named
 
 
 def pareto_section(record: Record, plot: Html) -> Html:
-    """The plot with its switches and how to read it."""
+    """The plot, its switches below it, and how to read it."""
     scales = {"linear": "linear", "log": "log"}
     axes = switch(f"{record.label} axis", scales, "yaxis"), switch("time axis", scales, "xaxis")
     choices = {"show": "shown", "hide": "hidden"}
@@ -26,7 +26,7 @@ def pareto_section(record: Record, plot: Html) -> Html:
         "the steps; triangles are other rules that need no search. "
         "Hover over a point to see its allocation; click it to pin it below, click again to unpin."
     )
-    parts = (tag("div", *axes, search, expected, kind="switches"), _key(record), tag("div", plot, kind="plot"))
+    parts = (_key(record), tag("div", plot, kind="plot"), tag("div", *axes, search, expected, kind="switches"))
     pinned = tag("div", kind="pinned", attributes={"id": "pinned", "aria-label": "pinned allocations"})
     return join(*parts, tag("p", note, kind="note"), pinned)
 

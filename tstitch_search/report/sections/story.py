@@ -4,7 +4,7 @@ from tstitch_search.lookup import Candidate, LookupEntry
 from tstitch_search.report.headline import bend
 from tstitch_search.report.notes import guard_name
 from tstitch_search.report.record import Record
-from tstitch_search.report.wording import DASH, NBSP, duration, named, quality_text, times_faster
+from tstitch_search.report.wording import DASH, duration, named, quality_text, times_faster
 
 YES = "yes"
 
@@ -49,9 +49,9 @@ def tiles(record: Record) -> list[tuple[str, str]]:
 
 
 def verdict(record: Record, entry: Candidate) -> str:
-    """`yes`, `not shown at n = 500`, `loses IS`; a dash for the largest denoiser, which the others are held against."""
+    """`yes`, `not shown`, `loses IS`; a dash for the largest denoiser, which the others are held against."""
     if entry.allocation == record.largest_allocation:
         return DASH
     if entry.guard_lost:
         return f"loses {guard_name(record.table)}"
-    return YES if entry.lossless else f"not shown at n{NBSP}={NBSP}{entry.n_images}"
+    return YES if entry.lossless else "not shown"
