@@ -7,8 +7,14 @@ from typing import Any
 import torch
 
 from tstitch_search.config.models import SpaceConfig
+from tstitch_search.errors import ConfigError
 from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.loading import load_scheduler
+from tstitch_search.members.weights import read_json
+from tstitch_search.sampling.pipeline_class import class_of
+
+# Solvers that go from one noise level to the next by Euler's rule, and remember nothing.
+EULER = ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,49 @@ def timesteps_by_step(space: SpaceConfig, near: Path, n_steps: int) -> list[tupl
     return [tuple(timesteps[e] for e in entries) for entries in _entries_of_steps(n_steps, len(timesteps))]
 
 
+def noise_levels(space: SpaceConfig, near: Path, n_steps: int) -> tuple[float, ...]:
+    """The `n_steps` + 1 sigmas between which Euler's rule goes, from the noise to the image.
+
+    Raises ConfigError for a solver that does more than that: remembers earlier steps, adds noise, or takes another
+    prediction than noise or velocity.
+    """
+    scheduler = _scheduler(space, near, n_steps)
+    name, config = type(scheduler).__name__, scheduler.config
+    if name not in EULER:
+        raise ConfigError(
+            f"{name} keeps or adds more between steps than a noise level",
+            hint=f"make the study with solver: {' or '.join(EULER)}",
+        )
+    predicts_noise = name != "EulerDiscreteScheduler" or config.prediction_type == "epsilon"
+    if config.get("stochastic_sampling") or not predicts_noise:
+        raise ConfigError(f"the settings of its {name} are not those of Euler's rule on a predicted noise or velocity")
+    return tuple(float(sigma) for sigma in scheduler.sigmas)
+
+
 def _scheduler(space: SpaceConfig, near: Path, n_steps: int) -> Any:
     folder = pipeline_folder(space, near, with_weights=False)
     scheduler = load_scheduler(folder / "scheduler", space.solver)
-    scheduler.set_timesteps(n_steps)
+    if scheduler.config.get("use_dynamic_shifting"):
+        scheduler.set_timesteps(**_shifted(space, near, folder, n_steps, scheduler.config))
+    else:
+        scheduler.set_timesteps(n_steps)
     return scheduler
+
+
+def _shifted(space: SpaceConfig, near: Path, folder: Path, n_steps: int, config: Any) -> dict[str, Any]:
+    """What FLUX gives its solver: sigmas down to 1/n, and a shift that grows with the image.
+
+    Raises ConfigError for another pipeline: each has a rule of its own.
+    """
+    if (name := class_of(space, near).__name__) != "FluxPipeline":
+        raise ConfigError(f"how {name} shifts timesteps with the size of the image is not known here")
+    levels = len(read_json(folder / "vae" / "config.json", "the VAE")["block_out_channels"])
+    token = 2**levels  # pixels on a side: what the VAE shrinks, twice
+    height, width = (int(space.call.get(side) or 64 * token) for side in ("height", "width"))
+    n_tokens = (height // token) * (width // token)
+    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
+    mu = config.base_shift + slope * (n_tokens - config.base_image_seq_len)
+    return {"sigmas": [1 - i / n_steps for i in range(n_steps)], "mu": mu}
 
 
 def _entries_of_steps(n_steps: int, n_entries: int) -> list[list[int]]:
