@@ -56,10 +56,10 @@ def test_weights_that_members_share_count_once():
         weights_of={"XL": "B"},
     )
     shared, apart = LatencyModel(calibration), LatencyModel(replace(calibration, weights_of={}))
-    allocation = Allocation.parse("S*2-B*2-XL*2")
-    assert (shared.extra_weights_mb(allocation, "XL"), apart.extra_weights_mb(allocation, "XL")) == (1, 81)
+    allocation, alone = Allocation.parse("S*2-B*2-XL*2"), Allocation.parse("XL*6")
+    assert (shared.extra_weights_mb(allocation, alone), apart.extra_weights_mb(allocation, alone)) == (1, 81)
     assert (shared.memory_mb(allocation), apart.memory_mb(allocation)) == (101, 181)
-    assert shared.extra_weights_mb(Allocation.parse("B*6"), "XL") == 0
+    assert shared.extra_weights_mb(Allocation.parse("B*6"), alone) == 0
 
 
 allocations = st.lists(st.sampled_from(list(STEP_S)), min_size=1, max_size=12).map(

@@ -286,7 +286,7 @@ def test_a_loss_is_a_share_of_the_largest_denoisers_own_quality() -> None:
     assert str(table.pick(max_fid_loss=0.05, at="gpu").allocation) == "S*4-XL*16"
     assert str(table.pick(max_fid_loss=0.04, at="gpu").allocation) == "XL*20"
     assert str(table.pick(max_fid_loss=2.0).allocation) == "S*20"
-    with pytest.raises(ConfigError, match="does not say how good the largest denoiser alone is"):
+    with pytest.raises(ConfigError, match="does not say how good the anchor is"):
         THREE.pick(max_fid_loss=0.1)
 
 

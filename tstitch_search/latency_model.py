@@ -55,14 +55,14 @@ class LatencyModel:
         weights_mb = self._weights_mb(members)
         return max(c.member_memory_mb[name] + weights_mb - c.weights_mb[name] for name in members) or None
 
-    def extra_weights_mb(self, allocation: Allocation, largest: str) -> float | None:
-        """MB of weights beside those of the largest denoiser, as in the paper's table 8; negative without it.
+    def extra_weights_mb(self, allocation: Allocation, anchor: Allocation) -> float | None:
+        """MB of weights beside those that the anchor needs, as in the paper's table 8; negative where it needs less.
 
         None where the calibration knows no weights (0).
         """
         if not any(self.calibration.weights_mb.values()):
             return None
-        return self._weights_mb(allocation.steps) - self.calibration.weights_mb[largest]
+        return self._weights_mb(allocation.steps) - self._weights_mb(anchor.steps)
 
     def _weights_mb(self, members: Iterable[str]) -> float:
         """MB of the members' weights, those that several share once."""

@@ -4,14 +4,14 @@ A little over 250 lines: counting a space and telling what is in it must stay be
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, combinations_with_replacement, pairwise, permutations
 from math import comb, perm
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.baselines import PAPER_RULE, baselines
-from tstitch_search.config import SpaceConfig
+from tstitch_search.config import SpaceConfig, Study
 from tstitch_search.errors import ConfigError
 
 Order = tuple[str, ...]
@@ -24,10 +24,11 @@ MAX_ALLOCATIONS = 2_000_000
 class SearchSpace:
     """All allocations that follow one of `orders` and change the denoiser at a point of the grid, and the baselines.
 
-    `denoisers` are listed from the noise end; the last one is the largest, the anchor of every comparison. `grid_steps`
-    divides `n_steps`. `fewer_counts`: further numbers of steps, each below `n_steps`; their grid has the same shares,
-    rounded to whole steps. `max_switches`: instead of `orders`, any sequence of denoisers with so many changes at most.
-    `fewer_steps`, `rules`: baselines beside the denoisers alone and the paper's rule (baselines.py).
+    `denoisers` are listed from the noise end, the last one is the largest. `compared_with`: the anchor of every
+    comparison, where it is not the largest alone. `grid_steps` divides `n_steps`. `fewer_counts`: further numbers of
+    steps, each below `n_steps`; their grid has the same shares, rounded to whole steps. `max_switches`: instead of
+    `orders`, any sequence of denoisers with so many changes at most. `fewer_steps`, `rules`: baselines beside the
+    denoisers alone and the paper's rule (baselines.py).
 
     Raises ConfigError when no order uses one of the denoisers: it could not be compared with.
     """
@@ -40,6 +41,7 @@ class SearchSpace:
     max_switches: int | None = None
     fewer_steps: tuple[int, ...] = ()
     rules: tuple[str, ...] = ()
+    compared_with: Allocation | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in self.denoisers if not any(name in order for order in self.orders)]
@@ -70,6 +72,24 @@ class SearchSpace:
             fewer_steps=config.fewer_whole_steps,
             rules=config.baselines,
         )
+
+    @classmethod
+    def of_study(cls, study: Study) -> "SearchSpace":
+        """The space of a study, with the anchor that it names. Raises ConfigError for an anchor that is not in it."""
+        space, text = cls.from_config(study.space), study.config.quality.anchor
+        if text is None:
+            return space
+        try:
+            anchor = allocation_in(study.space, text)
+        except ConfigError as error:
+            raise ConfigError(f"quality.anchor: {error.message}", error.hint) from error
+        if anchor not in space:
+            raise ConfigError(
+                f"quality.anchor: {anchor} is not in the search space {study.space.name}, expected one of its "
+                f"{len(space)} allocations or baselines",
+                hint="change denoisers at points of the grid and in one of the orders, or widen the space",
+            )
+        return replace(space, compared_with=None if anchor == space.anchor else anchor)
 
     @cached_property
     def allocations(self) -> tuple[Allocation, ...]:
@@ -113,6 +133,11 @@ class SearchSpace:
 
     @property
     def anchor(self) -> Allocation:
+        """What all are held against: the allocation that the study names, or the largest denoiser alone."""
+        return self.compared_with or self.largest
+
+    @property
+    def largest(self) -> Allocation:
         """The largest denoiser alone."""
         return self.single(self.denoisers[-1])
 
@@ -130,6 +155,7 @@ class SearchSpace:
         if self.fewer_counts:
             fewest, first = min(self.fewer_counts), self.denoisers[0]
             named.setdefault(Allocation.of([(first, fewest)]), f"{first}, {fewest} steps")
+        named.setdefault(self.anchor, "anchor")
         return named
 
     def baselines(self) -> list[Allocation]:
@@ -137,14 +163,15 @@ class SearchSpace:
         return list(self.baseline_names)
 
     def controls(self) -> list[Allocation]:
-        """Whose images make good control variates: each denoiser alone, and half and half with the next larger one.
+        """Whose images make good control variates: each denoiser alone, neighbours half and half, and the anchor.
 
         Halves are rounded to the grid, and left out where no order of the space allows them.
         """
         cut = min(self.cuts(self.n_steps), key=lambda c: abs(2 * c - self.n_steps))
         pairs = [pair for a, b in pairwise(self.denoisers) for pair in ((a, b), (b, a))]
         halves = [between(pair, (0, cut, self.n_steps)) for pair in pairs]
-        return list(dict.fromkeys([*map(self.single, self.denoisers), *(a for a in halves if self._is_regular(a))]))
+        regular = [a for a in halves if self._is_regular(a)]
+        return list(dict.fromkeys([*map(self.single, self.denoisers), *regular, self.anchor]))
 
     @property
     def further_baselines(self) -> list[Allocation]:

@@ -92,7 +92,7 @@ def test_broken_allocation_costs_itself_only(run, measurer):
 
 def test_broken_anchor_is_an_error_that_says_so(run, measurer):
     measurer.broken = frozenset({"XL*4"})
-    with pytest.raises(EnvironmentProblem, match="largest denoiser alone could not be measured"):
+    with pytest.raises(EnvironmentProblem, match="anchor XL\\*4 could not be measured"):
         run(measurer)
 
 

@@ -30,9 +30,7 @@ def pick(
     limit: Annotated[
         float | None, typer.Option(help="The worst value to accept, of a table about another metric.")
     ] = None,
-    max_fid_loss: Annotated[
-        str | None, typer.Option(help="How much worse than the largest denoiser it may be: 2%.")
-    ] = None,
+    max_fid_loss: Annotated[str | None, typer.Option(help="How much worse than the anchor it may be: 2%.")] = None,
     max_memory: Annotated[
         float | None, typer.Option(help="Peak memory in MB not to exceed.", metavar="MB", min=0)
     ] = None,
@@ -51,7 +49,9 @@ def pick(
     entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch, lossless)
     picked = lookup.describe(entry, at, at_batch)
     if lossless and entry.allocation == lookup.anchor:
-        typer.echo("no faster entry is shown to lose nothing; the largest denoiser alone is what is left", err=True)
+        typer.echo(
+            f"no faster entry is shown to lose nothing; {lookup.anchor_name}, the anchor, is what is left", err=True
+        )
     if as_json:
         print(json.dumps({**entry.to_json(lookup.objective), "picked_at": picked.to_json()}, indent=2))
     else:

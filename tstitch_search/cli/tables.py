@@ -119,7 +119,7 @@ def _cells(table: LookupTable, entry: LookupEntry) -> dict[str, str]:
         "seconds": plus_minus(entry.latency_s, entry.latency_s_se),
         **({"speed-up": f"{speed_up(table, entry):.2f}x"} if "largest_latency_s" in table.provenance else {}),
         named(table.objective.label, entry.n_images): plus_minus(entry.quality, entry.quality_se),
-        f"above {table.provenance.get('largest', 'the largest')}": plus_minus(
+        f"above {table.anchor_name}": plus_minus(
             entry.quality_difference or 0.0, entry.quality_difference_se or 0.0, sign=True
         ),
     }

@@ -51,7 +51,7 @@ class AllocationSearcher(Searcher):
         loaded = load_study(Path(study), settings)
         objective = metric_named(loaded.config.quality.objective)
         super().__init__(metric=objective.name, mode="max" if objective.higher_is_better else "min")
-        space, facts = SearchSpace.from_config(loaded.space), resolve_facts(loaded)
+        space, facts = SearchSpace.of_study(loaded), resolve_facts(loaded)
         self._latency = _latency(loaded, facts)
         candidates = candidates_in_focus(loaded, space, self._latency, facts.measurable(space))
         rule = rule_of(loaded, objective, candidates, self._latency)

@@ -53,13 +53,13 @@ class Candidate:
 
     `latency_s*`: seconds of one batch, measured with its standard error, and as the calibration predicts it.
     `latency_by_point`: the same at the study's other operating points, by id.
-    `quality*`: the table's objective on `n_images` images with its standard error, and the difference to the largest
-    denoiser alone, paired over the same images; in the file these four carry the objective's name (`fid`, `fid_se`,
+    `quality*`: the table's objective on `n_images` images with its standard error, and the difference to the
+    anchor's, paired over the same images; in the file these four carry the objective's name (`fid`, `fid_se`,
     ...). `metrics`: further metrics by name. `lossless`: shown, with 95 % confidence, to lose less than the study's
     margin. `guard_lost`: the study's guard metric is worse by more than its tolerance. `confirmed`: measured on
     images that the search never saw. `group`: neighbours on the front with the same number cannot be told apart.
     `peak_memory_mb`: of the device while a batch is made; `extra_weights_mb`: its members' weights less the
-    largest denoiser's. `timesteps`, `sigmas`: where each step begins, as the scheduler had it while it was timed.
+    anchor's. `timesteps`, `sigmas`: where each step begins, as the scheduler had it while it was timed.
     """
 
     allocation: Allocation

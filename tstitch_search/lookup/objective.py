@@ -32,7 +32,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValue:
-    """A further metric of the same images: its value, and the paired difference to the largest denoiser alone."""
+    """A further metric of the same images: its value, and the paired difference to the anchor's."""
 
     value: float
     se: float | None = None

@@ -36,7 +36,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What deploying an option means. `point`: where its time holds; `speed_up`: against the largest denoiser alone."""
+    """What deploying an option means. `point`: where its time holds; `speed_up`: against the anchor."""
 
     option: Option
     point: OperatingPoint

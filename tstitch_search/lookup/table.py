@@ -59,7 +59,12 @@ class LookupTable:
 
     @property
     def anchor(self) -> Allocation | None:
-        """The largest denoiser alone, that all are held against; None where the table does not say which it is."""
+        """What all are held against; of an older table the largest denoiser alone. None where it does not say which."""
+        if isinstance(named := self.provenance.get("anchor"), str):
+            try:
+                return Allocation.parse(named)
+            except (ConfigError, ValueError):
+                return None
         measured = [c.allocation for c in (*self.entries, *self.candidates)]
         largest, n_steps = self.provenance.get("largest"), self.provenance.get("n_steps")
         if not any(largest in allocation.steps for allocation in measured):
@@ -67,6 +72,19 @@ class LookupTable:
         if not isinstance(n_steps, int) or n_steps < 1:
             n_steps = max(a.n_steps for a in measured)
         return Allocation.of([(str(largest), n_steps)])
+
+    @property
+    def anchor_name(self) -> str:
+        """What the anchor is called beside a number: `XL`, or `S*4-XL*16`."""
+        anchor, largest = self.anchor, self.provenance.get("largest")
+        if anchor is None:
+            return "the anchor" if largest is None else str(largest)
+        is_alone = anchor == Allocation.of([(str(largest), anchor.n_steps)])
+        return (
+            str(largest)
+            if is_alone and self.provenance.get("n_steps", anchor.n_steps) == anchor.n_steps
+            else str(anchor)
+        )
 
     def pick(
         self,
@@ -82,10 +100,10 @@ class LookupTable:
         """The best allocation within `budget_s` seconds, or without a budget the fastest that is good enough.
 
         `max_fid`: the FID not to exceed; `limit`: the same for any objective, the worst value to accept;
-        `max_fid_loss`: the share by which it may be worse than the largest denoiser; `max_memory_mb`: peak memory.
+        `max_fid_loss`: the share by which it may be worse than the anchor; `max_memory_mb`: peak memory.
         `at`: another operating point of the table, whose front may hold confirmed candidates too; `at_batch`: the same,
         by its batch size. `lossless`: the fastest whose loss is shown to be below the study's margin, and that loses no
-        guard metric; the largest denoiser alone counts as such. What is picked was measured as it stands; nothing is
+        guard metric; the anchor counts as such. What is picked was measured as it stands; nothing is
         interpolated. Raises QualityGateError saying what is possible when nothing fits, ConfigError for an unknown
         operating point or `max_fid` of a table without FID.
         """
@@ -163,19 +181,19 @@ class LookupTable:
         return Option(candidate, latency_s, inf if memory_mb is None else memory_mb, self.objective)
 
     def _value_at_loss(self, share: float) -> float:
-        """The quality that is worse than that of the largest denoiser alone by this share."""
-        if (value := self._largest_quality) is None:
-            raise ConfigError("the table does not say how good the largest denoiser alone is", hint="give --limit")
+        """The quality that is worse than the anchor's by this share."""
+        if (value := self._anchor_quality) is None:
+            raise ConfigError("the table does not say how good the anchor is", hint="give --limit")
         if value <= 0:
             raise ConfigError(
-                f"the largest denoiser's {self.objective.label} is {value:g}, of which there is no share",
+                f"the {self.objective.label} of the anchor is {value:g}, of which there is no share",
                 hint="give --limit",
             )
         return value - share * abs(value) if self.objective.higher_is_better else value + share * abs(value)
 
     @cached_property
-    def _largest_quality(self) -> float | None:
-        """The quality of the largest denoiser alone, if it is known."""
+    def _anchor_quality(self) -> float | None:
+        """The quality of the anchor, if it is known."""
         known = [(abs(e.quality_difference), e) for e in self.entries if e.quality_difference is not None]
         if not known:
             return None

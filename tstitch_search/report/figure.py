@@ -32,7 +32,7 @@ def notebook_html(run_folder: Path) -> Html:
 
 def _front(shown: LookupTable) -> Html:
     quality = named(shown.objective.label, shown.entries[0].n_images)
-    head = ["allocation", "seconds (SE)", f"{quality} (SE)", "against the largest (SE)"]
+    head = ["allocation", "seconds (SE)", f"{quality} (SE)", f"against {shown.anchor_name} (SE)"]
     return table(head, [_row(entry) for entry in shown.entries])
 
 

@@ -5,11 +5,11 @@ from statistics import NormalDist
 
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.pareto import knee
-from tstitch_search.report.notes import speed_up
+from tstitch_search.report.notes import anchor_in_words, speed_up
 
 
 def headline(table: LookupTable) -> str:
-    """How much faster the best trades of the front are than the largest denoiser alone, at what loss."""
+    """How much faster the best trades of the front are than the anchor, at what loss."""
     recorded, said = table.provenance.get("recorded"), _on_front(table)
     if not recorded:
         return said
@@ -19,13 +19,13 @@ def headline(table: LookupTable) -> str:
 
 
 def _on_front(table: LookupTable) -> str:
-    largest = table.provenance["largest"]
     others = [e for e in table.entries if e.allocation != table.anchor]
     faster = [e for e in others if speed_up(table, e) > 1 and not e.guard_lost]
+    name, alone = table.anchor_name, anchor_in_words(table)
     if others and all(e.guard_lost for e in others):
-        return f"Every allocation on the front but {largest} alone loses the guard metric; deploy {largest}."
+        return f"Every allocation on the front but {alone} loses the guard metric; deploy {name}."
     if not faster:
-        return f"No allocation on the front is faster than {largest} alone; deploy {largest}."
+        return f"No allocation on the front is faster than {alone}; deploy {name}."
     return _trades(table, faster)
 
 

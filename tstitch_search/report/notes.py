@@ -36,13 +36,18 @@ def metric_name(key: str) -> str:
 
 
 def guard_name(table: LookupTable) -> str:
-    """What the guard metric is called: `IS`, or `FID to images of XL` when it compares with the largest denoiser's."""
+    """What the guard metric is called: `IS`, or `FID to images of XL` when it compares with the anchor's."""
     guard = _guard(table)
     if "metric" not in guard:
         return "guard metric"
     name = metric_name(str(guard["metric"]))
-    largest = table.provenance.get("largest", "the largest denoiser")
-    return f"{name} to images of {largest}" if guard.get("reference") == "anchor" else name
+    return f"{name} to images of {table.anchor_name}" if guard.get("reference") == "anchor" else name
+
+
+def anchor_in_words(table: LookupTable) -> str:
+    """The anchor within a sentence: `XL alone`, or `S*4-XL*16`."""
+    name = table.anchor_name
+    return name if "*" in name or name.startswith("the ") else f"{name} alone"
 
 
 def alike(table: LookupTable) -> dict[int, list[LookupEntry]]:
@@ -80,7 +85,7 @@ def front_notes(table: LookupTable) -> list[str]:
 
 
 def speed_up(table: LookupTable, entry: LookupEntry) -> float:
-    """How many times as fast as the largest denoiser alone, of a table that says how fast that is."""
+    """How many times as fast as the anchor, of a table that says how fast that is."""
     return float(table.provenance["largest_latency_s"]) / entry.latency_s
 
 

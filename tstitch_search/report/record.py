@@ -123,19 +123,24 @@ class Record:
     @property
     def n_steps(self) -> int:
         """Sampling steps of the longest trajectory, that of the largest denoiser alone."""
-        anchor = self.table.anchor
-        return anchor.n_steps if anchor else max(c.allocation.n_steps for c in (*self.confirmed, *self.trials))
+        named = self.table.provenance.get("n_steps")
+        return (
+            named
+            if isinstance(named, int) and named > 0
+            else max(c.allocation.n_steps for c in (*self.confirmed, *self.trials))
+        )
 
     @property
     def largest(self) -> str | None:
-        """Name of the denoiser that all are held against, if known."""
+        """Name of the largest denoiser, if known."""
         named = self.table.provenance.get("largest")
         return str(named) if named is not None else self._by_cost()[-1] if self.calibration else None
 
     @property
-    def largest_allocation(self) -> Allocation | None:
-        """The largest denoiser taking all steps."""
-        return Allocation.of([(self.largest, self.n_steps)]) if self.largest in self.denoisers else None
+    def anchor(self) -> Allocation | None:
+        """What all are held against, if known."""
+        alone = Allocation.of([(self.largest, self.n_steps)]) if self.largest in self.denoisers else None
+        return self.table.anchor or alone
 
     @property
     def paper_rule(self) -> Allocation | None:
@@ -163,8 +168,8 @@ class Record:
         return next((c for c in self.confirmed if c.allocation == allocation), None)
 
     def speed_up(self, measured: Candidate) -> float | None:
-        """How many times faster than the largest denoiser alone, both timed."""
-        alone = next((c for c in self.confirmed if c.allocation == self.largest_allocation), None)
+        """How many times faster than the anchor, both timed."""
+        alone = next((c for c in self.confirmed if c.allocation == self.anchor), None)
         if alone is None or alone.latency_s is None or not measured.latency_s:
             return None
         return alone.latency_s / measured.latency_s

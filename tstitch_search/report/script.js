@@ -140,17 +140,17 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function differences() {
     const strips = all("#samples img");
-    const largest = strips.find((img) => img.dataset.of === byId("samples").dataset.largest);
-    if (!largest) return;
+    const anchor = strips.find((img) => img.dataset.of === byId("samples").dataset.anchor);
+    if (!anchor) return;
     const original = new Map(strips.map((img) => [img, img.src]));
     onPress("samples", (choice) => {
       if (choice === "images") { strips.forEach((img) => { img.src = original.get(img); }); return; }
-      const base = canvasOf(largest).data.data;
-      strips.filter((img) => img !== largest).forEach((img) => { img.src = difference(img, base); });
+      const base = canvasOf(anchor).data.data;
+      strips.filter((img) => img !== anchor).forEach((img) => { img.src = difference(img, base); });
     });
     function canvasOf(img) {
       const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = [largest.naturalWidth, largest.naturalHeight];
+      [canvas.width, canvas.height] = [anchor.naturalWidth, anchor.naturalHeight];
       const context = canvas.getContext("2d");
       context.drawImage(img, 0, 0, canvas.width, canvas.height);
       return { canvas, context, data: context.getImageData(0, 0, canvas.width, canvas.height) };

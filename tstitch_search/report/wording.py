@@ -76,7 +76,7 @@ def quality_text(measured: Candidate) -> str:
 
 
 def difference_text(measured: Candidate) -> str:
-    """`+0.05 ± 0.15`, the paired difference to the largest denoiser alone; a dash when there is none."""
+    """`+0.05 ± 0.15`, the paired difference to the anchor; a dash when there is none."""
     return _difference(measured.quality_difference, measured.quality_difference_se)
 
 
@@ -86,7 +86,7 @@ def metric_text(metric: MetricValue) -> str:
 
 
 def metric_difference_text(metric: MetricValue) -> str:
-    """`-0.30 ± 0.05`, the paired difference to the largest denoiser alone; a dash when there is none."""
+    """`-0.30 ± 0.05`, the paired difference to the anchor; a dash when there is none."""
     return _difference(metric.difference, metric.difference_se)
 
 
@@ -106,7 +106,7 @@ def memory_text(measured: Candidate | PointTime) -> str:
 
 
 def extra_weights_text(measured: Candidate) -> str:
-    """`+120 MB weights` beside those of the largest denoiser, empty when not known."""
+    """`+120 MB weights` beside those of the anchor, empty when not known."""
     return "" if measured.extra_weights_mb is None else f"{megabytes(measured.extra_weights_mb, sign=True)} weights"
 
 

@@ -129,7 +129,7 @@ def _regular(space: SearchSpace, allocation: Allocation) -> Allocation:
     shares = accumulate(allocation.fractions.get(name, 0.0) for name in space.denoisers)
     nearest = [min(cuts, key=lambda cut: abs(cut - share * space.n_steps)) for share in shares]
     similar = between(space.denoisers, [0, *nearest])
-    return similar if space.order_of(similar) is not None else space.anchor
+    return similar if space.order_of(similar) is not None else space.largest
 
 
 def _choices(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -87,6 +87,10 @@ class AllocationStudy:
         """How many allocations were asked for."""
         return len(self._asked())
 
+    def has_asked(self, allocation: Allocation) -> bool:
+        """Whether the allocation was asked for."""
+        return allocation in self._asked()
+
     @property
     def is_exhausted(self) -> bool:
         """Whether every candidate was asked for."""
@@ -124,7 +128,7 @@ class AllocationStudy:
 
     @property
     def anchor(self) -> Allocation:
-        """The largest denoiser alone, which all are compared with."""
+        """What all are compared with."""
         return self._space.anchor
 
     @property

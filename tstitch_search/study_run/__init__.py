@@ -67,7 +67,7 @@ def run_study(
     Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised. `reporter` hears of
     everything that is recorded.
     """
-    space, facts = SearchSpace.from_config(study.space), resolve_facts(study)
+    space, facts = SearchSpace.of_study(study), resolve_facts(study)
     pool, folder = open_pool(study), RunFolder.open(path, study, facts.key)
     folder.ledger.listen(LiveReport(path).event)
     if reporter:

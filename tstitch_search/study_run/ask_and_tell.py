@@ -62,12 +62,12 @@ def stop_reason(study: Study, trials: AllocationStudy, spent_s: float) -> str | 
     """Why no further allocation is asked for, or None, after `spent_s` device seconds for what was answered.
 
     What is under way does not count yet: how far it is depends on the workers, and decisions must not. No limit holds
-    before each denoiser alone was asked for: without them nothing could be compared.
+    before each denoiser alone and the anchor were asked for: without them nothing could be compared.
     """
     config = study.config.search
     if trials.is_exhausted:
         return "space exhausted: every candidate was asked for"
-    if trials.n_allocations < len(study.space.denoisers):
+    if trials.n_allocations < len(study.space.denoisers) or not trials.has_asked(trials.anchor):
         return None
     if config.n_trials is not None and trials.n_allocations >= config.n_trials:
         return f"trial limit: search.n_trials = {config.n_trials} allocations were asked for"

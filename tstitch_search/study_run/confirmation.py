@@ -109,9 +109,9 @@ def _publication(metric: Metric, array: np.ndarray, reference: Reference | None)
 
 
 def make_strips(bench: Workbench, folder: RunFolder, table: LookupTable) -> None:
-    """One strip of sample images per entry, and of the largest denoiser, the same seeds for all, for the report."""
-    largest = [table.anchor] if table.anchor else []
-    for allocation in dict.fromkeys([*(e.allocation for e in table.entries), *largest]):
+    """One strip of sample images per entry, and of the anchor, the same seeds for all, for the report."""
+    anchor = [table.anchor] if table.anchor else []
+    for allocation in dict.fromkeys([*(e.allocation for e in table.entries), *anchor]):
         path = folder.images / f"{allocation.file_name}.png"
         if not path.exists():
             images = bench.alone(MakeImages(allocation, Chunk("confirm", 0, N_SAMPLES)))

@@ -140,6 +140,6 @@ def require_anchor(reader: Reader, anchor: Allocation, chunks: Sequence[Chunk], 
         return reader.read(anchor, chunks, array)
     except MeasurementError as error:
         raise EnvironmentProblem(
-            f"the largest denoiser alone could not be measured, so nothing can be compared to it ({error.message})",
+            f"the anchor {anchor} could not be measured, so nothing can be compared to it ({error.message})",
             hint="try `tstitch-search generate` with it to see the problem",
         ) from error

@@ -101,7 +101,7 @@ def _facts_of_models(study: Study) -> StudyFacts:
 
 def _asked(study: Study) -> dict[str, str]:
     """What the study's own words decide, without a file."""
-    space, config = study.space, study.config
+    space, config, anchor = study.space, study.config, SearchSpace.of_study(study).compared_with
     return {
         "space.denoisers": " ".join(space.names),
         "space.orders": str(space.orders),
@@ -116,6 +116,7 @@ def _asked(study: Study) -> dict[str, str]:
         "guidance_scale": f"{config.guidance_scale:g}",
         "dtype": config.workers.dtype,
         "quality.objective": config.quality.objective,
+        **({} if anchor is None else {"quality.anchor": str(anchor)}),
         "quality.features_dtype": config.quality.features_dtype,
         **({"quality.control_images": str(config.quality.control_images)} if config.quality.control_images else {}),
         "latency.batch_size": str(config.latency.batch_size),

@@ -28,7 +28,9 @@ def member_positions(bench: Workbench, study: Study, space: SearchSpace) -> Posi
         return None
     event = bench.ledger.last("similarity")
     if event is None:
-        job = Probe(space.anchor, space.denoisers, Chunk("search", 0, min(PROBE_IMAGES, study.config.quality.n_images)))
+        job = Probe(
+            space.largest, space.denoisers, Chunk("search", 0, min(PROBE_IMAGES, study.config.quality.n_images))
+        )
         try:
             answer = bench.alone(job)
         except MeasurementError:

@@ -71,7 +71,7 @@ def select_for_confirmation(
     confirm: ConfirmConfig,
     focus: FocusConfig,
 ) -> list[Allocation]:
-    """The single denoisers and, up to `max_entries`, the front of (predicted time, quality), spread over log time.
+    """The anchor, the denoisers alone and, up to `max_entries`, the front of (predicted time, quality) over log time.
 
     The space's baselines too, on the front or not, as long as they leave half of the entries to it. The anchor,
     which `estimates` must hold, is always among them: every other entry is held against it.
@@ -79,7 +79,8 @@ def select_for_confirmation(
     limit = inf if focus.max_fid_loss is None else focus.max_fid_loss
     in_focus = [a for a in estimates if estimates[a].relative_loss <= limit]
     front = [in_focus[i] for i in pareto_front([(latency.latency_s(a), estimates[a].loss) for a in in_focus])]
-    singles = [a for a in map(space.single, reversed(space.denoisers)) if a in in_focus]
+    alone = map(space.single, reversed(space.denoisers))
+    singles = [a for a in dict.fromkeys([space.anchor, *alone]) if a in in_focus]
     baselines = [a for a in space.baseline_names if a in in_focus and a not in singles]
     reserved = max(len(singles), confirm.max_entries // 2)
     chosen = [*singles, *baselines][: min(reserved, confirm.max_entries)]

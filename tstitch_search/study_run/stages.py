@@ -50,7 +50,7 @@ def open_bench(
 
 def anchor_of_pairs(study: Study, metrics: Sequence[str]) -> Allocation | None:
     """The anchor, when one of the metrics compares with its images."""
-    return SearchSpace.from_config(study.space).anchor if of_kind(metrics, "pair") else None
+    return SearchSpace.of_study(study).anchor if of_kind(metrics, "pair") else None
 
 
 def prepare_evaluator(bench: Workbench, study: Study, facts: StudyFacts, folder: RunFolder) -> Evaluator:
@@ -59,7 +59,7 @@ def prepare_evaluator(bench: Workbench, study: Study, facts: StudyFacts, folder:
     reference = prepare_reference(bench, study, facts, needs_real_features(quality.all_metrics))
     if reference:
         save_reference(reference, folder.reference)
-    return Evaluator(quality, SearchSpace.from_config(study.space).anchor, reference)
+    return Evaluator(quality, SearchSpace.of_study(study).anchor, reference)
 
 
 def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> LatencyModel:
@@ -164,7 +164,7 @@ def open_trials(
     proxy: ProxyQuality,
 ) -> AllocationStudy:
     """The Optuna study of this run folder, begun or gone on with."""
-    config, space = study.config, SearchSpace.from_config(study.space)
+    config, space = study.config, SearchSpace.of_study(study)
     positions = member_positions(bench, study, space)
     rule = rule_of(study, metric_named(config.quality.objective), candidates, latency, proxy.controls, positions)
     name = folder.record_name(config.name, proxy.n_level)

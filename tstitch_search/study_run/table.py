@@ -94,9 +94,8 @@ def _known_times(
     allocation: Allocation, latency: LatencyModel, at_points: Mapping[str, LatencyModel], evaluator: Evaluator
 ) -> dict[str, Any]:
     """What the calibrations say without a measurement of the allocation itself."""
-    (largest,) = evaluator.anchor.steps
     return {
-        "extra_weights_mb": latency.extra_weights_mb(allocation, largest),
+        "extra_weights_mb": latency.extra_weights_mb(allocation, evaluator.anchor),
         "latency_by_point": {
             point: PointTime(
                 latency_s=model.latency_s(allocation),
@@ -187,7 +186,7 @@ def provenance_of(
     study: Study, facts: StudyFacts, latency: LatencyModel, ledger: Ledger, folder: Path
 ) -> dict[str, Any]:
     """Where every number of the table comes from, so that it can be trusted, or doubted, years later."""
-    space, config, searched = study.space, study.config, SearchSpace.from_config(study.space)
+    space, config, searched = study.space, study.config, SearchSpace.of_study(study)
     stopped = ledger.last("stopped")
     margin = margin_of(metric_named(config.quality.objective), study)
     measured = [e["at"] for kind in ("chunk", "timing", "published") for e in ledger.of(kind)]
@@ -197,6 +196,7 @@ def provenance_of(
         "space_size": len(searched),
         "denoisers": [denoiser_facts(d, facts) for d in space.denoisers],
         "largest": space.names[-1],
+        "anchor": str(searched.anchor),
         "pipeline": space.pipeline,
         "pipeline_revision": space.pipeline_revision,
         "solver": facts.key["space.solver"],

@@ -93,7 +93,7 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
 
     Raises what `run` would raise: ConfigError, EnvironmentProblem.
     """
-    space = SearchSpace.from_config(study.space)
+    space = SearchSpace.of_study(study)
     facts = resolve_facts(study)
     _require_usable(folder, facts)
     calibration, basis = _calibration(study, facts, folder, open_pool, progress)

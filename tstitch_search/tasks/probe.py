@@ -30,14 +30,14 @@ def probe_study(
     pool = open_pool(study)
     try:
         pool.start()
-        return probe(pool, SearchSpace.from_config(study.space), n_images, progress)
+        return probe(pool, SearchSpace.of_study(study), n_images, progress)
     finally:
         pool.close()
 
 
 def probe(pool: WorkerPool, space: SearchSpace, n_images: int, progress: Progress) -> Similarity:
     """The same, by a pool that has been started and has nothing else to do."""
-    job = Probe(space.anchor, space.denoisers, Chunk("search", 0, n_images))
+    job = Probe(space.largest, space.denoisers, Chunk("search", 0, n_images))
     answer = run_alone(pool, job, progress)
     assert isinstance(answer, Similarity)
     return answer

@@ -39,7 +39,7 @@ def repair(path: Path) -> Repaired:
     if not (path / "ledger.jsonl").is_file():
         raise ConfigError(f"{path} holds no ledger.jsonl", hint="give the folder of a run, such as reports/quickstart")
     study = load_study(path / "study.resolved.yaml")
-    space, config, facts = SearchSpace.from_config(study.space), study.config, resolve_facts(study)
+    space, config, facts = SearchSpace.of_study(study), study.config, resolve_facts(study)
     folder = RunFolder.open(path, study, facts.key)
     with folder.ledger as ledger:
         latency = _latency(path, ledger)

@@ -43,9 +43,7 @@ class StoredRun:
         for event in read_events(ledger):
             if event["event"] == "chunk":
                 chunks.setdefault(Allocation.parse(event["allocation"]), {})[_chunk_of(event)] = _file_of(event)
-        return cls(
-            path, study, SearchSpace.from_config(study.space), FeatureStore(path / "features", {}), chunks, Silent()
-        )
+        return cls(path, study, SearchSpace.of_study(study), FeatureStore(path / "features", {}), chunks, Silent())
 
     def reference(self) -> Reference | None:
         """The study's real images as statistics and features, as the run kept them; None if it has none."""

@@ -119,7 +119,7 @@ def verify(
     chosen = spread(table.entries, n_entries)
     study = study_from_table(path, table, study_path, settings)
     facts = facts_like(path, table, study, MAY_DIFFER)
-    config, space = study.config, SearchSpace.from_config(study.space)
+    config, space = study.config, SearchSpace.of_study(study)
     metrics = (config.quality.objective,)
     anchor = anchor_of_pairs(study, metrics)
     with TemporaryDirectory(prefix="tstitch-verify-") as scratch:

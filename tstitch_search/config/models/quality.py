@@ -36,12 +36,12 @@ class GuardConfig(Model):
     metric: MetricName = Field(description="Which metric guards.")
     tolerance: Loss = Field(
         0.02,
-        description="An entry whose guard is worse than the largest denoiser's by more than this share is flagged; a "
+        description="An entry whose guard is worse than the anchor's by more than this share is flagged; a "
         "metric per pair goes by its own margin.",
     )
     reference: Literal["study", "anchor"] = Field(
         "study",
-        description="study: quality.reference; anchor: the largest denoiser's own images of the other set, for a study "
+        description="study: quality.reference; anchor: the anchor's own images of the other set, for a study "
         "without real images.",
     )
 
@@ -51,6 +51,11 @@ class QualityConfig(Model):
 
     objective: MetricName = Field("fid", description="The metric M of Eq. 6 that the search optimises.")
     metrics: tuple[MetricName, ...] = Field((), description="Further metrics, reported for every entry.")
+    anchor: Text | None = Field(
+        None,
+        description="The allocation that all are held against, for example XL*20 or HIGH*8-LOW*12; default: the last "
+        "denoiser of the search space, the largest, alone.",
+    )
     guard: GuardConfig | None = Field(None, description="A metric that must not be lost; for example inception_score.")
     features_dtype: Literal["float32", "float16"] = Field(
         "float32", description="How features are stored; float16 halves the disk (FID changes by about 1e-6)."

@@ -37,13 +37,13 @@ def card(record: Record, measured: Candidate, shown: bool) -> Html:
 
 def _facts(record: Record, measured: Candidate) -> list[tuple[str, list[str]]]:
     """Label, and value with what is said below it."""
-    n, largest = measured.n_images, record.largest or "the largest"
+    n, anchor = measured.n_images, record.table.anchor_name
     between = interval_text(measured.quality, measured.quality_se)
-    alone = measured.allocation == record.largest_allocation
+    alone = measured.allocation == record.anchor
     facts: list[tuple[str, list[str]]] = [
-        *_times(record, measured, largest),
+        *_times(record, measured, anchor),
         (named(record.label, n), _two(quality_text(measured), f"95 % interval {between}")),
-        (f"difference to {largest}", [DASH] if alone else _two(difference_text(measured), "paired, same images")),
+        (f"difference to {anchor}", [DASH] if alone else _two(difference_text(measured), "paired, same images")),
         ("lossless", [_verdict(record, measured)]),
     ]
     if measured.peak_memory_mb is not None:
@@ -60,17 +60,17 @@ def _verdict(record: Record, measured: Candidate) -> Html:
     return tag("span", said, kind="yes" if said == YES else "lost" if measured.guard_lost else "open")
 
 
-def _times(record: Record, measured: Candidate, largest: str) -> list[tuple[str, list[str]]]:
+def _times(record: Record, measured: Candidate, anchor: str) -> list[tuple[str, list[str]]]:
     """Seconds and speed-up at each operating point that the allocation has a time for."""
     first, *others = record.table.operating_points
     speed_up = record.speed_up(measured)
-    said = [(_label(first, bool(others)), _two(latency_text(measured), _faster(speed_up, largest)))]
-    alone = next((c for c in record.confirmed if c.allocation == record.largest_allocation), None)
+    said = [(_label(first, bool(others)), _two(latency_text(measured), _faster(speed_up, anchor)))]
+    alone = next((c for c in record.confirmed if c.allocation == record.anchor), None)
     for point in others:
         if time := measured.latency_by_point.get(point.id):
             against = alone.latency_by_point.get(point.id) if alone else None
             ratio = against.latency_s / time.latency_s if against and time.latency_s else None
-            said.append((_label(point, several=True), _two(f"{point_text(time)} (predicted)", _faster(ratio, largest))))
+            said.append((_label(point, several=True), _two(f"{point_text(time)} (predicted)", _faster(ratio, anchor))))
     return said
 
 
@@ -78,8 +78,8 @@ def _label(point: OperatingPoint, several: bool) -> str:
     return f"time at {point.id}, batch of {point.batch_size}" if several else f"time, batch of {point.batch_size}"
 
 
-def _faster(ratio: float | None, largest: str) -> str:
-    return f"{times_faster(ratio)} as fast as {largest}" if ratio else ""
+def _faster(ratio: float | None, anchor: str) -> str:
+    return f"{times_faster(ratio)} as fast as {anchor}" if ratio else ""
 
 
 def _two(main: str, below: str) -> list[str]:

@@ -46,7 +46,7 @@ def _beaten(record: Record) -> Html:
 
 def _table(record: Record, measured: Sequence[Candidate], kind: str) -> Html:
     """One row for each of `measured`; memory and further metrics only where the front has them."""
-    n, against = measured[0].n_images, f"against {record.largest or 'the largest'}"
+    n, against = measured[0].n_images, f"against {record.table.anchor_name}"
     metrics = further_metrics(record.table)
     head = ["noise → image", "time (SE)\nspeed-up", f"{named(record.label, n)} (SE)\n{against}", "lossless"]
     head += [f"peak memory\n{against}"] if _knows_memory(record) else []

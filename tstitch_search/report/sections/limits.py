@@ -4,7 +4,7 @@ from math import hypot
 
 from tstitch_search.lookup import Candidate, LookupEntry
 from tstitch_search.quality.metrics import METRICS
-from tstitch_search.report.notes import alike, guard_name
+from tstitch_search.report.notes import alike, anchor_in_words, guard_name
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import named, percent
 
@@ -49,7 +49,7 @@ def _compared_with(record: Record) -> str:
     metric = METRICS.get(record.table.objective.name)
     if metric and metric.kind == "pair":
         return (
-            f": each image is held against the one that {_largest(record)} makes of the same seed, which is the best "
+            f": each image is held against the one that {_anchor(record)} makes of the same seed, which is the best "
             "by construction. An image that people like better counts as a loss."
         )
     if metric and metric.kind == "image":
@@ -69,8 +69,8 @@ def _about_confirmation(record: Record) -> list[str]:
         f"{named(record.label, n)}, on images of other seeds that the search never saw. Allocations that the search "
         "dropped by bad luck were not.",
         f"± is one standard error; bars in the plot are 95 % intervals, each for itself. Differences to "
-        f"{_largest(record)} are paired over the same images, so they are surer than the two values apart.",
-        f"Lossless means: how much worse an allocation is than {_largest(record)}, at the upper end of the one-sided "
+        f"{_anchor(record)} are paired over the same images, so they are surer than the two values apart.",
+        f"Lossless means: how much worse an allocation is than {_anchor(record)}, at the upper end of the one-sided "
         f"95 % interval of that paired difference, lies below {_margin(record)}. These verdicts hold together: with "
         f"95 %, none of them is wrong. “Not shown at n = {n}” does not mean worse: more images may show it.",
     ]
@@ -103,7 +103,7 @@ def _about_guard(record: Record) -> list[str]:
     tolerance = guard.get("tolerance")
     allowed = percent(tolerance) if isinstance(tolerance, int | float) else "the study's tolerance"
     return [
-        f"The guard is {guard_name(record.table)}: an allocation that is worse in it than {_largest(record)} by more "
+        f"The guard is {guard_name(record.table)}: an allocation that is worse in it than {_anchor(record)} by more "
         f"than {allowed} is flagged, and not called lossless. It goes by the value, not by its interval, and it takes "
         "nothing off the front."
     ]
@@ -171,13 +171,13 @@ def _is_alone(record: Record, candidate: Candidate) -> bool:
     return len(candidate.allocation.steps) == 1 and candidate.allocation.n_steps == n_steps
 
 
-def _largest(record: Record) -> str:
-    return f"{record.largest} alone" if record.largest else "the largest denoiser alone"
+def _anchor(record: Record) -> str:
+    return anchor_in_words(record.table)
 
 
 def _margin(record: Record) -> str:
     if isinstance(own := record.table.provenance.get("margin"), int | float):
         return f"{own:.3g} ({record.table.objective.label})"
     margin = record.table.provenance.get("lossless_margin")
-    of_largest = f" of the latter's {record.label}"
-    return (percent(margin) if isinstance(margin, int | float) else "the study's margin") + of_largest
+    of_anchor = f" of the latter's {record.label}"
+    return (percent(margin) if isinstance(margin, int | float) else "the study's margin") + of_anchor

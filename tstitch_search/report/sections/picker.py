@@ -97,8 +97,8 @@ class _Question:
 
 
 def _loss_slider(record: Record) -> list[Slider]:
-    """The slider of the loss as a share of the largest denoiser's quality."""
-    alone = next((c.quality for c in record.confirmed if c.allocation == record.largest_allocation), 0.0)
+    """The slider of the loss as a share of the anchor's quality."""
+    alone = next((c.quality for c in record.confirmed if c.allocation == record.anchor), 0.0)
     ask, loss = _Question(record.table), record.table.objective.loss
     if alone <= 0:
         return []
@@ -106,9 +106,9 @@ def _loss_slider(record: Record) -> list[Slider]:
     lowest, highest = 0.002, max(1.1 * max(shares), 0.05)
     try:
         places = [ask.within_loss(share) for share in (0.0, *_spread(lowest, highest, shares))]
-    except ConfigError:  # the table does not say how good the largest denoiser is
+    except ConfigError:  # the table does not say how good the anchor is
         return []
-    return [Slider(f"{record.label} loss against {record.largest}", tuple(places))]
+    return [Slider(f"{record.label} loss against {record.table.anchor_name}", tuple(places))]
 
 
 def _place(pick: Callable[[], Candidate], limit: str, call: str) -> Place:

@@ -25,19 +25,19 @@ def sample_grid(record: Record, images: Path) -> Html:
         return Html()
     rows = [_row(record, measured, path, len(shown)) for measured, path in shown]
     note = "Each column is one seed: the same start noise and the same label for every allocation."
-    largest = record.largest_allocation
+    anchor, name = record.anchor, record.table.anchor_name
     compare = Html()
-    if largest and any(c.allocation == largest for c, _ in shown):
-        compare = switch("show", {"images": "images", f"difference to {record.largest}": "difference"}, "samples")
-        note += f" The difference to {record.largest} is that of the pixels, four times enlarged; black where equal. "
+    if anchor and any(c.allocation == anchor for c, _ in shown):
+        compare = switch("show", {"images": "images", f"difference to {name}": "difference"}, "samples")
+        note += f" The difference to {name} is that of the pixels, four times enlarged; black where equal. "
         note += "Its own row stays."
-    listed = {"id": "samples", "data-largest": largest.file_name if largest else ""}
+    listed = {"id": "samples", "data-anchor": anchor.file_name if anchor else ""}
     return join(compare, tag("p", note, kind="note"), tag("div", *rows, kind="samples", attributes=listed))
 
 
 def _candidates(record: Record) -> list[Candidate]:
-    """The front, and the largest denoiser alone even when it is off the front."""
-    off = [c for c in record.beaten if c.allocation == record.largest_allocation]
+    """The front, and the anchor even when it is off the front."""
+    off = [c for c in record.beaten if c.allocation == record.anchor]
     return [*record.table.entries, *off]
 
 

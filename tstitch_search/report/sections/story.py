@@ -17,13 +17,9 @@ def headline(record: Record) -> str:
 
 
 def fastest_lossless(record: Record) -> LookupEntry | None:
-    """The fastest entry, other than the largest denoiser itself, that was shown to be as good."""
+    """The fastest entry, other than the anchor itself, that was shown to be as good."""
     return next(
-        (
-            e
-            for e in record.table.entries
-            if e.lossless and not e.guard_lost and e.allocation != record.largest_allocation
-        ),
+        (e for e in record.table.entries if e.lossless and not e.guard_lost and e.allocation != record.anchor),
         None,
     )
 
@@ -49,8 +45,8 @@ def tiles(record: Record) -> list[tuple[str, str]]:
 
 
 def verdict(record: Record, entry: Candidate) -> str:
-    """`yes`, `not shown`, `loses IS`; a dash for the largest denoiser, which the others are held against."""
-    if entry.allocation == record.largest_allocation:
+    """`yes`, `not shown`, `loses IS`; a dash for the anchor, which the others are held against."""
+    if entry.allocation == record.anchor:
         return DASH
     if entry.guard_lost:
         return f"loses {guard_name(record.table)}"
