@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import tstitch_search
 from tstitch_search.cli import app
+from tstitch_search.config.caches import matrix
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError, QualityGateError
 from tstitch_search.lookup import LookupTable
 
@@ -155,3 +156,8 @@ def test_planning_imports_no_heavy_package(tmp_path: Path):
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
     assert said.stdout.strip() == "[]", said.stdout + said.stderr
+
+
+def test_the_matrix_of_caches_is_the_one_that_the_program_goes_by():
+    text = (ROOT / "docs" / "caches.md").read_text()
+    assert text.partition("<!-- matrix -->\n")[2].partition("\n<!-- end -->")[0] == matrix()

@@ -249,3 +249,11 @@ def test_a_run_folder_of_an_older_table_still_makes_a_page(own_run: Path, withou
 
 def test_the_page_stays_small(run_folder) -> None:
     assert write_report(run_folder.path).stat().st_size < 10_000_000
+
+
+def test_a_member_whose_cache_decides_by_the_whole_batch_is_named(record: Record) -> None:
+    told = "What the cache of XL-fbc skips depends on the whole batch"
+    assert told not in " ".join(limits(record))
+    denoisers = [{"name": "XL"}, {"name": "XL-fbc", "decides_by_batch": True}]
+    table = replace(record.table, provenance={**record.table.provenance, "denoisers": denoisers})
+    assert told in " ".join(limits(replace(record, table=table)))

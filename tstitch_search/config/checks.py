@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tstitch_search.config.document import Document, Key, printable
-from tstitch_search.config.guidance import guidance_of
 from tstitch_search.config.models import ProxyFiles, SpaceConfig, StudyConfig
 from tstitch_search.config.proxy_files import check_takes, read_proxy_files
 from tstitch_search.errors import ConfigError
@@ -15,21 +14,6 @@ def require_prompts(config: StudyConfig, document: Document) -> None:
         raise ConfigError(
             f"{document.place(('quality',)).label}: quality: clip_score needs prompts, got no proxy_set.prompts",
             hint="name a file of prompts, or take another metric",
-        )
-
-
-def require_guidance(config: StudyConfig, space: SpaceConfig) -> None:
-    """Nothing, when every denoiser's own guidance can be had in a pipeline that guides as the study says."""
-    own = {d.name: d.guidance_scale for d in space.denoisers if d.guidance_scale is not None}
-    if not own or not space.traits.pipelines:
-        return
-    off = guidance_of(space.traits.pipelines[0]).off
-    guided = [name for name, scale in own.items() if scale > off]
-    if guided and config.guidance_scale <= off:
-        raise ConfigError(
-            f"denoiser {guided[0]!r} has guidance_scale {own[guided[0]]:g}, but the study's is "
-            f"{config.guidance_scale:g}: its pipeline would ask for no unconditional half",
-            hint=f"set the study's to {own[guided[0]]:g}, and guidance_scale: 1 for the denoisers without guidance",
         )
 
 

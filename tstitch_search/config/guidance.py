@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 
 
@@ -64,3 +65,21 @@ def guidance_of(pipeline: str) -> Guidance:
             hint=f"leave guidance_scale out of the denoisers; it is known of {', '.join(GUIDANCE)}",
         )
     return GUIDANCE[pipeline]
+
+
+def require_guidance(space: SpaceConfig, pipeline: str, guidance_scale: float) -> None:
+    """Nothing, when members' own guidance can be had in pipelines of this class that are called with this scale.
+
+    Raises ConfigError where it is not known how they guide, or where they ask for no unconditional half.
+    """
+    own = {d.name: d.guidance_scale for d in space.denoisers if d.guidance_scale is not None}
+    if not own:
+        return
+    guidance = guidance_of(pipeline)
+    guided = [name for name, scale in own.items() if scale > guidance.off and guidance.calls != "embedded"]
+    if guided and guidance_scale <= guidance.off:
+        raise ConfigError(
+            f"denoiser {guided[0]!r} has guidance_scale {own[guided[0]]:g}, but the study's is "
+            f"{guidance_scale:g}: its pipeline would ask for no unconditional half",
+            hint=f"set the study's to {own[guided[0]]:g}, and guidance_scale: 1 for the denoisers without guidance",
+        )

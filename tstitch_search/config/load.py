@@ -10,9 +10,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel
 
-from tstitch_search.config.checks import proxy_files, require_guidance, require_models, require_prompts
+from tstitch_search.config.checks import proxy_files, require_models, require_prompts
 from tstitch_search.config.document import Document, Place, parse_document, printable, read_document
 from tstitch_search.config.explain import validated
+from tstitch_search.config.guidance import require_guidance
 from tstitch_search.config.models import ProxyFiles, QualityConfig, SpaceConfig, StudyConfig
 from tstitch_search.config.models.base import Model
 from tstitch_search.config.overrides import override, split_overrides
@@ -132,8 +133,8 @@ def _checked(document: Document, path: Path, overrides: Sequence[str], *, with_e
                 hint="search_space is relative to the folder of the study file",
             )
         space = load_space(space_path, of_space, needs_models=needs_models)
-    if needs_models:
-        require_guidance(config, space)
+    if needs_models and space.traits.pipelines:
+        require_guidance(space, space.traits.pipelines[0], config.guidance_scale)
     return {
         "config": config,
         "space": space,

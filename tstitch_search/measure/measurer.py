@@ -18,6 +18,7 @@ from tstitch_search.measure.latency import Stand, calibrate, time_allocations
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.published import publish
 from tstitch_search.measure.scores import Scores
+from tstitch_search.measure.skipping import require_skipping
 from tstitch_search.measurement import (
     AllocationTimes,
     Answer,
@@ -117,11 +118,18 @@ class StudyMeasurer:
         if self._memo.n_bytes:
             self._memo = TrajectoryMemo(0)
             return self.do(job)
-        if not isinstance(job, MakeChunk | MakeImages | ExtractReference) or self._device_batch_size == 1:
+        if not self._may_be_split(job) or self._device_batch_size == 1:
             raise self._out_of_memory(job, problem)
         self._device_batch_size //= 2
         torch.cuda.empty_cache()
         return self.do(job)
+
+    def _may_be_split(self, job: Job) -> bool:
+        """Whether smaller device batches give the same answer: not where a cache decides by the whole batch."""
+        by_batch = {d.name for d in self._space.denoisers if d.decides_by_batch}
+        if isinstance(job, MakeChunk | MakeImages):
+            return by_batch.isdisjoint(job.allocation.steps)
+        return isinstance(job, ExtractReference)
 
     def _do(self, job: Job) -> Answer:
         match job:
@@ -234,7 +242,11 @@ class StudyMeasurer:
         threads = timing_threads(self._config.latency.threads)
         with cpu_threads(threads):
             stand = self._stand(threads)
-            return calibrate(job, stand) if isinstance(job, Calibrate) else time_allocations(job, stand)
+            if isinstance(job, TimeAllocations):
+                return time_allocations(job, stand)
+            for name in set(job.denoisers).intersection(d.name for d in self._space.denoisers if d.remembers):
+                require_skipping(self._denoiser.member(name), name, job.n_steps, self._run_batch)
+            return calibrate(job, stand)
 
     def _stand(self, threads: int) -> Stand:
         members = zip(self._denoiser.names, self._denoiser.members, strict=True)

@@ -1,36 +1,34 @@
 """Denoisers that skip part of their work: `accelerator: deepcache3` makes one more member of the same weights.
 
 What they remember from step to step belongs to one turn of theirs: it is forgotten when another member takes over and
-when a new trajectory begins. Caches that decide by looking at the batch (first block cache) are left out: an image
-would depend on what it is made beside.
+when a new trajectory begins. diffusers' caches by their own names and settings are in `caches.py`.
 """
 
 import functools
 import re
 from collections.abc import Callable
-from contextvars import ContextVar
 from importlib.util import find_spec
-from typing import Any, TypeAlias
+from typing import Any
 
-from diffusers import CacheMixin, UNet2DConditionModel, UNet2DModel
-from diffusers.hooks import HookRegistry, TaylorSeerCacheConfig, apply_taylorseer_cache
+from diffusers import UNet2DConditionModel, UNet2DModel
+from diffusers.hooks import TaylorSeerCacheConfig, apply_taylorseer_cache
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
 
+from tstitch_search.config.models.accelerator import CacheConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-
-# Makes a member forget what it remembers of earlier steps.
-Forget: TypeAlias = Callable[[], None]
-# Which of a step's calls a pipeline is making, as it names them: what is remembered of one is not for another.
-CALL: ContextVar[str] = ContextVar("call", default="all")
+from tstitch_search.members.caches import Forget, Where, add_cache, forget, remembering
 
 
-def accelerate(member: Any, accelerator: str, owner: str) -> Forget:
+def accelerate(member: Any, accelerator: str | CacheConfig, owner: str, where: Where = lambda: None) -> Forget:
     """Change the member in place; what is returned has to be called at each of its turns.
 
-    `accelerator`: a kind of KINDS and its strength, for example `deepcache3`. Raises ConfigError for a denoiser of
-    another architecture than the kind is for, EnvironmentProblem for a package that is not installed.
+    `accelerator`: a kind of KINDS and its strength, for example `deepcache3`, or a cache of diffusers. `where` the
+    trajectory is that asks. Raises ConfigError for a denoiser of another architecture than the kind is for,
+    EnvironmentProblem for a package that is not installed.
     """
+    if isinstance(accelerator, CacheConfig):
+        return add_cache(member, accelerator, owner, where)
     found = re.fullmatch(r"([a-z]+)([0-9.]+)", accelerator)
     if found is None or found[1] not in KINDS:
         raise ConfigError(f"{owner}: accelerator {accelerator!r}, expected {', '.join(KINDS)} and a number")
@@ -100,16 +98,7 @@ def _taylorseer(member: Any, interval: float, owner: str) -> Forget:
         cache_identifiers=[re.escape(name) for name in layers],
     )
     apply_taylorseer_cache(member, config)
-    plain = member.forward
-
-    @functools.wraps(plain)
-    def in_context(*inputs: Any, **named_inputs: Any) -> Any:
-        with CacheMixin.cache_context(member, CALL.get()):
-            return plain(*inputs, **named_inputs)
-
-    member.forward = in_context
-    member.is_stateful = True
-    return lambda: HookRegistry.check_if_exists_or_initialize(member).reset_stateful_hooks()
+    return functools.partial(forget, remembering(member))
 
 
 def _tomesd(member: Any, ratio: float, owner: str) -> Forget:

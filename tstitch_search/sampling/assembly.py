@@ -12,7 +12,9 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from tstitch_search.config import Study
+from tstitch_search.config.caches import require_caches
 from tstitch_search.config.models import SpaceConfig
+from tstitch_search.config.models.accelerator import CacheConfig
 from tstitch_search.members.accelerators import accelerate
 from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
 from tstitch_search.members.facts import vae_folder, weights_of
@@ -26,6 +28,7 @@ from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.instances import Instance
 from tstitch_search.sampling.space_check import check_space, conversions
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.trajectory import NOW
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
             owner = f"denoiser {d.name!r}"
             add_loras(members[d.name], loras, pipeline, slot_of(pipeline, denoiser), owner)
             sizes[d.name] += sum(lora.size_mb for lora in loras)
-    accelerated(space, denoiser)
+    accelerated(space, denoiser, pipeline, study.config.guidance_scale)
     if options.offload == "model":
         denoiser.offload = Offload(members.values(), device)
     for name, adapter in conversions(facts).items():
@@ -79,18 +82,23 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     return Assembly(family, pipeline, denoiser, load_s, sizes, weights_of(facts.members))
 
 
-def accelerated(space: SpaceConfig, denoiser: StitchedDenoiser) -> None:
-    """Accelerate the denoiser's members in place as the space says; one that runs twice at once is made once more."""
+def accelerated(space: SpaceConfig, denoiser: StitchedDenoiser, pipeline: Any, guidance_scale: float) -> None:
+    """Accelerate the denoiser's members in place as the space says; one that runs twice at once is made once more.
+
+    Raises ConfigError for a cache that does not work in this pipeline, called with this scale.
+    """
+    require_caches(space, type(pipeline).__name__, guidance_scale)
     for d in space.denoisers:
         if d.accelerator and d.name in denoiser.names:
             plain, member = twin_of(denoiser.member(d.name)), denoiser.member(d.name)
-            denoiser.at_turn[d.name] = accelerate(member, d.accelerator, d.name)
-            denoiser.more[d.name] = functools.partial(_accelerated, plain, d.accelerator, d.name)
+            owner = f"denoiser {d.name!r}"
+            denoiser.at_turn[d.name] = accelerate(member, d.accelerator, owner, NOW.get)
+            denoiser.more[d.name] = functools.partial(_accelerated, plain, d.accelerator, owner)
 
 
-def _accelerated(plain: nn.Module, accelerator: str, name: str) -> Instance:
+def _accelerated(plain: nn.Module, accelerator: str | CacheConfig, owner: str) -> Instance:
     module = twin_of(plain)
-    return Instance(module, accelerate(module, accelerator, name))
+    return Instance(module, accelerate(module, accelerator, owner, NOW.get))
 
 
 def slot_of(pipeline: Any, denoiser: StitchedDenoiser) -> str:

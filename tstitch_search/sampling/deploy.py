@@ -176,7 +176,7 @@ def _as_studied(
     for d in space.denoisers:
         if d.name in members and d.name not in given and (loras := lora_files(d, Path())):
             add_loras(members[d.name], loras, pipeline, _slot_of(pipeline), f"denoiser {d.name!r}")
-    accelerated(space, denoiser)
+    accelerated(space, denoiser, pipeline, settings.guidance_scale)
     guide(space, denoiser, pipeline, settings.guidance_scale)
     facts = GUIDANCE.get(type(pipeline).__name__)
     denoiser.defaults = {**space.call, facts.argument if facts else "guidance_scale": settings.guidance_scale}

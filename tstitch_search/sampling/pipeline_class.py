@@ -8,11 +8,10 @@ from typing import Any
 
 import diffusers
 
-from tstitch_search.config.family_traits import TRAITS
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.weights import read_json
+from tstitch_search.sampling.space_check import pipeline_name
 
 # What a study gives by itself; `call` names the rest.
 OURS = ("prompt", "negative_prompt", "num_inference_steps", "generator", "output_type", "guidance_scale")
@@ -21,7 +20,7 @@ NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
 
 def class_of(space: SpaceConfig, near: Path) -> Any:
     """The diffusers class of the space's pipeline. Raises ConfigError where diffusers has none of that name."""
-    name = _class_name(space, near)
+    name = pipeline_name(space, near)
     if not hasattr(diffusers, name):
         known = [n for n in dir(diffusers) if n.endswith("Pipeline")]
         near_names = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.0))
@@ -30,20 +29,6 @@ def class_of(space: SpaceConfig, near: Path) -> Any:
             hint=f"expected for example {near_names}; a newer diffusers may know it",
         )
     return getattr(diffusers, name)
-
-
-def _class_name(space: SpaceConfig, near: Path) -> str:
-    if space.family is not None:
-        return TRAITS[space.family].pipelines[0]
-    folder = pipeline_folder(space, near, with_weights=False)
-    name = read_json(folder / "model_index.json", "the pipeline").get("_class_name")
-    if not isinstance(name, str):
-        raise ConfigError(
-            f"{folder / 'model_index.json'} names no _class_name, expected a pipeline class of diffusers",
-            hint="give the folder of a whole pipeline, as save_pretrained writes it",
-        )
-    with_control = space.controlnet is not None and "ControlNet" not in name
-    return name.replace("Pipeline", "ControlNetPipeline") if with_control else name
 
 
 def slots_of(kind: Any, folder: Path) -> list[str]:

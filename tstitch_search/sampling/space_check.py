@@ -6,6 +6,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tstitch_search.config import Study
+from tstitch_search.config.caches import require_caches
+from tstitch_search.config.guidance import require_guidance
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.compatibility import (
@@ -102,6 +105,29 @@ def require_pipeline(space: SpaceConfig, near: Path) -> None:
     from tstitch_search.sampling.pipeline_class import class_of, require_drivable  # loads diffusers
 
     require_drivable(space, class_of(space, near))
+
+
+def require_answers(study: Study) -> None:
+    """Nothing, when the pipeline has a meaning for its members' guidance and caches. Raises ConfigError otherwise."""
+    space, guidance_scale = study.space, study.config.guidance_scale
+    pipeline = pipeline_name(space, study.space_path.parent)
+    require_guidance(space, pipeline, guidance_scale)
+    require_caches(space, pipeline, guidance_scale)
+
+
+def pipeline_name(space: SpaceConfig, near: Path) -> str:
+    """What diffusers calls the class of the space's pipeline. Raises ConfigError where its folder does not say."""
+    if space.family is not None:
+        return space.traits.pipelines[0]
+    folder = pipeline_folder(space, near, with_weights=False)
+    name = read_json(folder / "model_index.json", "the pipeline").get("_class_name")
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"{folder / 'model_index.json'} names no _class_name, expected a pipeline class of diffusers",
+            hint="give the folder of a whole pipeline, as save_pretrained writes it",
+        )
+    with_control = space.controlnet is not None and "ControlNet" not in name
+    return name.replace("Pipeline", "ControlNetPipeline") if with_control else name
 
 
 def n_classes_of(space: SpaceConfig) -> int | None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.accelerators import CALL
+from tstitch_search.members.caches import CALL
 from tstitch_search.members.execution import Offload
 from tstitch_search.sampling.calls import Forward, ForwardAdapter, call, fitted
 from tstitch_search.sampling.instances import Instance, Instances, nothing

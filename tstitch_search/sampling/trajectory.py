@@ -68,6 +68,21 @@ class Trajectory:
         """Whose turn it is."""
         return self.names[self.step_of_entry[self._current_entry()]]
 
+    @property
+    def entry(self) -> int:
+        """The place of the present timestep among the scheduler's."""
+        return self._current_entry()
+
+    @property
+    def n_entries(self) -> int:
+        """How many timesteps the scheduler has."""
+        return len(self.step_of_entry)
+
+    @property
+    def timestep(self) -> Any:
+        """The present timestep, as the scheduler has it."""
+        return self.scheduler.timesteps[self._current_entry()]
+
     def arrive(self, timestep: Any) -> None:
         """Note the place of `timestep` where it is a view of the scheduler's own: by its address, not by its value."""
         own = self.scheduler.timesteps

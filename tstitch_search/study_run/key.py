@@ -21,7 +21,7 @@ from tstitch_search.members.facts import (
 from tstitch_search.members.lora_files import loras_identity
 from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
-from tstitch_search.sampling.space_check import check_space, converted_members
+from tstitch_search.sampling.space_check import check_space, converted_members, require_answers
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
@@ -78,13 +78,15 @@ def _facts_of_models(study: Study) -> StudyFacts:
     space, config, near = study.space, study.config, study.space_path.parent
     vae = vae_folder(study)
     converted = converted_members(check_space(space, near, vae))
+    require_answers(study)
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
     resolution = _resolution(space, members[space.names[-1]].sample_size, pixels_per_latent(read_vae_config(vae)))
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
         **_asked(study),
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
-        **{f"accelerator.{d.name}": d.accelerator for d in space.denoisers if d.accelerator},
+        **{f"accelerator.{d.name}": str(d.accelerator) for d in space.denoisers if d.accelerator},
+        **_batches(study),
         **{f"lora.{d.name}": loras for d in space.denoisers if (loras := loras_identity(d, near))},
         **{f"guidance.{d.name}": f"{d.guidance_scale:g}" for d in space.denoisers if d.guidance_scale is not None},
         **{f"noise.{name}": str(members[name].own.noise) for name in converted},
@@ -134,6 +136,13 @@ def _resolution(space: SpaceConfig, sample_size: int | None, pixels_per_latent: 
             "the denoisers do not say how large their images are", hint="say it: call: {height: 1024, width: 1024}"
         )
     return sample_size * pixels_per_latent
+
+
+def _batches(study: Study) -> dict[str, str]:
+    """Where a cache decides by the whole batch, images depend on what they are made beside."""
+    if not any(d.decides_by_batch for d in study.space.denoisers):
+        return {}
+    return {"accelerator.device_batch_size": str(study.config.workers.device_batch_size)}
 
 
 def _asked_beyond_one_count(space: SpaceConfig) -> dict[str, str]:

@@ -230,6 +230,7 @@ def denoiser_facts(denoiser: DenoiserConfig, facts: StudyFacts) -> dict[str, Any
     member = facts.members.get(denoiser.name)
     return {
         **denoiser.model_dump(mode="json"),
+        **({"decides_by_batch": True} if denoiser.decides_by_batch else {}),
         "sha256": member.weights_sha256 if member else None,
         "n_parameters": member.n_parameters if member else None,
         "noise": asdict(member.own.noise) if member and member.own.noise else None,

@@ -12,7 +12,13 @@ from tstitch_search.measurement import Calibration, Similarity
 from tstitch_search.members.compatibility import Finding, guidance_embedding, worst
 from tstitch_search.members.facts import MemberFacts, vae_folder
 from tstitch_search.members.noise_schedule import Verdict
-from tstitch_search.sampling.space_check import SpaceFacts, n_classes_of, read_space_facts, require_pipeline
+from tstitch_search.sampling.space_check import (
+    SpaceFacts,
+    n_classes_of,
+    read_space_facts,
+    require_answers,
+    require_pipeline,
+)
 from tstitch_search.study_run.calibrations import given_calibration, recall
 from tstitch_search.study_run.key import resolve_facts
 
@@ -93,6 +99,7 @@ def check_study(study: Study, beside: str | None = None) -> Check:
         raise ConfigError("a study of recorded numbers has no members to check", hint="run it as it is")
     near = study.space_path.parent
     require_pipeline(study.space, near)
+    require_answers(study)
     facts = read_space_facts(study.space, near, vae_folder(study, with_weights=False), with_weights=False)
     return Check(
         study.config.name, study.space.convert, tuple(_matches(study, facts)), _speed(study, facts.members), beside

@@ -18,15 +18,13 @@ def probe_study(
 
     Accelerated members that go by their own earlier calls are not asked, since questions in between would disturb them.
     """
-    remembering = [
-        d.name for d in study.space.denoisers if (d.accelerator or "").startswith(("deepcache", "taylorseer"))
-    ]
+    remembering = [d.name for d in study.space.denoisers if d.remembers]
     if remembering:
         progress.note(f"not asked, since their answers depend on their earlier ones: {', '.join(remembering)}")
         plain = [denoiser for denoiser in study.space.denoisers if denoiser.name not in remembering]
         study = study.model_copy(update={"space": study.space.model_copy(update={"denoisers": tuple(plain)})})
     if len(study.space.denoisers) < 2:
-        raise ConfigError("the probe compares predictions, and needs two denoisers without deepcache or taylorseer")
+        raise ConfigError("the probe compares predictions, and needs two denoisers without a cache")
     pool = open_pool(study)
     try:
         pool.start()

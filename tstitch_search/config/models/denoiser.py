@@ -1,13 +1,16 @@
 """A denoiser of a search space: where its weights are, and what is done to them and with them."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from tstitch_search.allocation import NAME
+from tstitch_search.config.models.accelerator import CacheConfig
 from tstitch_search.config.models.base import Model
 from tstitch_search.config.quantities import Number, Text
+
+ACCELERATOR = r"^(deepcache[1-9]\d*|taylorseer[1-9]\d*|tomesd0\.\d+)$"
 
 
 class LoraConfig(Model):
@@ -55,12 +58,12 @@ class DenoiserConfig(Model):
         description="LoRAs on it, loaded as the pipeline's own loader does; needs peft. Its weights stay shared with "
         "denoisers `of` it.",
     )
-    accelerator: str | None = Field(
+    accelerator: Annotated[str, Field(pattern=ACCELERATOR)] | CacheConfig | None = Field(
         None,
         description="Skip part of the work: deepcache3 (U-Nets: inner blocks every 3 steps), taylorseer3 (attention "
         "and feed-forward layers every 3 steps), tomesd0.5 (U-Nets with cross attention: half the tokens of the finest "
-        "attention merged; needs the extra tomesd).",
-        pattern=r"^(deepcache[1-9]\d*|taylorseer[1-9]\d*|tomesd0\.\d+)$",
+        "attention merged; needs the extra tomesd), or a cache of diffusers and its settings, as {first_block: "
+        "{threshold: 0.1}}.",
     )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
@@ -72,6 +75,16 @@ class DenoiserConfig(Model):
         if len(set(names)) < len(names):
             raise ValueError(f"got the adapters {', '.join(names)}, expected each name only once")
         return lora
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its answers go by its own earlier ones."""
+        return self.accelerator is not None and not str(self.accelerator).startswith("tomesd")
+
+    @property
+    def decides_by_batch(self) -> bool:
+        """Whether what it skips, and so an image, depends on the images in one batch with it."""
+        return isinstance(self.accelerator, CacheConfig) and self.accelerator.first_block is not None
 
     @property
     def source(self) -> tuple[str | None, ...]:

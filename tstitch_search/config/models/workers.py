@@ -43,7 +43,10 @@ class WorkersConfig(Model):
         "float32", description="Number format of weights and arithmetic."
     )
     device_batch_size: Whole = Field(
-        64, description="Images sampled together inside a chunk; no effect on the images.", ge=1
+        64,
+        description="Images sampled together inside a chunk; no effect on the images, unless a member's cache decides "
+        "by the batch (first_block).",
+        ge=1,
     )
     reuse_mb: Whole = Field(
         1024,

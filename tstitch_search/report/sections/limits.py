@@ -18,6 +18,7 @@ def limits(record: Record) -> list[str]:
         *_about_groups(record),
         *_about_guard(record),
         *_about_time(record),
+        *_about_batches(record),
         *_about_records(record),
         *_about_rivals(record),
         *_about_idle_members(record),
@@ -117,6 +118,19 @@ def _about_time(record: Record) -> list[str]:
         "Measured seconds are of whole batches, timed end to end. Predicted seconds add up calibrated parts (steps, "
         "starts of segments, what is outside the steps); a confirmed allocation's prediction takes the parts at the "
         "speed that the machine had while it was timed.",
+    ]
+
+
+def _about_batches(record: Record) -> list[str]:
+    """Members whose cache decides by the whole batch."""
+    denoisers = record.table.provenance.get("denoisers", ())
+    by_batch = [d["name"] for d in denoisers if isinstance(d, dict) and d.get("decides_by_batch")]
+    if not by_batch:
+        return []
+    return [
+        f"What the cache of {', '.join(by_batch)} skips depends on the whole batch: an image hangs on those that it is "
+        "made beside, and seconds on the prompts. Values and times hold for batches as in this study; their size is in "
+        "its key."
     ]
 
 
