@@ -1,14 +1,16 @@
 """`init` writes a study that plans, for people who have the package and no clone."""
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from tstitch_search.cli import app
 from tstitch_search.cli.init_verbs import Start, templates
-from tstitch_search.config import load_study
+from tstitch_search.config import SpaceConfig, StudyConfig, load_study
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +25,25 @@ def test_a_study_that_init_writes_loads(start: Start, tmp_path: Path, monkeypatc
     study = load_study(tmp_path / start.value)
     assert study.space.family is not None
     assert "#" in (tmp_path / start.value).read_text()
+
+
+def test_the_files_name_every_key_with_its_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["init"]).exit_code == 0
+    for folder, model in (("studies", StudyConfig), ("search_spaces", SpaceConfig)):
+        (path,) = (tmp_path / folder).glob("*.yaml")
+        text = path.read_text()
+        written, said = yaml.safe_load(text), " ".join(text.replace("#", " ").split())
+        assert written == yaml.safe_load((ROOT / folder / path.name).read_text())
+        sections = {key: getattr(f.annotation, "model_fields", None) for key, f in model.model_fields.items()}
+        fields = [(model.model_fields, written), *((s, written.get(key, {})) for key, s in sections.items() if s)]
+        named = {f.alias or key: f.description for section, _ in fields for key, f in section.items()}
+        assert not [key for key in named if not re.search(rf"\b{key}:", text)]
+        unset = [
+            f.description or "" for section, own in fields for key, f in section.items() if (f.alias or key) not in own
+        ]
+        assert len(unset) > 5
+        assert not [words for words in unset if " ".join(words.split()) not in said]
 
 
 def test_the_default_is_the_quickstart_and_it_plans_in_an_empty_folder(

@@ -29,7 +29,7 @@ NAMES = ", ".join(start.name.lower() for start in Start)
 def init(
     family: Annotated[str, typer.Argument(help=f"One of {NAMES}.", metavar="FAMILY")] = "quickstart",
 ) -> None:
-    """Write a commented study and its search space here.
+    """Write a study and its search space here, every key explained.
 
     Example: tstitch-search init stable_diffusion
     """
@@ -39,7 +39,7 @@ def init(
     if family.upper() not in Start.__members__:
         raise ConfigError(f"unknown family {family!r:.60}, expected one of {NAMES}")
     study = Start[family.upper()].value
-    texts = {path: (templates() / path).read_bytes() for path in _needed(study)}
+    texts = {path: _taught(path, (templates() / path).read_bytes()) for path in _needed(study)}
     if there := [path for path in texts if Path(path).exists()]:
         raise ConfigError(f"{there[0]} is there already", hint="take another folder, or move it away")
     for path, text in texts.items():
@@ -53,6 +53,19 @@ def templates() -> Path:
     """The folder with `studies/` and `search_spaces/`: inside the installed package, or in a clone beside it."""
     package = Path(__file__).parents[1]
     return package / "templates" if (package / "templates").is_dir() else package.parent
+
+
+def _taught(path: str, text: bytes) -> bytes:
+    """The file with what else may be set in it as comments below, if it is a study or a search space."""
+    import yaml
+
+    from tstitch_search.config import SpaceConfig, StudyConfig
+    from tstitch_search.config.other_keys import other_keys
+
+    if not path.endswith(".yaml"):
+        return text
+    model = SpaceConfig if path.startswith("search_spaces/") else StudyConfig
+    return text + other_keys(model, yaml.safe_load(text)).encode()
 
 
 def _needed(study: str) -> list[str]:

@@ -97,7 +97,7 @@ def verify(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Does a table still hold, in quality and time? Measures a few entries again. Exit code 5 when one does not hold.
+    """Whether a table still holds. Measures quality and time of a few entries again; exit code 5 when one differs.
 
     Example: tstitch-search verify reports/quickstart/lookup.json --max-fid-loss 2%
     """
