@@ -74,10 +74,29 @@ def load_study(study: StudyLike, overrides: Overrides = (), *, own: Sequence[str
 
 
 def load_table(table: Path | str) -> "LookupTable":
-    """The lookup table of a run folder, or in a `lookup.json`. Raises ConfigError naming the file and the field."""
+    """The lookup table of a run folder, in a `lookup.json`, or on the Hugging Face hub: `hub:owner/name@revision`.
+
+    Raises ConfigError naming the file and the field, EnvironmentProblem when the hub does not have it.
+    """
+    if isinstance(table, str) and table.startswith("hub:"):
+        from tstitch_search.tasks.hub import load
+
+        return load(table)
     from tstitch_search.lookup import LookupTable
 
     return LookupTable.read(table_path(table))
+
+
+def push_to_hub(table: "LookupTable | Path | str", repository: str, *, private: bool = False) -> str:
+    """Put a table, or that of a run folder, on the Hugging Face hub, with a card; the repository's address comes back.
+
+    `repository`: a dataset's `owner/name`, made where it is not there, `private` then; a table that it held is
+    replaced. The table names the paths of its study. Raises EnvironmentProblem when the hub does not take it.
+    """
+    from tstitch_search.lookup import LookupTable
+    from tstitch_search.tasks.hub import push
+
+    return push(table if isinstance(table, LookupTable) else load_table(table), repository, private)
 
 
 def plan(

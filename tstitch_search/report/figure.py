@@ -19,8 +19,8 @@ def pareto_figure(source: LookupTable | Path) -> go.Figure:
     Raises ConfigError for a file or folder that holds no table.
     """
     if isinstance(source, LookupTable):
-        return pareto(_record_of(source))
-    return pareto(read_record(source) if source.is_dir() else _record_of(LookupTable.read(source)))
+        return pareto(record_of(source))
+    return pareto(read_record(source) if source.is_dir() else record_of(LookupTable.read(source)))
 
 
 def notebook_html(run_folder: Path) -> Html:
@@ -40,7 +40,7 @@ def _row(entry: LookupEntry) -> list[str]:
     return [str(entry.allocation), latency_text(entry), quality_text(entry), difference_text(entry)]
 
 
-def _record_of(table: LookupTable) -> Record:
+def record_of(table: LookupTable) -> Record:
     """What a table alone says of its run."""
     return Record(
         table=table,
