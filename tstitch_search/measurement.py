@@ -7,9 +7,9 @@ it is the list of all that can be asked.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import median
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -134,6 +134,11 @@ class Calibration:
     batch_size: int
     n_repeats: int
     weights_of: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_event(cls, event: Mapping[str, Any]) -> "Calibration":
+        """What a `calibration` event of a ledger says; an earlier version did not write all of it."""
+        return cls(**{f.name: event[f.name] for f in fields(cls) if f.name in event})
 
 
 def together_mb(names: Iterable[str], mb: Mapping[str, float], weights_of: Mapping[str, str]) -> float:

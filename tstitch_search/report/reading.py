@@ -11,6 +11,7 @@ from typing import TypeVar
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.json_fields import get
+from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Event, read_events
 from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.measurement import Calibration, Calls, Loaded
@@ -45,6 +46,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
         calls=calls_in(events),
         controls=_controls(_of(events, "trial")),
         calibration=calibration_in(events),
+        drift=next(iter(_of(events, "drift")[-1:]), None),
         workers=_workers(_of(events, "loaded")),
         costs=costs_in(events),
         failures=failures_in(events),
@@ -59,15 +61,19 @@ def _of(events: Iterable[Event], kind: str) -> list[Event]:
 
 def trials_in(events: list[Event]) -> tuple[Candidate, ...]:
     """The newest search measurement of each allocation, pruned or not; a trial that failed has none."""
-    measured = [_trial(e) for e in _of(events, "trial") if get(e, "state") in ("COMPLETE", "PRUNED")]
-    return tuple({trial.allocation: trial for trial in measured}.values())
+    measured = [e for e in _of(events, "trial") if get(e, "state") in ("COMPLETE", "PRUNED")]
+    retimed = calibration_in(events) if len(_of(events, "calibration")) > 1 else None
+    latency = LatencyModel(retimed) if retimed else None
+    return tuple({trial.allocation: trial for trial in (_trial(e, latency) for e in measured)}.values())
 
 
-def _trial(event: Event) -> Candidate:
+def _trial(event: Event, latency: LatencyModel | None) -> Candidate:
+    """The trial; at the times that were taken again since, if they were: all of a report is on one scale."""
+    allocation = Allocation.parse(str(get(event, "allocation")))
     return Candidate(
-        allocation=Allocation.parse(str(get(event, "allocation"))),
+        allocation=allocation,
         latency_s=None,
-        latency_s_predicted=get(event, "latency_s"),
+        latency_s_predicted=latency.latency_s(allocation) if latency else get(event, "latency_s"),
         latency_s_se=None,
         quality=get(event, "quality"),
         quality_se=get(event, "quality_se"),

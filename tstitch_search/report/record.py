@@ -7,6 +7,7 @@ from typing import Any
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.baselines import PAPER_RULE, paper_rule
+from tstitch_search.ledger import Event
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
 from tstitch_search.measurement import Calibration, Calls, Loaded
 from tstitch_search.report.notes import baseline_names
@@ -55,6 +56,7 @@ class Record:
 
     `posterior`: what the search's model thinks of allocations that nobody measured. `looked`: in the order of the
     search. `calls`: of the denoisers, made and reused. `controls` is None for a search without control variates.
+    `drift`: what chunks say of the machine's pace, the event of that name.
     `damaged`: files whose damaged content was set aside. `is_finished`: the run came to its end.
     """
 
@@ -70,6 +72,7 @@ class Record:
     failures: tuple[Failure, ...]
     damaged: tuple[str, ...] = ()
     is_finished: bool = True
+    drift: Event | None = None
 
     @property
     def label(self) -> str:

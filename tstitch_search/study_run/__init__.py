@@ -20,6 +20,7 @@ from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.ask_and_tell import search
 from tstitch_search.study_run.calibrations import calibrate_points
 from tstitch_search.study_run.confirmation import confirm, make_strips
+from tstitch_search.study_run.drift import settle_times
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.prices import price, seconds_of
@@ -85,6 +86,7 @@ def run_study(
         find = race if study.config.races else search
         searched = proxy.estimates(bench, find(bench, study, trials, latency, proxy))
         tell(progress, proxy.summary())
+        latency = settle_times(bench, study, latency)
 
         posterior = posterior_estimates(searched, trials)
         record_posterior(folder.ledger, posterior, searched, latency)

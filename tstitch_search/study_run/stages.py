@@ -7,11 +7,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.measurement import (
-    Calibration,
-    Chunk,
-    chunks_of,
-)
+from tstitch_search.measurement import Chunk, chunks_of
 from tstitch_search.progress import Progress
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, metric_named, needs_real_features, of_kind
@@ -21,6 +17,7 @@ from tstitch_search.search import AllocationStudy, Rule
 from tstitch_search.search.embedding import Positions
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.calibrations import given_calibration, remember, warn
+from tstitch_search.study_run.drift import times_decided_by
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import StudyFacts
@@ -64,15 +61,14 @@ def prepare_evaluator(bench: Workbench, study: Study, facts: StudyFacts, folder:
 
 def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> LatencyModel:
     """The time of every allocation, from step times given in a file or measured once per run folder."""
-    event, given = bench.ledger.last("calibration"), given_calibration(study, key)
-    if event is None and given is not None:
-        event = bench.ledger.append("calibration", **asdict(given))
-    if event is None:
+    is_known, given = bench.ledger.last("calibration") is not None, given_calibration(study, key)
+    if not is_known and given is not None:
+        bench.ledger.append("calibration", **asdict(given))
+    elif not is_known:
         bench.progress.stage("calibrate")
-        event = bench.ledger.append("calibration", **asdict(time_denoisers(study, bench.alone, bench.progress)))
+        bench.ledger.append("calibration", **asdict(time_denoisers(study, bench.alone, bench.progress)))
         bench.n_new += 1
-    fields = {key: value for key, value in event.items() if key not in ("event", "at")}
-    latency = LatencyModel(Calibration(**fields))
+    latency = times_decided_by(bench.ledger)
     if given not in (None, latency.calibration):
         raise ConfigError(
             f"this run folder was calibrated otherwise than {study.config.latency.from_file} says",

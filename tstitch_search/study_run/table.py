@@ -30,6 +30,7 @@ from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.report.headline import headline
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.confirmation import Confirmed
+from tstitch_search.study_run.drift import times_decided_by
 from tstitch_search.study_run.evaluation import Estimates, Evaluator, Reader
 from tstitch_search.study_run.folder import environment
 from tstitch_search.study_run.key import StudyFacts
@@ -53,7 +54,7 @@ def make_table(
 
     `at_points`: the study's further operating points by id.
     """
-    calibration = latency.calibration
+    calibration, decided_by = latency.calibration, times_decided_by(ledger)
     points = [OperatingPoint(DEFAULT_POINT, calibration.device, calibration.batch_size)]
     points += [OperatingPoint(i, m.calibration.device, m.calibration.batch_size) for i, m in at_points.items()]
     objective = Objective(evaluator.objective.name, evaluator.objective.label, evaluator.objective.higher_is_better)
@@ -64,6 +65,7 @@ def make_table(
             evaluator,
             confirmed,
             _known_times(allocation, latency, at_points, evaluator),
+            decided_by.latency_s(allocation),
             allocation in lossless,
         )
         for allocation in confirmed.quality
@@ -112,9 +114,13 @@ def _entry(
     evaluator: Evaluator,
     confirmed: Confirmed,
     known_times: Mapping[str, Any],
+    predicted_s: float,
     lossless: bool,
 ) -> LookupEntry:
-    """All that the confirmation found about one allocation; published values where they exist."""
+    """All that the confirmation found about one allocation; published values where they exist.
+
+    `predicted_s`: the time that the search went by.
+    """
     quality, time = confirmed.quality[allocation], confirmed.times[allocation]
     return LookupEntry(
         **_quality_fields(quality),
@@ -123,7 +129,7 @@ def _entry(
         quality=confirmed.published[evaluator.objective.name][allocation],
         latency_s=time.latency_s,
         latency_s_se=MEDIAN_FACTOR * stdev(time.seconds) / sqrt(len(time.seconds)),
-        latency_s_predicted=time.latency_s_predicted,
+        latency_s_predicted=predicted_s,
         peak_memory_mb=time.peak_memory_mb or None,
         timesteps=time.timesteps,
         sigmas=time.sigmas,

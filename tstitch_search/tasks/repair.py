@@ -9,11 +9,11 @@ from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Event, Ledger
-from tstitch_search.measurement import Calibration
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.search import AllocationStudy
 from tstitch_search.search.storage import set_aside, shown
 from tstitch_search.search_space import SearchSpace
+from tstitch_search.study_run.drift import times_decided_by
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.proxy_quality import controls_of
@@ -64,10 +64,9 @@ def newest_trials(events: Iterable[Event], n_level: int) -> list[Event]:
 
 
 def _latency(path: Path, ledger: Ledger) -> LatencyModel:
-    event = ledger.last("calibration")
-    if event is None:
+    if ledger.last("calibration") is None:
         raise ConfigError(f"{path}: nothing was calibrated yet, so nothing was asked", hint="run the study")
-    return LatencyModel(Calibration(**{key: value for key, value in event.items() if key not in ("event", "at")}))
+    return times_decided_by(ledger)
 
 
 def _tell(trials: AllocationStudy, event: Event) -> None:

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
+from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Event, read_events
 from tstitch_search.lookup import LookupTable
+from tstitch_search.measurement import Calibration
 from tstitch_search.pareto import pareto_front
 from tstitch_search.quality.metrics import metric_named
 
@@ -20,6 +23,7 @@ STAGE_OF = {
     "calibration": "searching",
     "trial": "searching",
     "stopped": "confirming",
+    "drift": "confirming",
     "published": "publishing",
     "timing": "timing the front",
     "finished": "finished",
@@ -68,13 +72,15 @@ def status_of(path: Path) -> Status:
     ledger = path / "ledger.jsonl"
     if not ledger.is_file():
         raise ConfigError(f"{path} holds no ledger.jsonl", hint="give the folder of a run, such as reports/quickstart")
-    status, trials = Status(is_running=_is_being_written(ledger)), dict[str, Event]()
+    status, trials, latency = Status(is_running=_is_being_written(ledger)), dict[str, Event](), None
     for event in read_events(ledger):
         _take(status, event)
         if event["event"] == "trial":
             trials[event["allocation"]] = event
+        if event["event"] == "calibration":
+            latency = LatencyModel(Calibration.of_event(event))
     status.trials = dict(Counter(e["state"] for e in trials.values()))
-    status.front = _front([e for e in trials.values() if "quality" in e])
+    status.front = _front([e for e in trials.values() if "quality" in e], latency)
     if status.stage == "finished" and not status.is_running and (path / "lookup.json").is_file():
         status.answer = _answer(path)
     return status
@@ -105,13 +111,13 @@ def _take(status: Status, event: Event) -> None:
             status.search_stopped = event["reason"]
 
 
-def _front(trials: list[Event]) -> list[tuple[str, float, float]]:
-    """The non-dominated among those measured at the newest number of images."""
+def _front(trials: list[Event], latency: LatencyModel | None) -> list[tuple[str, float, float]]:
+    """The non-dominated among those measured at the newest number of images, at the times taken last."""
     newest = [e for e in trials if e["n_images"] == trials[-1]["n_images"]] if trials else []
-    points = [
-        (e["latency_s"], e["quality"] * (-1 if metric_named(e["metric"]).higher_is_better else 1)) for e in newest
-    ]
-    return [(newest[i]["allocation"], newest[i]["latency_s"], newest[i]["quality"]) for i in pareto_front(points)]
+    seconds = [latency.latency_s(Allocation.parse(e["allocation"])) if latency else e["latency_s"] for e in newest]
+    losses = [e["quality"] * (-1 if metric_named(e["metric"]).higher_is_better else 1) for e in newest]
+    best = pareto_front(list(zip(seconds, losses, strict=True)))
+    return [(newest[i]["allocation"], seconds[i], newest[i]["quality"]) for i in best]
 
 
 def _is_being_written(ledger: Path) -> bool:

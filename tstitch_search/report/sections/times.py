@@ -44,7 +44,7 @@ def error_sentence(record: Record) -> Html:
     device = record.table.operating_points[0].device
     aim = AIM_CPU if "threads" in device else AIM_GPU
     said = (
-        f"Over the {len(errors)} confirmed allocations the prediction from single steps was off by {_error(middle)} "
+        f"Over the {len(errors)} confirmed allocations the times that the search went by were off by {_error(middle)} "
         f"of the measured time in the median and by {_error(errors[worst])} at worst ({worst}). On a shared CPU the "
         f"median should be below {percent(AIM_CPU)}, on a GPU below {percent(AIM_GPU)}; "
     )
@@ -85,7 +85,7 @@ def _calibration(record: Record) -> Html:
     note = "Start of a segment: what its first step takes beyond a step, from switching between denoisers."
     return join(
         tag("h3", "Calibration"),
-        tag("p", about, *_spread(record, c.spread)),
+        tag("p", about, *_spread(record, c.spread), *_drift(record)),
         table(head, rows, kind="cards small"),
         tag("p", note, kind="note"),
     )
@@ -130,6 +130,16 @@ def _spread(record: Record, spread: object) -> list[str]:
         return [f"{said}, within latency.max_spread ({percent(allowed)})."]
     above = tag("b", f"above latency.max_spread ({percent(allowed)})", kind="lost")
     return [f"{said}, ", above, ": the machine was busy with other things, so trust these times less."]
+
+
+def _drift(record: Record) -> list[str]:
+    """What the seconds of the search's chunks say of the machine, and whether times were taken again for it."""
+    drift = record.drift
+    if drift is None or "share" not in drift:
+        return []
+    band = f"{100 * drift['share']:+.1f} % (95 %: {100 * drift['low']:+.1f} to {100 * drift['high']:+.1f} %)"
+    said = f" From the first to the last images of the search the same calls took {band} more time"
+    return [f"{said}, so the denoisers were timed again after it." if drift["notable"] else f"{said}."]
 
 
 def _max_spread(record: Record) -> float | None:
