@@ -234,6 +234,16 @@ def verify(
         )
 
 
+def merge(first: Path | str, second: Path | str) -> "LookupTable":
+    """Two tables of one key, or of its seeds, made into one: what either measured, with errors as of one run.
+
+    Raises ConfigError naming the facts that differ.
+    """
+    from tstitch_search.tasks.merge import merge as made_of
+
+    return made_of(table_path(first), table_path(second))
+
+
 def recalibrate(
     table: Path | str,
     point: str = "here",

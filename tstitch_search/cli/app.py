@@ -21,7 +21,17 @@ verbosity: ContextVar[Literal["quiet", "normal", "verbose"]] = ContextVar("verbo
 # The verbs as `--help` lists them; those of every day in the order in which they are used.
 GROUPS = {
     "Every day": ("init", "check", "plan", "run", "status", "report", "pick"),
-    "Tables and run folders": ("show", "diff", "generate", "compare", "requality", "export", "schema", "repair"),
+    "Tables and run folders": (
+        "show",
+        "diff",
+        "generate",
+        "merge",
+        "compare",
+        "requality",
+        "export",
+        "schema",
+        "repair",
+    ),
     "Devices": ("calibrate", "recalibrate", "verify"),
     "Research": ("analyze", "finetune"),
 }

@@ -84,6 +84,27 @@ def recalibrate(
 
 
 @app.command()
+def merge(
+    first: TablePath,
+    second: Annotated[Path, typer.Argument(help="Another table of the same key, or its run folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table to write.")] = Path("lookup-merged.json"),
+    as_json: AsJson = False,
+) -> None:
+    """Two tables of one study, or of its seeds, made into one.
+
+    Example: tstitch-search merge reports/a/lookup.json reports/b/lookup.json -o lookup-merged.json
+    """
+    require_output(output)
+    from tstitch_search import api
+
+    made = api.merge(first, second)
+    from tstitch_search.cli.tables import print_table
+
+    made.write(output)
+    print_table(made, output, as_json)
+
+
+@app.command()
 def verify(
     table: TablePath,
     max_fid_loss: Annotated[str, typer.Option(help="How much worse than the table says an entry may be.")] = "2%",
