@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import SpaceConfig
@@ -192,6 +193,43 @@ def test_rules_of_table_7_are_baselines_on_request_and_give_each_one_half() -> N
     drawn = found["decreasing probability"].by_step
     assert drawn[:10].count("S") > drawn[10:].count("S")
     assert found["decreasing probability"] in from_config(grid=0.1, baselines=rules)  # the same draw again
+
+
+TWINS = [
+    {"name": "S", "weights": "s"},
+    {"name": "XL-free", "of": "XL", "guidance_scale": 1},
+    {"name": "XL-fast", "of": "XL", "guidance_scale": 1, "lora": [{"weights": "fast"}]},
+    {"name": "XL-dc", "of": "XL", "accelerator": "deepcache3"},
+    {"name": "XL-fbc", "of": "XL", "accelerator": {"first_block": {}}},
+    {"name": "XL", "weights": "xl"},
+]
+
+
+def test_members_of_the_largest_ones_weights_are_called_by_what_they_have_beside_it() -> None:
+    names = from_config(denoisers=TWINS, orders="any", max_switches=2).baseline_names
+    assert [names[Allocation.of([(d["name"], 20)])] for d in TWINS] == [
+        "S alone",
+        "no guidance for all steps",
+        "LoRA for all steps",
+        "cache for all steps, XL-dc",
+        "cache for all steps, XL-fbc",
+        "XL alone",
+    ]
+
+
+def test_a_guidance_interval_and_fewer_steps_of_each_are_baselines_on_request() -> None:
+    asked = {"denoisers": TWINS, "orders": "any", "max_switches": 1, "fewer_steps": [10]}
+    plain = from_config(**asked).baseline_names
+    more = from_config(**asked, baselines=["guidance_interval", "fewer_steps_each"]).baseline_names
+    assert {str(a): name for a, name in more.items() if a not in plain} == {
+        "XL-free*6-XL*8-XL-free*6": "guidance interval",
+        "XL-free*10": "XL-free, 10 steps",
+        "XL-fast*10": "XL-fast, 10 steps",
+        "XL-dc*10": "XL-dc, 10 steps",
+        "XL-fbc*10": "XL-fbc, 10 steps",
+    }
+    with pytest.raises(ValidationError, match="got guidance_interval, expected a denoiser `of` the largest with"):
+        from_config(baselines=["guidance_interval"])
 
 
 def test_baselines_come_last_and_once_where_grid_and_orders_hold_them_too() -> None:

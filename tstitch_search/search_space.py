@@ -12,6 +12,7 @@ from math import comb, perm
 from tstitch_search.allocation import Allocation
 from tstitch_search.baselines import PAPER_RULE, baselines
 from tstitch_search.config import SpaceConfig, Study
+from tstitch_search.config.models.denoiser import NO_GUIDANCE
 from tstitch_search.errors import ConfigError
 
 Order = tuple[str, ...]
@@ -27,8 +28,8 @@ class SearchSpace:
     `denoisers` are listed from the noise end, the last one is the largest. `compared_with`: the anchor of every
     comparison, where it is not the largest alone. `grid_steps` divides `n_steps`. `fewer_counts`: further numbers of
     steps, each below `n_steps`; their grid has the same shares, rounded to whole steps. `max_switches`: instead of
-    `orders`, any sequence of denoisers with so many changes at most. `fewer_steps`, `rules`: baselines beside the
-    denoisers alone and the paper's rule (baselines.py).
+    `orders`, any sequence of denoisers with so many changes at most. `fewer_steps`, `rules`, `twins`: baselines
+    beside the denoisers alone and the paper's rule (baselines.py).
 
     Raises ConfigError when no order uses one of the denoisers: it could not be compared with.
     """
@@ -41,6 +42,7 @@ class SearchSpace:
     max_switches: int | None = None
     fewer_steps: tuple[int, ...] = ()
     rules: tuple[str, ...] = ()
+    twins: tuple[tuple[str, str], ...] = ()
     compared_with: Allocation | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class SearchSpace:
             max_switches=config.max_switches,
             fewer_steps=config.fewer_whole_steps,
             rules=config.baselines,
+            twins=tuple(config.twins.items()),
         )
 
     @classmethod
@@ -151,7 +154,8 @@ class SearchSpace:
 
         Where the number of steps is searched, the fastest of all allocations too: it is the end of the front.
         """
-        named = baselines(self.denoisers, self.n_steps, self.fewer_steps, self.rules)
+        free = next((name for name, what in self.twins if what == NO_GUIDANCE), None)
+        named = baselines(self.denoisers, self.n_steps, self.fewer_steps, self.rules, dict(self.twins), free)
         if self.fewer_counts:
             fewest, first = min(self.fewer_counts), self.denoisers[0]
             named.setdefault(Allocation.of([(first, fewest)]), f"{first}, {fewest} steps")

@@ -8,6 +8,7 @@ from statistics import stdev
 from typing import Any
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.baselines import ALONE
 from tstitch_search.config import Study, study_document
 from tstitch_search.config.models import DEFAULT_POINT, DenoiserConfig
 from tstitch_search.latency_model import LatencyModel
@@ -208,7 +209,7 @@ def provenance_of(
         "solver": facts.key["space.solver"],
         "n_steps": space.n_steps,
         "step_counts": list(searched.step_counts),
-        "baselines": {str(a): searched.baseline_names[a] for a in searched.baselines()[len(space.names) :]},
+        "baselines": {str(a): name for a, name in searched.baseline_names.items() if not name.endswith(ALONE)},
         "guidance_scale": config.guidance_scale,
         "dtype": config.workers.dtype,
         "resolution": facts.resolution,

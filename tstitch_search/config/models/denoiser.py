@@ -1,6 +1,6 @@
 """A denoiser of a search space: where its weights are, and what is done to them and with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -10,6 +10,8 @@ from tstitch_search.config.models.accelerator import CacheConfig
 from tstitch_search.config.models.base import Model
 from tstitch_search.config.quantities import Number, Text
 
+# What a twin of the largest is called that differs in having no guidance.
+NO_GUIDANCE = "no guidance"
 ACCELERATOR = r"^(deepcache[1-9]\d*|taylorseer[1-9]\d*|tomesd0\.\d+)$"
 
 
@@ -96,6 +98,21 @@ class DenoiserConfig(Model):
         said = self.model_fields_set
         taken = {key: getattr(base, key) for key in type(self).model_fields if key not in said}
         return self.model_copy(update=taken)
+
+    def beside(self, other: "DenoiserConfig") -> str | None:
+        """What it has that the other one of the same weights has not; None where nothing has a name."""
+        parts = ["LoRA"] * (self.lora not in ((), other.lora))
+        parts += ["cache"] * (self.remembers and self.accelerator != other.accelerator)
+        free = (
+            self.guidance_scale is not None and self.guidance_scale <= 1 and other.guidance_scale != self.guidance_scale
+        )
+        return " and ".join(parts) or (NO_GUIDANCE if free else None)
+
+
+def twins_of(denoisers: Sequence[DenoiserConfig]) -> dict[str, str]:
+    """The denoisers that have the weights of the last, the largest, and what they have beside it."""
+    found = {d.name: d.beside(denoisers[-1]) for d in denoisers[:-1] if d.source == denoisers[-1].source}
+    return {name: what for name, what in found.items() if what}
 
 
 def completed(denoiser: DenoiserConfig, by_name: Mapping[str, DenoiserConfig]) -> DenoiserConfig:

@@ -7,10 +7,12 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from tstitch_search.config.family_traits import FamilyName, FamilyTraits, traits_of
 from tstitch_search.config.models.base import Model
-from tstitch_search.config.models.denoiser import DenoiserConfig, completed
+from tstitch_search.config.models.denoiser import NO_GUIDANCE, DenoiserConfig, completed, twins_of
 from tstitch_search.config.quantities import FileName, Grid, Steps, Text, Whole
 
-RuleName: TypeAlias = Literal["interleaving", "decreasing_probability", "large_to_small"]
+RuleName: TypeAlias = Literal[
+    "interleaving", "decreasing_probability", "large_to_small", "guidance_interval", "fewer_steps_each"
+]
 
 # Shares of the steps at which the largest denoiser alone is measured as a baseline, the most telling first.
 FEWER_STEPS = (0.5, 0.75, 0.25)
@@ -76,8 +78,10 @@ class SpaceConfig(Model):
     )
     baselines: tuple[RuleName, ...] = Field(
         (),
-        description="Further baselines, rules of the paper's table 7 that give half of the steps to the first denoiser "
-        "and half to the largest.",
+        description="Further baselines. interleaving, decreasing_probability, large_to_small: rules of the paper's "
+        "table 7 that give half of the steps to the first denoiser and half to the largest; guidance_interval: the "
+        "largest for the middle 40%, and `of` it one without guidance around; fewer_steps_each: fewer_steps of the "
+        "denoisers that have the largest one's weights, too.",
     )
     n_classes: Whole = Field(1000, description="Number of class labels the denoisers know.", ge=1)
 
@@ -185,6 +189,18 @@ class SpaceConfig(Model):
             if n >= 1 and (n != round(n) or n >= n_steps):
                 raise ValueError(f"got {n:g}, expected shares below 1 or whole numbers of steps below {n_steps}")
         return fewer_steps
+
+    @field_validator("baselines")
+    @classmethod
+    def _rules_find_their_denoisers(cls, rules: tuple[RuleName, ...], info: ValidationInfo) -> tuple[RuleName, ...]:
+        if "guidance_interval" in rules and NO_GUIDANCE not in twins_of(info.data.get("denoisers", ())).values():
+            raise ValueError("got guidance_interval, expected a denoiser `of` the largest with guidance_scale: 1")
+        return rules
+
+    @property
+    def twins(self) -> dict[str, str]:
+        """The denoisers that have the weights of the largest, and what they have beside it."""
+        return twins_of(self.denoisers)
 
     @property
     def n_steps(self) -> int:
