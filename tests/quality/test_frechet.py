@@ -6,6 +6,7 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from tstitch_search.quality.frechet import BLOCK, FrechetDistance
+from tstitch_search.quality.jackknife import Jackknifed, without_each_block
 from tstitch_search.quality.reference import Reference
 
 D = 24
@@ -88,3 +89,33 @@ def test_many_images_are_summed_in_blocks_to_the_same_value():
     expected = mean @ mean + np.trace(sigma + reference.sigma)
     expected -= 2 * np.sqrt(np.linalg.eigvalsh(root @ sigma @ root)).sum()
     assert FrechetDistance(reference)(features) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "rank"),
+    [
+        pytest.param(20, 30, 30, id="one image in each block"),
+        pytest.param(307, 24, 24, id="blocks of unequal size"),
+        pytest.param(300, 320, 320, id="fewer images than features"),
+        pytest.param(700, 320, 320, id="more images than features"),
+        pytest.param(700, 320, 300, id="features that depend on each other"),
+        pytest.param(2100, 270, 270, id="large blocks"),
+    ],
+)
+def test_all_values_with_a_block_left_out_from_one_eigenproblem_are_those_one_by_one(n, d, rank):
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(d, rank)) @ (np.exp(-np.arange(rank) / (rank / 4))[:, None] * rng.normal(size=(rank, d)))
+    distance = FrechetDistance(reference_of(rng.normal(size=(3 * d, d)) @ mixing / d))
+    features = ((1.1 * rng.normal(size=(n, d)) + 0.05) @ mixing / d).astype(np.float32)
+    found = distance.jackknifed(features)
+    one_by_one = Jackknifed(distance(features), np.array([distance(x) for x in without_each_block(features)]), n)
+    assert found.value == pytest.approx(one_by_one.value, rel=1e-6)
+    assert found.se == pytest.approx(one_by_one.se, rel=2e-3)
+    assert np.abs(found.left_out - one_by_one.left_out).max() < 5e-3 * one_by_one.se
+
+
+def test_images_all_alike_have_a_value_and_no_error():
+    distance = FrechetDistance(reference_of(correlated(500, seed=1)))
+    found = distance.jackknifed(np.ones((40, D), dtype=np.float32))
+    assert found.value == pytest.approx(distance(np.ones((40, D))))
+    assert found.se == pytest.approx(0, abs=1e-9)

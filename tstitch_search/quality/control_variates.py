@@ -30,7 +30,7 @@ from math import exp, log
 import numpy as np
 
 from tstitch_search.quality.frechet import FrechetDistance, Summary
-from tstitch_search.quality.jackknife import N_GROUPS, without_each_block
+from tstitch_search.quality.jackknife import N_GROUPS
 
 # The share of x's variance that the baselines must predict. At 1/4 the correction begins to remove more noise than it
 # brings (one baseline, n much smaller than N, quadratic statistic); at 1/2 it removes a fifth of the variance.
@@ -162,7 +162,7 @@ class ControlVariates:
 
     def _summaries(self, features: np.ndarray) -> list[Summary]:
         """Of all of the features, then without each block: G + 1."""
-        return [self._distance.summary(rows) for rows in (features, *without_each_block(features))]
+        return self._distance.summaries(features)
 
     def _summaries_of_first(self, n: int) -> list[list[Summary]]:
         """Of the first n images of every baseline, (G + 1, K); made once for every n."""

@@ -2,19 +2,24 @@
 
 FID = |mu - mu_r|^2 + tr S + tr S_r - 2 tr (S_r^1/2 S S_r^1/2)^1/2  (Heusel et al., arXiv 1706.08500, Eq. 6).
 With X the centred features, the last trace is the sum of the singular values of X S_r^1/2 / sqrt(n - 1), so the
-reference is factored once and each value costs one symmetric eigenproblem of size min(n, d).
+reference is factored once and each value costs one symmetric eigenproblem of size min(n, d). So do the values with each
+block of images left out, all together (`leave_out.py`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from tstitch_search.errors import ConfigError
+from tstitch_search.quality.jackknife import N_GROUPS, Jackknifed, blocks
+from tstitch_search.quality.leave_out import lost_root_trace, without_block
 from tstitch_search.quality.moments import moments_of
 from tstitch_search.quality.reference import Reference
 
 # Images whose features are held in float64 at once.
 BLOCK = 4096
+# Eigenvalues below this share of the largest one are rounding.
+ROUNDING = 1e-16
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,9 @@ class FrechetDistance:
     """FID of feature arrays (n, d) to one reference; equal to torch-fidelity's value up to rounding."""
 
     def __init__(self, reference: Reference):
-        self._mu = reference.mu
+        """Raises ConfigError when the reference's sigma is no covariance."""
+        self._mu, self._root = reference.mu, reference.root
         self._trace = float(np.trace(reference.sigma))
-        values, vectors = np.linalg.eigh(reference.sigma)
-        if values[0] < -1e-3 * abs(values[-1]):
-            raise ConfigError(
-                f"the reference's sigma has an eigenvalue of {values[0]:.3g}: it is no covariance",
-                hint="make the statistics again",
-            )
-        self._root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
     def __call__(self, features: np.ndarray) -> float:
         """FID of `features` (n, d), n >= 2, any float dtype; computed in float64."""
@@ -49,27 +48,62 @@ class FrechetDistance:
 
     def summary(self, features: np.ndarray) -> Summary:
         """The mean and the spread of `features` (n, d), n >= 2: the part of a value that takes time."""
-        if len(features) > BLOCK:
-            return self._summary_of_many(features)
-        x = np.asarray(features, dtype=np.float64)
-        mean = x.mean(axis=0)
-        centred = (x - mean) / np.sqrt(len(x) - 1)
-        return Summary(mean, float((centred**2).sum() + self._trace - 2 * _nuclear_norm(centred @ self._root)))
+        n, (mean, trace, gram) = len(features), self._sums(features)
+        root_trace = float(np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0, None)).sum())
+        return self._summary(mean, trace, root_trace, n)
 
-    def _summary_of_many(self, features: np.ndarray) -> Summary:
-        """The same from blocks: never all in float64, which for 50,000 images and d = 2048 would take 0.8 GB."""
-        moments = moments_of(features[i : i + BLOCK] for i in range(0, len(features), BLOCK))
-        values = np.linalg.eigvalsh(self._root @ moments.covariance @ self._root)
-        root_trace = float(np.sqrt(np.clip(values, 0, None)).sum())
-        return Summary(moments.mean, float(np.trace(moments.covariance)) + self._trace - 2 * root_trace)
+    def summaries(self, features: np.ndarray, n_blocks: int = N_GROUPS) -> list[Summary]:
+        """Of all of `features` (n, d), then without each block of consecutive images: n_blocks + 1.
+
+        About as dear as `summary` alone. Raises ValueError when n < `n_blocks`.
+        """
+        n, (mean, trace, gram) = len(features), self._sums(features)
+        squares, vectors = _positive(gram)
+        turn = self._root @ vectors if len(gram) == features.shape[1] else None
+        root_trace = float(np.sqrt(squares).sum())
+        found = [self._summary(mean, trace, root_trace, n)]
+        for first, last in blocks(n, n_blocks):
+            left, centred = n - (last - first), features[first:last] - mean
+            moved = centred.sum(axis=0)
+            rest = trace - float((centred**2).sum() + moved @ moved / left)
+            rows = vectors[first:last] * np.sqrt(squares) if turn is None else centred @ turn
+            lost = lost_root_trace(squares, without_block(rows, left))
+            found.append(self._summary(mean - moved / left, rest, root_trace - lost, left))
+        return found
+
+    def jackknifed(self, features: np.ndarray) -> Jackknifed:
+        """FID of `features` (n, d) with what its error needs. Raises ValueError for less than N_GROUPS images."""
+        value, *left_out = map(self.of, self.summaries(features))
+        return Jackknifed(value, np.array(left_out), len(features))
 
     def of(self, summary: Summary) -> float:
         """FID of the images that `summary` describes."""
         shift = summary.mean - self._mu
         return float(shift @ shift + summary.spread)
 
+    def _summary(self, mean: np.ndarray, trace: float, root_trace: float, n: int) -> Summary:
+        """From sums over n images: not yet divided by n - 1."""
+        return Summary(mean, trace / (n - 1) + self._trace - 2 * root_trace / float(np.sqrt(n - 1)))
 
-def _nuclear_norm(a: np.ndarray) -> float:
-    """Sum of the singular values of `a`."""
-    gram = a @ a.T if a.shape[0] < a.shape[1] else a.T @ a
-    return float(np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0, None)).sum())
+    def _sums(self, features: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        """Mean (d,), trace of X^T X, and Y Y^T or Y^T Y, whichever is smaller, of the centred X and Y = X S_r^1/2."""
+        n, d = features.shape
+        if n < d:
+            mean = features.mean(axis=0, dtype=np.float64)
+            x = features - mean
+            y = x @ self._root
+            return mean, float((x**2).sum()), y @ y.T
+        moments = moments_of(_parts(features))
+        return moments.mean, float(np.trace(moments.scatter)), self._root @ moments.scatter @ self._root
+
+
+def _positive(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (r,) above rounding, and their vectors."""
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > ROUNDING * max(values[-1], np.finfo(float).tiny)
+    return values[kept], vectors[:, kept]
+
+
+def _parts(features: np.ndarray) -> Iterator[np.ndarray]:
+    """Never all in float64, which for 50,000 images and d = 2048 would take 0.8 GB."""
+    return (features[i : i + BLOCK] for i in range(0, len(features), BLOCK))

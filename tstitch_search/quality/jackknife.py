@@ -7,12 +7,23 @@ certainty. The interval is for the expected value at this n with the reference f
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 N_GROUPS = 20
 
 Statistic = Callable[[np.ndarray], float]
+
+
+@runtime_checkable
+class KnowsItsError(Protocol):
+    """A statistic that finds its values with each block left out by itself, faster than one by one."""
+
+    def jackknifed(self, values: np.ndarray) -> "Jackknifed":
+        """The same as the function `jackknifed` with `N_GROUPS` groups."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ def jackknifed(statistic: Statistic, values: np.ndarray, n_groups: int = N_GROUP
 
     Raises ValueError when n < `n_groups`.
     """
+    if isinstance(statistic, KnowsItsError) and n_groups == N_GROUPS:
+        return statistic.jackknifed(values)
     left_out = np.array([statistic(rest) for rest in without_each_block(values, n_groups)])
     return Jackknifed(statistic(values), left_out, len(values))
 
@@ -61,7 +74,14 @@ def jackknifed_mean(values: np.ndarray) -> Jackknifed:
 
 def without_each_block(values: np.ndarray, n_groups: int = N_GROUPS) -> Iterator[np.ndarray]:
     """`values` (n, ...) without each block of consecutive images in turn. Raises ValueError when n < `n_groups`."""
-    if len(values) < n_groups:
-        raise ValueError(f"{n_groups} groups need at least as many images, got {len(values)}")
-    for block in np.array_split(np.arange(len(values)), n_groups):
-        yield np.delete(values, block, axis=0)
+    for first, last in blocks(len(values), n_groups):
+        yield np.delete(values, slice(first, last), axis=0)
+
+
+def blocks(n: int, n_groups: int = N_GROUPS) -> list[tuple[int, int]]:
+    """First and end of each block of n consecutive images. Raises ValueError when n < `n_groups`."""
+    if n < n_groups:
+        raise ValueError(f"{n_groups} groups need at least as many images, got {n}")
+    sizes = [n // n_groups + (i < n % n_groups) for i in range(n_groups)]
+    ends = list(accumulate(sizes))
+    return list(zip([0, *ends], ends, strict=False))

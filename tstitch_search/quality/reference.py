@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ class Reference:
             raise ConfigError(f"expected features (m, {d}), got {self.features.shape}")
         if self.features is not None and not np.isfinite(self.features).all():
             raise ConfigError("features must be finite")
+
+    @cached_property
+    def root(self) -> np.ndarray:
+        """The root (d, d) of sigma, factored once. Raises ConfigError when sigma is no covariance."""
+        values, vectors = np.linalg.eigh(self.sigma)
+        if values[0] < -1e-3 * abs(values[-1]):
+            raise ConfigError(
+                f"the reference's sigma has an eigenvalue of {values[0]:.3g}: it is no covariance",
+                hint="make the statistics again",
+            )
+        root: np.ndarray = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+        return root
 
     @classmethod
     def of_features(cls, features: np.ndarray) -> "Reference":
