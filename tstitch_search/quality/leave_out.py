@@ -6,8 +6,8 @@ sqrt(m) = 2/pi int_0^inf m / (m + t^2) dt, the determinant lemma and integration
 
     tr M^1/2 - tr (M - Z^T Z)^1/2 = -1/pi int_0^inf log det (1 - Z (M + t^2)^-1 Z^T) dt
 
-where M is diagonal and the determinant of size b. In log t the integrand is analytic in a strip of half-width pi / 2, so
-that the trapezoidal rule with step h is exact to about exp(-pi^2 / h).
+where M is diagonal and the determinant of size b. In log t the integrand is analytic in a strip of half-width pi / 2,
+so that the trapezoidal rule with step h is exact to about exp(-pi^2 / h).
 """
 
 from math import ceil, log, pi
