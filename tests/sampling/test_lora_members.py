@@ -99,6 +99,20 @@ def test_alone_it_is_the_pipeline_with_the_lora_loaded_and_its_base_the_one_with
     assert not torch.equal(drawn(made, study, "fast*4"), drawn(made, study, "L*4"))
 
 
+def test_fused_it_is_the_pipeline_with_the_lora_fused_on_a_copy_of_the_weights_that_counts(folder: Path) -> None:
+    study = study_of(folder, "{weights: fast.safetensors, scale: 0.7, fuse: true}")
+    made, pipeline = assemble(study, CPU), stock(folder, ("fast", 0.7))
+    pipeline.fuse_lora()
+    assert torch.equal(drawn(made, study, "fast*4"), by_prompts(pipeline, study))
+    assert torch.equal(drawn(made, study, "L*4"), by_prompts(stock(folder), study))
+    members = dict(zip(made.denoiser.names, made.denoiser.members, strict=True))
+    assert tensors_mb([members["L"], members["fast"]]) == pytest.approx(2 * tensors_mb([members["L"]]))
+    assert (made.weights_of, made.weights_mb["fast"]) == ({}, made.weights_mb["L"])
+    assert resolve_facts(study).key["lora.fast"].endswith(" times 0.7 fused")
+    with pytest.raises(ConfigError, match="got fuse for some of the LoRAs, expected it for all or none"):
+        study_of(folder, "{weights: fast.safetensors, fuse: true}, {weights: other.safetensors}")
+
+
 def test_two_on_one_member_are_added(folder: Path) -> None:
     study = study_of(folder, "{weights: fast.safetensors}, {weights: ., file: other.safetensors, scale: -0.5}")
     made = drawn(assemble(study, CPU), study, "fast*4")
@@ -159,8 +173,9 @@ def test_four_threads_on_copies_draw_what_they_draw_one_by_one(folder: Path) -> 
     assert [torch.equal(made[k], expected[k]) for k in range(4)] == [True] * 4
 
 
-def test_deployed_it_is_made_of_its_bases_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = study_of(folder, "{weights: fast.safetensors}")
+@pytest.mark.parametrize("fuse", ["false", "true"])
+def test_deployed_it_is_made_of_its_bases_module(folder: Path, monkeypatch: pytest.MonkeyPatch, fuse: str) -> None:
+    study = study_of(folder, f"{{weights: fast.safetensors, fuse: {fuse}}}")
     table = table_of(study, resolve_facts(study), "fast*2-L*2")
     monkeypatch.chdir(folder)  # the table's paths are relative to its folder
     members = {"L": UNet2DConditionModel.from_pretrained(folder / "L")}

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from tstitch_search.config import Study
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig
+from tstitch_search.config.models.quantization import QuantizationConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.custom import is_custom, read_custom_config, source_of
 from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, read_checkpoint
@@ -78,6 +79,7 @@ class MemberFacts:
     stands beside it in its own repository. `n_classes` does not count the null class. `conditioning_width`: of the
     embeddings it attends to; `added_conditioning`: what else it takes; `guidance_embedding`: its width. None: without.
     `form`: what `path` is, a diffusers folder, a checkpoint file of that format, or the source of a `custom` member.
+    `copies`: what makes its weights another copy of those files: a `dtype` or `quantization` of its own, a fused LoRA.
     """
 
     name: str
@@ -95,10 +97,14 @@ class MemberFacts:
     weights_sha256: str | None
     form: Literal["diffusers", "custom"] | CheckpointFormat = "diffusers"
     weights: str = ""
+    copies: str = ""
+    dtype: str | None = None
+    quantization: QuantizationConfig | None = None
 
     def same_weights(self, other: "MemberFacts") -> bool:
-        """Whether both are made of the same files. A custom member's weights are its own affair: they differ."""
-        return self.form != "custom" and (self.path, self.form) == (other.path, other.form)
+        """Whether both are the same weights in memory. A custom member's are its own affair: they differ."""
+        ours, theirs = ((m.path, m.form, m.copies) for m in (self, other))
+        return self.form != "custom" and not self.copies.startswith("fused") and ours == theirs
 
 
 def weights_of(members: Mapping[str, MemberFacts]) -> dict[str, str]:
@@ -168,6 +174,9 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         n_parameters=None,
         weights_sha256=None,
         weights=denoiser.weights or "",
+        copies=denoiser.copies,
+        dtype=denoiser.dtype,
+        quantization=denoiser.quantization,
     )
 
 

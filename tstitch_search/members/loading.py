@@ -11,12 +11,14 @@ import torch
 from diffusers.configuration_utils import FrozenDict
 from torch import nn
 
+from tstitch_search.config.models.quantization import QuantizationConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.members.custom import call, read_custom_config
 from tstitch_search.members.facts import MemberFacts, weights_of
 from tstitch_search.members.formats.checkpoint_models import load_checkpoint
 from tstitch_search.members.formats.class_conditional import ClassConditionalUNet
 from tstitch_search.members.formats.uvit import UViT2DModel
+from tstitch_search.members.quantization import loading_options
 from tstitch_search.members.twins import twin_of
 from tstitch_search.members.weights import first_line, read_json
 
@@ -39,9 +41,13 @@ def load_members(
 
 
 def load_member(facts: MemberFacts, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The member, no gradients, in `dtype` on `device`. Raises EnvironmentProblem or ConfigError when it is damaged."""
+    """The member, no gradients, in its own or else in `dtype`, on `device`.
+
+    Raises EnvironmentProblem or ConfigError when it is damaged.
+    """
+    dtype = getattr(torch, facts.dtype) if facts.dtype else dtype
     if facts.form == "diffusers":
-        return load_model(facts.path, device, dtype)
+        return load_model(facts.path, device, dtype, facts.quantization)
     owner = f"denoiser {facts.name!r}"
     model: Any = call(facts.weights, owner) if facts.form == "custom" else load_checkpoint(facts.path, facts.form)
     if not isinstance(model, nn.Module):
@@ -52,21 +58,25 @@ def load_member(facts: MemberFacts, device: torch.device, dtype: torch.dtype) ->
     return model
 
 
-def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def load_model(
+    folder: Path, device: torch.device, dtype: torch.dtype, quantization: QuantizationConfig | None = None
+) -> nn.Module:
     """The model, of whatever class, in a local diffusers folder: safetensors, no gradients, in `dtype` on `device`.
 
     Raises EnvironmentProblem when the weights are missing or do not fit the folder's config.json.
     """
     name = str(read_json(folder / "config.json", "the model").get("_class_name"))
     kind: Any = OWN_CLASSES.get(name, diffusers.AutoModel)
+    options = loading_options(quantization)
     try:
-        model: nn.Module = kind.from_pretrained(str(folder), torch_dtype=dtype, use_safetensors=True)
+        model: nn.Module = kind.from_pretrained(str(folder), torch_dtype=dtype, use_safetensors=True, **options)
     except (OSError, ValueError, RuntimeError, AttributeError) as error:  # what diffusers raises for a damaged folder
         raise EnvironmentProblem(
             f"cannot load the model in {folder}: {first_line(error)}",
             hint="check that its config.json and safetensors files belong together, or fetch them again",
         ) from error
-    return model.requires_grad_(False).to(device)
+    model.requires_grad_(False)
+    return model if quantization else model.to(device)  # bitsandbytes has put it on the GPU
 
 
 def load_scheduler(folder: Path, solver: str | None) -> Any:

@@ -21,9 +21,9 @@ NOT_FITTING = (ValueError, RuntimeError, KeyError, AttributeError, TypeError, OS
 def add_loras(module: Any, loras: Sequence[LoraFile], pipeline: Any, slot: str, owner: str) -> None:
     """Change the module, which stands in the pipeline's `slot`, by the LoRAs, as the pipeline's own loader would.
 
-    Files of every dialect that this loader knows will do (diffusers, PEFT, kohya, the original model's). Raises
-    ConfigError for one that does not fit, matches nothing or changes a text encoder, which members share;
-    EnvironmentProblem when peft is not installed.
+    Files of every dialect that this loader knows will do (diffusers, PEFT, kohya, the original model's). LoRAs to be
+    fused change the module's parameters, which must be its own. Raises ConfigError for one that does not fit, matches
+    nothing or changes a text encoder, which members share; EnvironmentProblem when peft is not installed.
     """
     if find_spec("peft") is None:
         raise EnvironmentProblem(f"{owner}: a LoRA needs the package peft, which is not installed", "pip install peft")
@@ -41,6 +41,9 @@ def add_loras(module: Any, loras: Sequence[LoraFile], pipeline: Any, slot: str, 
     dtype, device = next(module.parameters()).dtype, next(module.parameters()).device
     module.requires_grad_(False).eval().to(device=device, dtype=dtype)
     set_weights_and_activate_adapters(module, [lora.adapter for lora in loras], [lora.scale for lora in loras])
+    if any(lora.fuse for lora in loras):  # of all of them, or of none
+        module.fuse_lora(adapter_names=[lora.adapter for lora in loras])
+        module.unload_lora()
 
 
 def _load(module: Any, lora: LoraFile, pipeline: Any, slot: str, owner: str) -> list[str]:

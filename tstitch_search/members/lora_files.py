@@ -13,11 +13,15 @@ from tstitch_search.members.weights import locate, weight_files, weights_sha256
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA (Hu et al., arXiv 2106.09685) as a file, the name of its adapter and its weight in the sum."""
+    """A LoRA (Hu et al., arXiv 2106.09685) as a file, the name of its adapter and its weight in the sum.
+
+    `fuse`: it becomes part of the weights, and takes no memory of its own.
+    """
 
     path: Path
     adapter: str
     scale: float
+    fuse: bool = False
 
     @property
     def size_mb(self) -> float:
@@ -27,13 +31,18 @@ class LoraFile:
     @property
     def identity(self) -> str:
         """What a measurement depends on; reads every byte."""
-        return f"{weights_sha256([self.path])} times {self.scale:g}"
+        return f"{weights_sha256([self.path])} times {self.scale:g}{' fused' * self.fuse}"
 
 
 def lora_files(denoiser: DenoiserConfig, near: Path) -> tuple[LoraFile, ...]:
     """The files of the denoiser's LoRAs; paths are relative to `near`. Raises EnvironmentProblem for one not there."""
     return tuple(
-        LoraFile(_file(lora, near, f"denoiser {denoiser.name!r}, LoRA {i}"), lora.adapter or f"lora_{i}", lora.scale)
+        LoraFile(
+            _file(lora, near, f"denoiser {denoiser.name!r}, LoRA {i}"),
+            lora.adapter or f"lora_{i}",
+            lora.scale,
+            lora.fuse,
+        )
         for i, lora in enumerate(denoiser.lora)
     )
 

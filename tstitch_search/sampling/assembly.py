@@ -26,6 +26,7 @@ from tstitch_search.members.weights import weights_mb
 from tstitch_search.sampling.families import Family, family_of
 from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.instances import Instance
+from tstitch_search.sampling.number_formats import in_own_formats
 from tstitch_search.sampling.space_check import check_space, conversions
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 from tstitch_search.sampling.trajectory import NOW
@@ -64,6 +65,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     facts = check_space(space, near, vae_at)
     members, load_s = load_members(facts.members, home_of_members(options, device), dtype)
     denoiser = family.stitch(members)
+    in_own_formats(space, denoiser, dtype)
     vae = load_model(vae_at, device, dtype)
     prepare(members.values(), vae, options)
     pipeline = family.load_pipeline(space, near, denoiser, vae)
@@ -72,7 +74,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
         if loras := lora_files(d, near):
             owner = f"denoiser {d.name!r}"
             add_loras(members[d.name], loras, pipeline, slot_of(pipeline, denoiser), owner)
-            sizes[d.name] += sum(lora.size_mb for lora in loras)
+            sizes[d.name] += sum(lora.size_mb for lora in loras if not lora.fuse)
     accelerated(space, denoiser, pipeline, study.config.guidance_scale)
     if options.offload == "model":
         denoiser.offload = Offload(members.values(), device)

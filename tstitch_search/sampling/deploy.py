@@ -27,6 +27,7 @@ from tstitch_search.sampling.dit_options import with_options
 from tstitch_search.sampling.families import adapter, family_of
 from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.member_settings import MemberSettings
+from tstitch_search.sampling.number_formats import in_own_formats
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 from tstitch_search.sampling.stitched_pipeline import stitched_class
 
@@ -170,6 +171,7 @@ def _as_studied(
     want = NoiseProcess.of({"_class_name": type(scheduler).__name__, **scheduler.config})
     converted = settings.converted(members, want)
     denoiser = family_of(space).stitch(members)
+    in_own_formats(space, denoiser, pipeline.vae.dtype)
     pipeline.scheduler = with_options(space, denoiser, scheduler)
     for name, have in converted.items():
         denoiser.adapt(name, conversion_of(have, want))

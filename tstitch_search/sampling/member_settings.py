@@ -1,10 +1,12 @@
 """What a lookup table says of how its members are asked, so that they answer in production as they did in the study."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import nn
 
@@ -90,9 +92,11 @@ class MemberSettings:
 
     def _find(self, denoiser: DenoiserConfig, given: Mapping[str, nn.Module]) -> nn.Module | None:
         alike = [d.name for d in self.space.denoisers if d.source == denoiser.source]
-        plain = [d.name for d in self.space.denoisers if d.name in alike and not d.lora]
+        plain = [d.name for d in self.space.denoisers if d.name in alike and not d.lora and not d.copies]
         found = next((given[name] for name in (denoiser.name, *plain) if name in given), None)
         has_its_own = denoiser.name in given and bool(denoiser.lora)
+        if found is not None and denoiser.copies and denoiser.name not in given:
+            return _copy(found, denoiser)
         if found is None or has_its_own or (len(alike) == 1 and denoiser.accelerator is None):
             return found
         return twin_of(found)
@@ -111,6 +115,17 @@ class MemberSettings:
                     hint="give the pipeline that the table was made with, or its scheduler",
                 )
         return other
+
+
+def _copy(module: nn.Module, denoiser: DenoiserConfig) -> nn.Module:
+    """Weights of its own for a member that is not given; LoRAs are fused later."""
+    if denoiser.quantization:
+        raise ConfigError(
+            f"the denoiser {denoiser.name!r} has quantised weights ({denoiser.quantization}), which are loaded as such",
+            hint="load it with diffusers' BitsAndBytesConfig, and give it under its name",
+        )
+    dtype = getattr(torch, denoiser.dtype) if denoiser.dtype else None
+    return copy.deepcopy(module).to(dtype=dtype)
 
 
 def _not_the_tables(name: str, why: str, same: list[str]) -> ConfigError:

@@ -28,6 +28,7 @@ from tstitch_search.members.facts import (
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.lora_files import lora_files, require_fitting_lora
 from tstitch_search.members.noise_process import NoiseProcess
+from tstitch_search.members.quantization import require_quantization
 from tstitch_search.members.vae import latent_channels, read_vae_config
 from tstitch_search.members.weights import ENCODER_WEIGHTS, WEIGHTS, is_of_hub, read_json
 
@@ -108,11 +109,15 @@ def require_pipeline(space: SpaceConfig, near: Path) -> None:
 
 
 def require_answers(study: Study) -> None:
-    """Nothing, when the pipeline has a meaning for its members' guidance and caches. Raises ConfigError otherwise."""
+    """Nothing, when the pipeline has a meaning for its members' guidance and caches. Raises ConfigError otherwise.
+
+    Raises EnvironmentProblem for quantised weights that cannot be had here.
+    """
     space, guidance_scale = study.space, study.config.guidance_scale
     pipeline = pipeline_name(space, study.space_path.parent)
     require_guidance(space, pipeline, guidance_scale)
     require_caches(space, pipeline, guidance_scale)
+    require_quantization(study)
 
 
 def pipeline_name(space: SpaceConfig, near: Path) -> str:

@@ -33,7 +33,8 @@ class StitchedDenoiser(nn.Module):
     `answerer`, when set, may answer a call in the member's place (`sampling/prefixes.py`). Several pipelines may ask it
     at once, each in a trajectory of its own; `more[name]()` is another module for a member that remembers its calls.
     `defaults`: arguments of a stitched pipeline for calls that do not give them; `fixed`: by member those that
-    no call of an entry with it may change. `keeps_answers`: members see what was answered at the same timestep before.
+    no call of an entry with it may change. `asked_in`: the pipeline's number format, where members have their own.
+    `keeps_answers`: members see what was answered at the same timestep before.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], forward: Forward = call):
@@ -50,6 +51,7 @@ class StitchedDenoiser(nn.Module):
         self.defaults: dict[str, Any] = {}
         self.fixed: dict[str, dict[str, Any]] = {}
         self.keeps_answers = False
+        self.asked_in: torch.dtype | None = None
         self.in_use = Once()
         self._allocation: Allocation | None = None
         self.more: dict[str, Callable[[], Instance]] = {}
@@ -63,6 +65,12 @@ class StitchedDenoiser(nn.Module):
             if name == "members" or name.startswith("_"):  # `members`: under construction, nobody to ask yet
                 raise
             return getattr(self.members[self._anchor], name)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format that the members are asked in."""
+        own: torch.dtype = self.asked_in or self.members[self._anchor].dtype  # type: ignore[assignment]
+        return own
 
     @property
     def device(self) -> torch.device:

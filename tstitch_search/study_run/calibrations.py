@@ -40,6 +40,7 @@ TIMED_BY = (
     "measure.",
     "guidance_scale",
     "dtype",
+    "quantization.",
     "execution",
     "latency.batch_size",
 )

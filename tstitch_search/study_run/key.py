@@ -87,6 +87,8 @@ def _facts_of_models(study: Study) -> StudyFacts:
         **{f"weights.{name}": facts.weights_sha256 or "unknown" for name, facts in members.items()},
         **{f"accelerator.{d.name}": str(d.accelerator) for d in space.denoisers if d.accelerator},
         **_batches(study),
+        **{f"dtype.{d.name}": d.dtype for d in space.denoisers if d.dtype},
+        **{f"quantization.{d.name}": str(d.quantization) for d in space.denoisers if d.quantization},
         **{f"lora.{d.name}": loras for d in space.denoisers if (loras := loras_identity(d, near))},
         **{f"guidance.{d.name}": f"{d.guidance_scale:g}" for d in space.denoisers if d.guidance_scale is not None},
         **{f"noise.{name}": str(members[name].own.noise) for name in converted},

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tstitch_search.allocation import NAME
 from tstitch_search.config.models.accelerator import CacheConfig
 from tstitch_search.config.models.base import Model
+from tstitch_search.config.models.quantization import QuantizationConfig
 from tstitch_search.config.quantities import Number, Text
 
 # What a twin of the largest is called that differs in having no guidance.
@@ -22,6 +23,9 @@ class LoraConfig(Model):
     file: Text | None = Field(None, description="The file in that folder or repository, where it holds several.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
     scale: Number = Field(1.0, description="Weight of what it adds.")
+    fuse: bool = Field(
+        False, description="Merge it into the weights, which are then a copy: faster, and in memory once more."
+    )
     adapter: str | None = Field(
         None, description="Its name on the denoiser; default: lora_0, lora_1, ...", pattern=r"^[A-Za-z][A-Za-z0-9_]*$"
     )
@@ -67,6 +71,12 @@ class DenoiserConfig(Model):
         "attention merged; needs the extra tomesd), or a cache of diffusers and its settings, as {first_block: "
         "{threshold: 0.1}}.",
     )
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="Number format of its own, whatever the workers' is; its weights are then a copy."
+    )
+    quantization: QuantizationConfig | None = Field(
+        None, description="Quantised weights, which are then a copy; needs a GPU and the package bitsandbytes."
+    )
     subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
 
@@ -76,7 +86,16 @@ class DenoiserConfig(Model):
         names = [each.adapter or f"lora_{i}" for i, each in enumerate(lora)]
         if len(set(names)) < len(names):
             raise ValueError(f"got the adapters {', '.join(names)}, expected each name only once")
+        if len({each.fuse for each in lora}) > 1:
+            raise ValueError("got fuse for some of the LoRAs, expected it for all or none")
         return lora
+
+    @model_validator(mode="after")
+    def _quantised_weights_stay(self) -> "DenoiserConfig":
+        if self.quantization and (self.lora or self.dtype or self.format != "diffusers"):
+            other = "lora" if self.lora else "dtype" if self.dtype else f"format {self.format}"
+            raise ValueError(f"got quantization with {other}, expected it alone, on weights in diffusers' format")
+        return self
 
     @property
     def remembers(self) -> bool:
@@ -87,6 +106,12 @@ class DenoiserConfig(Model):
     def decides_by_batch(self) -> bool:
         """Whether what it skips, and so an image, depends on the images in one batch with it."""
         return isinstance(self.accelerator, CacheConfig) and self.accelerator.first_block is not None
+
+    @property
+    def copies(self) -> str:
+        """What makes its weights a copy of those in its files; empty where they are shared as they are."""
+        fused = f"fused {self.name}" if any(each.fuse for each in self.lora) else ""
+        return " ".join(filter(None, [fused, self.dtype, str(self.quantization or "")]))
 
     @property
     def source(self) -> tuple[str | None, ...]:

@@ -1,0 +1,51 @@
+"""Quantised weights under diffusers' names, with the settings of its BitsAndBytesConfig."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tstitch_search.config.models.base import Model
+from tstitch_search.config.quantities import Number
+
+
+class FourBits(Model):
+    """Weights in 4 bits (bitsandbytes)."""
+
+    bnb_4bit_quant_type: Literal["fp4", "nf4"] | None = Field(None, description="Format of the 4 bits.")
+    bnb_4bit_use_double_quant: bool | None = Field(None, description="Quantise the scales, too.")
+    bnb_4bit_compute_dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="Number format of the arithmetic."
+    )
+
+
+class EightBits(Model):
+    """Weights in 8 bits (bitsandbytes)."""
+
+    llm_int8_threshold: Annotated[Number, Field(ge=0)] | None = Field(None, description="Outliers above stay 16 bits.")
+
+
+class QuantizationConfig(Model):
+    """One way to quantise, as `{bitsandbytes_4bit: {}}`."""
+
+    bitsandbytes_4bit: FourBits | None = Field(None, description="4 bits for each weight.")
+    bitsandbytes_8bit: EightBits | None = Field(None, description="8 bits for each weight.")
+
+    @model_validator(mode="after")
+    def _one_is_named(self) -> "QuantizationConfig":
+        if (self.bitsandbytes_4bit is None) == (self.bitsandbytes_8bit is None):
+            raise ValueError(f"got not exactly one, expected one of {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which way it is."""
+        return "bitsandbytes_8bit" if self.bitsandbytes_4bit is None else "bitsandbytes_4bit"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is said of it, by diffusers' names."""
+        given: Model = getattr(self, self.kind)
+        return given.model_dump(exclude_none=True)
+
+    def __str__(self) -> str:
+        return f"{self.kind}({', '.join(f'{name}={value}' for name, value in self.settings.items())})"
