@@ -81,18 +81,27 @@ class Calls:
 
 
 @dataclass(frozen=True)
+class EncodedOnce:
+    """What reading prompts that were encoded before saved: seconds, and MB of text encoders that need not stay."""
+
+    saved_s: float
+    freed_mb: float
+
+
+@dataclass(frozen=True)
 class ChunkFeatures:
     """What is kept of a chunk's images, in index order, and what making them took: seconds and denoiser calls.
 
     `arrays`: "features" (n_images, d), and where a metric needs them "logits" (n_images, c) or values
     (n_images,) by a metric's name, all float32. `images` (n_images, h, w, 3) uint8, of an anchor that pairs need. Past
-    measurements know no `calls`.
+    measurements know no `calls`. `prompts`: None where they are not kept.
     """
 
     arrays: Mapping[str, np.ndarray]
     seconds: float
     calls: Calls = field(default_factory=Calls)
     images: np.ndarray | None = None
+    prompts: EncodedOnce | None = None
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,18 @@ def test_an_image_is_the_same_in_whatever_batch_it_is_made(tiny: Tiny) -> None:
     assert not torch.equal(whole[0], whole[1])
 
 
+def test_prompts_that_were_encoded_once_are_the_same_bits(tiny: Tiny, tmp_path: Path) -> None:
+    prompts, fresh = tiny.assembly.prompts, stitched(tiny, "S*2-L*2")
+    assert prompts is not None
+    prompts.folder = tmp_path
+    stitched(tiny, "S*2-L*2")
+    assert list(tmp_path.iterdir())
+    prompts.leave()
+    assert torch.equal(stitched(tiny, "S*2-L*2"), fresh)
+    assert prompts.encoders_mb == 0
+    prompts.folder = None
+
+
 def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 

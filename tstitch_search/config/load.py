@@ -27,6 +27,8 @@ class Study(Model):
     In Python, `Study(name=..., search_space=..., quality=..., ...)` takes the sections of a study file as keywords,
     each a plain dict or an object of `tstitch_search.config.models`; `search_space` may also be the path of a file.
     Relative paths count from `folder`, by default the current one. Raises ConfigError naming the key.
+
+    `run_folder`: where a run of it keeps what it makes; None outside a run.
     """
 
     config: StudyConfig
@@ -36,6 +38,7 @@ class Study(Model):
     overrides: tuple[str, ...] = ()
     proxy_files: ProxyFiles = ProxyFiles()
     rivals: tuple[Rival, ...] = ()
+    run_folder: Path | None = None
 
     def __init__(
         self,

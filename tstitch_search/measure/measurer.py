@@ -16,6 +16,7 @@ from tstitch_search.measure.datasets import batches_of, count_images
 from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
 from tstitch_search.measure.latency import Stand, calibrate, time_allocations
 from tstitch_search.measure.memory import memory_of, tensors_mb
+from tstitch_search.measure.prompts import Prompts
 from tstitch_search.measure.published import publish
 from tstitch_search.measure.scores import Scores
 from tstitch_search.measure.skipping import require_skipping
@@ -87,6 +88,7 @@ class StudyMeasurer:
             torch.set_num_threads(self._threads)
         self._assembly = assemble(self._study, self._device)
         self._denoiser = self._assembly.denoiser
+        self._prompts = Prompts(self._study, self._assembly.prompts, self._sample)
         self._load_quality()
         return dict(self._assembly.load_s)
 
@@ -181,6 +183,7 @@ class StudyMeasurer:
     def _make_chunk(self, job: MakeChunk) -> ChunkFeatures:
         started, calls, chunk = time.perf_counter(), Calls(), job.chunk
         against = job.against.read() if job.against else None
+        self._prompts.ahead(self._device_batch_size)
         made: list[dict[str, np.ndarray]] = []
         for part, images in self._batches(job.allocation, chunk, calls):
             exact = to_uint8(images)
@@ -190,7 +193,9 @@ class StudyMeasurer:
             if job.is_anchor:
                 made[-1]["images"] = exact.movedim(-3, -1).cpu().numpy()
         arrays = {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
-        return ChunkFeatures(arrays, time.perf_counter() - started, calls, arrays.pop("images", None))
+        images_kept, saved = arrays.pop("images", None), self._prompts.saved()
+        self._prompts.leave()
+        return ChunkFeatures(arrays, time.perf_counter() - started, calls, images_kept, saved)
 
     def _arrays_of(self, images: torch.Tensor, chunk: Chunk, anchors: torch.Tensor | None) -> dict[str, np.ndarray]:
         """What is kept of uint8 images, as the metrics need it; `anchors` are the anchor's of the same seeds.
@@ -240,7 +245,7 @@ class StudyMeasurer:
         """Time whole batches of the first images. On CPU with the thread count of deployment, not of the workers."""
         self._memo.clear()  # what is timed has the device's memory to itself
         threads = timing_threads(self._config.latency.threads)
-        with cpu_threads(threads):
+        with cpu_threads(threads), self._prompts.afresh():
             stand = self._stand(threads)
             if isinstance(job, TimeAllocations):
                 return time_allocations(job, stand)

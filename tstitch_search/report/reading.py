@@ -14,7 +14,7 @@ from tstitch_search.json_fields import get
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Event, read_events
 from tstitch_search.lookup import Candidate, LookupTable
-from tstitch_search.measurement import Calibration, Calls, Loaded
+from tstitch_search.measurement import Calibration, Calls, EncodedOnce, Loaded
 from tstitch_search.report.record import Controls, Cost, Failure, Looked, Record
 
 T = TypeVar("T")
@@ -52,6 +52,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
         failures=failures_in(events),
         damaged=tuple(e.get("set_aside") or get(e, "file") for e in _of(events, "damaged")),
         is_finished=is_finished(events),
+        prompts=prompts_in(events),
     )
 
 
@@ -122,6 +123,14 @@ def calls_in(events: Iterable[Event]) -> Calls:
         total.made.update(counted.get("made", {}))
         total.reused.update(counted.get("reused", {}))
     return total
+
+
+def prompts_in(events: Iterable[Event]) -> EncodedOnce | None:
+    """What `chunk` events say was saved by encoding prompts once; None where they say nothing."""
+    told = [e["prompts"] for e in _of(events, "chunk") if "prompts" in e]
+    if not told:
+        return None
+    return EncodedOnce(sum(get(p, "saved_s") for p in told), max(get(p, "freed_mb") for p in told))
 
 
 def _controls(events: list[Event]) -> Controls | None:

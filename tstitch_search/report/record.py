@@ -9,7 +9,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.baselines import PAPER_RULE, paper_rule
 from tstitch_search.ledger import Event
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
-from tstitch_search.measurement import Calibration, Calls, Loaded
+from tstitch_search.measurement import Calibration, Calls, EncodedOnce, Loaded
 from tstitch_search.report.notes import baseline_names
 
 
@@ -73,6 +73,7 @@ class Record:
     damaged: tuple[str, ...] = ()
     is_finished: bool = True
     drift: Event | None = None
+    prompts: EncodedOnce | None = None
 
     @property
     def label(self) -> str:

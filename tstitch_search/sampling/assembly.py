@@ -23,6 +23,7 @@ from tstitch_search.members.lora import add_loras
 from tstitch_search.members.lora_files import lora_files
 from tstitch_search.members.twins import twin_of
 from tstitch_search.members.weights import weights_mb
+from tstitch_search.sampling.encoded_prompts import EncodedPrompts
 from tstitch_search.sampling.families import Family, family_of
 from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.instances import Instance
@@ -45,6 +46,12 @@ class Assembly:
     load_s: Mapping[str, float]
     weights_mb: Mapping[str, float]
     weights_of: Mapping[str, str]
+
+    @property
+    def prompts(self) -> EncodedPrompts | None:
+        """What encodes the pipeline's prompts; None where there are none."""
+        found = getattr(self.pipeline, "encode_prompt", None)
+        return found if isinstance(found, EncodedPrompts) else None
 
     @property
     def shared_parts(self) -> list[nn.Module]:

@@ -14,7 +14,8 @@ from tstitch_search.lookup import LookupTable
 from tstitch_search.progress import Progress, Reporter
 from tstitch_search.report.figure import notebook_html
 from tstitch_search.report.live import LiveReport
-from tstitch_search.report.reuse import reuse_in_words
+from tstitch_search.report.reading import prompts_in
+from tstitch_search.report.reuse import prompts_in_words, reuse_in_words
 from tstitch_search.report.writing import write_report
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.ask_and_tell import search
@@ -69,6 +70,7 @@ def run_study(
     everything that is recorded.
     """
     space, facts = SearchSpace.of_study(study), resolve_facts(study)
+    study = study.model_copy(update={"run_folder": path})
     pool, folder = open_pool(study), RunFolder.open(path, study, facts.key)
     folder.ledger.listen(LiveReport(path).event)
     if reporter:
@@ -97,5 +99,6 @@ def run_study(
         table.write(folder.lookup)
         make_strips(bench, folder, table)
         tell(progress, reuse_in_words(folder.ledger.of("chunk"), latency))
+        tell(progress, prompts_in_words(prompts_in(folder.ledger.of("chunk"))))
         folder.ledger.append("finished")
         return Result(table, path, write_report(path), bench.n_new, bench.n_failed)

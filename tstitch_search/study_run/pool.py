@@ -83,6 +83,7 @@ def _from_anywhere(study: Study) -> Study:
     absolute = {
         "study_path": study.study_path.absolute(),
         "space_path": study.space_path.absolute(),
+        "run_folder": study.run_folder and study.run_folder.absolute(),
         "proxy_files": replace(files, control_images=tuple(path.absolute() for path in images) if images else None),
     }
     return study.model_copy(update=absolute)

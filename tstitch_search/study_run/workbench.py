@@ -268,7 +268,9 @@ class Workbench:
         kept = {"file": file, "sha256": sha256, "arrays": sorted(finished.answer.arrays)}
         kept |= {} if images is None else {"images": images}
         calls = finished.answer.calls
-        counted = {"calls": {"made": calls.made, "reused": calls.reused}} if calls.n_all else {}
+        counted: dict[str, object] = {"calls": {"made": calls.made, "reused": calls.reused}} if calls.n_all else {}
+        if prompts := finished.answer.prompts:
+            counted["prompts"] = {"saved_s": round(prompts.saved_s, 4), "freed_mb": round(prompts.freed_mb, 1)}
         seconds = round(finished.answer.seconds, 4)
         self.ledger.add("chunk", **where, **kept, seconds=seconds, **counted)
         self._done[key] = Kept(file, sha256, seconds, images)

@@ -21,6 +21,7 @@ from tstitch_search.study_run.folder import key_of_measurements, require_same_ke
 from tstitch_search.study_run.key import StudyFacts, resolve_facts
 from tstitch_search.study_run.pool import count_workers
 from tstitch_search.study_run.prices import price
+from tstitch_search.study_run.prompt_price import PromptPrice, prompt_price
 from tstitch_search.study_run.references import feature_dim, state_of_reference
 from tstitch_search.study_run.stages import candidates_in_focus, require_budget
 from tstitch_search.tasks.status import Status, status_of
@@ -55,6 +56,7 @@ class Plan:
     reference: str
     denoisers: dict[str, int | None]
     weights_of: dict[str, str]
+    prompts: PromptPrice | None = None
 
     def usd(self, per_hour: float) -> float:
         """What the time until the report costs, if a worker's device costs `per_hour` dollars."""
@@ -84,6 +86,7 @@ class Plan:
             ("device seconds", f"about {self.device_seconds:.3g} ({stages})"),
             ("known from", self.basis),
             ("time until the report", self.time_left),
+            *([("prompts, encoded once", str(self.prompts))] if self.prompts else []),
             ("disk", f"about {self.disk_mb:.3g} MB in {self.folder}"),
         ]
 
@@ -121,6 +124,7 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
         reference=state_of_reference(study, facts, needs_real_features(study.config.quality.all_metrics)),
         denoisers={d: facts.members[d].n_parameters if d in facts.members else None for d in space.denoisers},
         weights_of=weights_of(facts.members),
+        prompts=prompt_price(study, cost.n_images, _flops_per_s(study)),
     )
 
 
@@ -175,6 +179,11 @@ def _calibration(
     return rough_calibration(study, facts), "rough: from the number of parameters; --calibrate measures it"
 
 
+def _flops_per_s(study: Study) -> float:
+    gpu = study.config.workers.device != "cpu" and count_gpus() > 0
+    return FLOPS_PER_GPU if gpu else FLOPS_PER_CORE * count_cores()
+
+
 def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
     """Step times from FLOPs: two per parameter, image and latent patch of 2x2, twice with guidance."""
     batch_size, own = study.config.latency.batch_size, {d.name: d.guidance_scale for d in study.space.denoisers}
@@ -185,8 +194,7 @@ def rough_calibration(study: Study, facts: StudyFacts) -> Calibration:
     def n_patches(side: int | None) -> float:
         return (side or (facts.resolution or 0) / 8) ** 2 / 4  # of denoisers that do not say: 8 pixels per latent
 
-    gpu = study.config.workers.device != "cpu" and count_gpus() > 0
-    flops_per_s = FLOPS_PER_GPU if gpu else FLOPS_PER_CORE * count_cores()
+    flops_per_s = _flops_per_s(study)
     step_s = {
         name: 2 * (m.n_parameters or 0) * n_patches(m.sample_size) * batch_size * n_halves(own[name]) / flops_per_s
         for name, m in facts.members.items()

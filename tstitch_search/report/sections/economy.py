@@ -4,6 +4,7 @@ from tstitch_search.config import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.report.record import Record
+from tstitch_search.report.reuse import prompts_in_words
 from tstitch_search.report.wording import duration, percent
 from tstitch_search.search_space import SearchSpace
 
@@ -46,3 +47,9 @@ def reuse(record: Record) -> str:
         f"Trajectories that begin alike were shared: {calls.n_reused:,} of {calls.n_all:,} denoiser calls were not "
         f"made again, {percent(calls.share_saved(record.calibration.step_s))} of the denoisers' time."
     )
+
+
+def prompts(record: Record) -> str:
+    """What encoding prompts once saved; empty when nothing was."""
+    said = prompts_in_words(record.prompts)
+    return f"{said[0].upper()}{said[1:]}." if said else ""

@@ -6,7 +6,7 @@ from typing import Any
 from tstitch_search.report.markup import Html, join, switch, table, tag
 from tstitch_search.report.plots.bars import chip
 from tstitch_search.report.record import Cost, Failure, Record
-from tstitch_search.report.sections.economy import enumeration, reuse
+from tstitch_search.report.sections.economy import enumeration, prompts, reuse
 from tstitch_search.report.wording import DASH, duration, named
 
 
@@ -62,7 +62,7 @@ def costs(record: Record) -> Html:
         for w in record.workers
     ]
     loads = table(["worker", "device", "time to load"], workers, kind="cards") if workers else Html()
-    notes = [tag("p", said) for said in (enumeration(record), reuse(record)) if said]
+    notes = [tag("p", said) for said in (enumeration(record), reuse(record), prompts(record)) if said]
     failures = failure_table(record.failures)
     return join(
         cost_table(record.costs),

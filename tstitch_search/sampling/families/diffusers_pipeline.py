@@ -20,6 +20,7 @@ from tstitch_search.members.facts import controlnet_folder, pipeline_folder, sha
 from tstitch_search.members.loading import load_model, load_scheduler
 from tstitch_search.members.text_encoders import load_parts
 from tstitch_search.sampling.conditions import Condition, prompts_of
+from tstitch_search.sampling.encoded_prompts import EncodedPrompts
 from tstitch_search.sampling.pipeline_class import arguments_of, class_of, require_drivable, slots_of
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 
@@ -40,7 +41,7 @@ def stitch(members: Mapping[str, Any]) -> StitchedDenoiser:
 
 
 def load_pipeline(space: SpaceConfig, near: Path, denoiser: StitchedDenoiser, vae: nn.Module) -> Any:
-    """The pipeline that `space.pipeline` names, the denoiser in each of its slots.
+    """The pipeline that `space.pipeline` names, the denoiser in each of its slots; its prompts can be encoded once.
 
     Raises ConfigError for a pipeline that cannot be driven, and for a member that does not fit the ControlNet.
     """
@@ -57,6 +58,9 @@ def load_pipeline(space: SpaceConfig, near: Path, denoiser: StitchedDenoiser, va
     pipeline.set_progress_bar_config(disable=True)
     denoiser.defaults = dict(space.call)
     denoiser.watch(pipeline.scheduler)
+    if hasattr(pipeline, "encode_prompt"):
+        encoders = [name for name in parts if name.startswith("text_encoder")]
+        pipeline.encode_prompt = EncodedPrompts(pipeline, lambda: load_parts(folder, encoders, like=vae))
     return pipeline
 
 
