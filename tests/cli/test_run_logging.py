@@ -14,9 +14,17 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A recorded study run with --json-log and --tensorboard, and what it said."""
+    """A recorded study run with --json-log and --tracker tensorboard, and what it said."""
     folder = tmp_path_factory.mktemp("logged") / "run"
-    command = ["run", ROOT / "studies" / "recorded" / "ldm.yaml", "-o", folder, "--json-log", "--tensorboard"]
+    command = [
+        "run",
+        ROOT / "studies" / "recorded" / "ldm.yaml",
+        "-o",
+        folder,
+        "--json-log",
+        "--tracker",
+        "tensorboard",
+    ]
     said = subprocess.run(
         [sys.executable, "-m", "tstitch_search", *map(str, command)], capture_output=True, text=True, timeout=HANG_S
     )

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def run_and_show(
-    path: Path, settings: Sequence[str], output: Path | None, *, as_json: bool, json_log: bool, tensorboard: bool
+    path: Path, settings: Sequence[str], output: Path | None, *, as_json: bool, json_log: bool, tracker: str | None
 ) -> None:
     """Run the study and print its outcome. Raises typer.Exit when it was interrupted or allocations failed."""
     try:
-        result = _run(load_study(path, settings), output, json_log, tensorboard)
+        result = _run(load_study(path, settings), output, json_log, tracker)
     except KeyboardInterrupt as stop:
         raise interrupted(stop, json_log) from None
     except TStitchError as error:
@@ -40,12 +40,12 @@ def run_and_show(
         raise typer.Exit(4)
 
 
-def _run(study: "Study", output: Path | None, json_log: bool, tensorboard: bool) -> "Result":
+def _run(study: "Study", output: Path | None, json_log: bool, tracker: str | None) -> "Result":
     folder, reporter = run_folder(study, output), None
-    if tensorboard:
-        from tstitch_search.report.tensorboard import TensorBoard
+    if tracker:
+        from tstitch_search.report.trackers import tracker as opened
 
-        reporter = TensorBoard(folder / "tensorboard")
+        reporter = opened(tracker, folder, study.config.name)
     if not json_log:
         return run(study, folder, reporter=reporter, progress=said())
     with stop_on_signals(lambda text: line("note", text=text)) as is_stopping:

@@ -34,9 +34,10 @@ def run(
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Say what happens as JSON on stderr, one event a line.")
     ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard, to RUN_DIR/tensorboard.")
-    ] = False,
+    tracker: Annotated[
+        Literal["tensorboard", "mlflow", "wandb"] | None,
+        typer.Option(help="Also send curves to an experiment tracker; mlflow and wandb need the extra of that name."),
+    ] = None,
 ) -> None:
     """Search, confirm, and write the lookup table and the report. Goes on where an earlier run stopped.
 
@@ -45,7 +46,7 @@ def run(
     from tstitch_search.cli.running import run_and_show
 
     given = overrides(settings, budget, workers, device)
-    run_and_show(study, given, output, as_json=as_json, json_log=json_log, tensorboard=tensorboard)
+    run_and_show(study, given, output, as_json=as_json, json_log=json_log, tracker=tracker)
 
 
 @app.command()
