@@ -93,6 +93,7 @@ configs = st.builds(
         device_seconds=st.none() | seconds,
         tolerance=st.none() | shares,
         look_ahead=whole,
+        warm_start=st.just(()),
     ),
     confirm=st.builds(ConfirmConfig, n_images=images, max_entries=whole, lossless_margin=shares),
     latency=st.builds(

@@ -48,7 +48,7 @@ def test_a_run_beside_a_busy_process_says_so_and_chooses_as_an_undisturbed_one(
     tiny_family: Path, tmp_path: Path, neighbour: int
 ) -> None:
     told, times = Listener(), tmp_path / "times.json"
-    calibrate_study(load_study(tiny_family / "study.yaml", ["latency.seconds=20"]), times, open_pool, told)
+    calibrate_study(load_study(tiny_family / "study.yaml", ["latency.seconds=5"]), times, open_pool, told)
     assert any("another process takes" in note for note in told.notes)
     disturbed = _entries(tiny_family, times, tmp_path / "disturbed")
     os.kill(neighbour, signal.SIGSTOP)
@@ -57,6 +57,6 @@ def test_a_run_beside_a_busy_process_says_so_and_chooses_as_an_undisturbed_one(
 
 def _entries(family: Path, times: Path, folder: Path) -> set[str]:
     """What a run with these step times confirms."""
-    study = load_study(family / "study.yaml", [f"latency.from={times}"])
+    study = load_study(family / "study.yaml", [f"latency.from={times}", "search.n_trials=5", "confirm.max_entries=3"])
     table = LookupTable.read(run_study(study, folder, open_pool, Silent()).folder / "lookup.json")
     return {str(c.allocation) for c in (*table.entries, *table.candidates) if c.confirmed}

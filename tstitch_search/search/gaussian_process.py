@@ -5,7 +5,7 @@ Rasmussen and Williams, Gaussian Processes for Machine Learning (2006): algorith
 which is a linear term in the kernel). Every observation has a noise variance of its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,8 @@ from scipy.spatial.distance import cdist
 
 # Prior standard deviation of the mean's constant and slopes, in standard deviations of what was observed.
 MEAN_SD = 3.0
+# That of the other slopes, where a trend is taken to explain the mean.
+BESIDE_TREND_SD = 0.3
 # Added to the diagonal, as a share of the kernel's amplitude, so that equal inputs leave the matrix invertible.
 JITTER = 1e-8
 # Rows of a large set that are worked on at once: they stay in the processor's cache.
@@ -68,12 +70,16 @@ class Prior:
 
 @dataclass(frozen=True)
 class Observations:
-    """What was observed: `x` (n, d), `y` (n,), `noise_variance` (n,) >= 0; `groups` (d,) numbers the length scales."""
+    """What was observed: `x` (n, d), `y` (n,), `noise_variance` (n,) >= 0; `groups` (d,) numbers the length scales.
+
+    Group -1 is a trend, of which the mean alone may make use; it does where `follows_trends`.
+    """
 
     x: np.ndarray
     y: np.ndarray
     noise_variance: np.ndarray
     groups: np.ndarray
+    follows_trends: bool = False
 
     @cached_property
     def centre(self) -> float:
@@ -84,6 +90,19 @@ class Observations:
     def scale(self) -> float:
         """The standard deviation of `y`, or 1 where nothing varies."""
         return float(self.y.std()) or 1.0
+
+    @cached_property
+    def near(self) -> np.ndarray:
+        """The columns (d,) by which inputs are near or far: all but trends."""
+        return self.groups >= 0
+
+    @cached_property
+    def slope_variance(self) -> np.ndarray:
+        """Prior variance (d,) of the mean's slope along every column."""
+        follows = np.where(self.near, BESIDE_TREND_SD, MEAN_SD)
+        alone = np.where(self.near, MEAN_SD, 0.0)
+        variance: np.ndarray = (follows if self.follows_trends else alone) ** 2
+        return variance
 
     @property
     def n_groups(self) -> int:
@@ -134,17 +153,20 @@ class GaussianProcess:
             np.concatenate([seen.y, mean]),
             np.concatenate([seen.noise_variance, np.full(len(x), noise_variance)]),
             seen.groups,
+            seen.follows_trends,
         )
         more.__dict__.update(centre=seen.centre, scale=seen.scale)
         return GaussianProcess(more, self.hyper)
 
     def _prior(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        scales = np.array(self.hyper.length_scales)[self.seen.groups]
-        covariance: np.ndarray = self.hyper.variance * matern_52(cdist(a / scales, b / scales)) + linear_mean(a, b)
+        seen, near = self.seen, self.seen.near
+        scales = np.array(self.hyper.length_scales)[seen.groups[near]]
+        covariance: np.ndarray = self.hyper.variance * matern_52(cdist(a[:, near] / scales, b[:, near] / scales))
+        covariance += linear_mean(a, b, seen.slope_variance)
         return covariance
 
     def _prior_variance(self, x: np.ndarray) -> np.ndarray:
-        variance: np.ndarray = self.hyper.variance + MEAN_SD**2 * (1 + np.einsum("ij,ij->i", x, x))
+        variance: np.ndarray = self.hyper.variance + MEAN_SD**2 + (x * x) @ self.seen.slope_variance
         return variance
 
 
@@ -155,17 +177,30 @@ def matern_52(r: np.ndarray) -> np.ndarray:
     return correlation
 
 
-def linear_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Prior covariance of a constant plus slopes along every column."""
-    covariance: np.ndarray = MEAN_SD**2 * (1 + a @ b.T)
+def linear_mean(a: np.ndarray, b: np.ndarray, slope_variance: np.ndarray) -> np.ndarray:
+    """Prior covariance of a constant plus slopes along every column, of that variance (d,)."""
+    covariance: np.ndarray = MEAN_SD**2 + (a * slope_variance) @ b.T
     return covariance
+
+
+# Beside a trend that explains the mean little is left.
+BESIDE_TREND = Prior(variance=(0.02, 2.0))
 
 
 def fit(seen: Observations, prior: Prior = Prior()) -> GaussianProcess:
     """The Gaussian process whose hyperparameters have the highest posterior density; no randomness.
 
-    Started from the prior's medians and from both sides of them, so that one poor valley is not all that is seen.
+    Started from the prior's medians and from both sides of them, so that one poor valley is not all that is seen. With
+    trends, the better of two: one whose mean follows them, and one that knows nothing of them.
     """
+    fits = [_fit(seen, prior)]
+    if not seen.near.all():
+        fits.append(_fit(replace(seen, follows_trends=True), BESIDE_TREND))
+    return min(fits, key=lambda found: found[0])[1]
+
+
+def _fit(seen: Observations, prior: Prior) -> tuple[float, GaussianProcess]:
+    """The best hyperparameters of one kind of mean, and minus the logarithm of their density."""
     start, width = prior.medians(seen.n_groups).logs, prior.widths(seen.n_groups)
 
     def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
@@ -181,7 +216,7 @@ def fit(seen: Observations, prior: Prior = Prior()) -> GaussianProcess:
         for shift in (0 * shorter, shorter, -shorter)
     ]
     best = min(found, key=lambda result: float(result.fun))
-    return GaussianProcess(seen, Hyperparameters.of_logs(best.x))
+    return float(best.fun), GaussianProcess(seen, Hyperparameters.of_logs(best.x))
 
 
 def log_evidence(seen: Observations, hyper: Hyperparameters) -> tuple[float, np.ndarray]:
@@ -194,7 +229,7 @@ def log_evidence(seen: Observations, hyper: Hyperparameters) -> tuple[float, np.
     ]
     s = np.sqrt(5 * sum(squares, start=np.zeros((n, n))))
     kernel = hyper.variance * ((1 + s + s * s / 3) * np.exp(-s) + JITTER * np.eye(n))
-    root = cholesky(kernel + linear_mean(seen.x, seen.x) + np.diag(noise), lower=True)
+    root = cholesky(kernel + linear_mean(seen.x, seen.x, seen.slope_variance) + np.diag(noise), lower=True)
     weights = cho_solve((root, True), y)
     value = -0.5 * float(y @ weights) - float(np.log(np.diag(root)).sum()) - 0.5 * n * np.log(2 * np.pi)
     slope = hyper.variance * 5 / 3 * (1 + s) * np.exp(-s)  # d kernel / d log length scale, per squared distance

@@ -14,6 +14,7 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.search.acquisition import expected_hypervolume_improvement
+from tstitch_search.search.earlier import Earlier, Trend
 from tstitch_search.search.embedding import Embedding, Positions
 from tstitch_search.search.gaussian_process import GaussianProcess, Observations, Prior, fit
 
@@ -84,13 +85,23 @@ class Candidates:
         latency_s: Mapping[Allocation, float],
         denoisers: tuple[str, ...],
         positions: Positions | None = None,
+        earlier: Sequence[Earlier] = (),
     ):
+        """`earlier`: studies of like members, whose qualities may be a trend of these."""
         self.allocations, self.baselines = tuple(allocations), tuple(baselines)
         self._rows = {a: i for i, a in enumerate(self.allocations)}
         self.seconds_of = latency_s
         self.latency_s = np.array([latency_s[a] for a in self.allocations])
         self.embedding = Embedding.for_set(denoisers, self.allocations, positions)
-        self.x = self.embedding.of(self.allocations)
+        self._trends = [Trend(found, self.embedding) for found in earlier]
+        self.groups = np.append(self.embedding.groups, [-1] * len(self._trends)).astype(int)
+        self.x = self.at(self.allocations)
+
+    def at(self, allocations: Sequence[Allocation]) -> np.ndarray:
+        """Coordinates (n, d) of allocations, candidates or not: where they lie, then what earlier studies say."""
+        if not allocations:
+            return np.empty((0, len(self.groups)))
+        return np.column_stack([self.embedding.of(allocations), *(trend.at(allocations) for trend in self._trends)])
 
     def unasked(self, history: History) -> np.ndarray:
         """Which candidates were not asked for (n,)."""
@@ -125,7 +136,7 @@ def posterior(candidates: Candidates, history: History, scale: QualityScale) -> 
     waiting = [a for a in candidates.baselines if a not in history.asked or a in history.under_way]
     if waiting or not history.told:
         return None
-    told, embed = history.told, candidates.embedding.of
+    told, embed = history.told, candidates.at
     seen = observations(candidates, told, scale)
     x, under_way = seen.x, embed(history.under_way)
     process = fit(seen).believing(under_way, float(seen.noise_variance.mean()))
@@ -141,8 +152,8 @@ def posterior(candidates: Candidates, history: History, scale: QualityScale) -> 
 def observations(candidates: Candidates, told: Sequence[Told], scale: QualityScale) -> Observations:
     """The answers as a Gaussian process takes them."""
     y, y_se = np.array([scale.y(t.quality, t.quality_se) for t in told]).T
-    x = candidates.embedding.of([t.allocation for t in told])
-    return Observations(x, y, y_se**2, candidates.embedding.groups)
+    x = candidates.at([t.allocation for t in told])
+    return Observations(x, y, y_se**2, candidates.groups)
 
 
 def reference_point(candidates: Candidates, told: Sequence[Told], y: np.ndarray) -> Point:
@@ -160,8 +171,8 @@ def reference_point(candidates: Candidates, told: Sequence[Told], y: np.ndarray)
 
 def spread_out(candidates: Candidates, history: History) -> int:
     """Row of the unasked candidate that what was asked says least about, whatever the answers turn out to be."""
-    asked = candidates.embedding.of(sorted(history.asked))
-    groups = candidates.embedding.groups
+    asked = candidates.at(sorted(history.asked))
+    groups = candidates.groups
     nothing = np.zeros(len(asked))
     seen = Observations(asked, nothing, nothing, groups)
     _, sd = GaussianProcess(seen, Prior().medians(seen.n_groups)).posterior(candidates.x)

@@ -120,26 +120,30 @@ def _best_chunk(
     """The choice once every baseline has an estimate."""
     seen = observations(candidates, state.measured, scale)
     chunk_variance = seen.noise_variance * [m.n_chunks for m in state.measured]
-    process = fit(seen).believing(candidates.embedding.of(state.under_way), float(chunk_variance.mean()))
+    process = fit(seen).believing(candidates.at(state.under_way), float(chunk_variance.mean()))
     corner = reference_point(candidates, state.measured, seen.y)
     front = np.column_stack([[m.latency_s for m in state.measured], process.posterior(seen.x)[0]])
 
     doubt = _chunk_variance_of_differences(state.measured, seen.noise_variance, front)
     mean, sd = process.posterior(candidates.x)
+    level = front
+    if process.seen.follows_trends:  # what earlier studies tell as surely as a measurement here needs none
+        sure = sd <= float(np.median(np.sqrt(seen.noise_variance)))
+        level = np.vstack([front, np.column_stack([candidates.latency_s, mean])[sure]])
     may_be_new = candidates.unasked(history) & rule.allows_another(len(history.asked))
     n_chunks = np.array([m.n_chunks for m in state.measured])
     open_ = [m.n_chunks < rule.max_chunks and m.allocation not in state.under_way for m in state.measured]
     gains_new, gains_more = [], []  # (gain, chunks it takes) for one chunk and for all
     for k in dict.fromkeys((1, rule.max_chunks)):
         tau = sd**2 / np.sqrt(sd**2 + float(np.median(doubt)) / k)
-        gain = expected_hypervolume_improvement(candidates.latency_s, mean, tau, front, corner)
+        gain = expected_hypervolume_improvement(candidates.latency_s, mean, tau, level, corner)
         gains_new.append((np.where(may_be_new, gain, 0.0), np.full(len(mean), k)))
         more = np.clip(np.minimum(k, rule.max_chunks - n_chunks), 1, None)
         tau = np.sqrt(doubt / n_chunks - doubt / (n_chunks + more))
-        gain = np.array([_worth_of_more(i, tau[i], front, corner) for i in range(len(front))])
+        gain = np.array([_worth_of_more(i, tau[i], level, corner) for i in range(len(front))])
         gains_more.append((np.where(open_, gain, 0.0), more))
 
-    area, best = hypervolume(_points(front), corner), max(float(g.max()) for g, _ in [*gains_new, *gains_more])
+    area, best = hypervolume(_points(level), corner), max(float(g.max()) for g, _ in [*gains_new, *gains_more])
     if best <= rule.tolerance * area:
         return Stop(best / area if area > 0 else 0.0)
     per_second_new = np.max([g / k for g, k in gains_new], axis=0) / candidates.latency_s

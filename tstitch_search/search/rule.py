@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.search.earlier import Earlier
 from tstitch_search.search.embedding import Positions
 from tstitch_search.search.posterior import QualityScale
 
@@ -18,7 +19,7 @@ class Rule:
     `controls`: the candidates that are asked first of all, since what the others are worth is judged with their images.
     `latency_s`: the predicted time of every candidate, which "known_latency" and `expected_gain` need. `relative`: the
     objective is compared as a ratio. `per_second`: seconds are what runs out, not trials. `positions`: where members
-    lie among each other, None for their order alone.
+    lie among each other, None for their order alone. `earlier`: what studies of like members say.
     """
 
     sampler: SamplerName
@@ -31,6 +32,7 @@ class Rule:
     per_second: bool = False
     controls: tuple[Allocation, ...] = ()
     positions: Positions | None = None
+    earlier: tuple[Earlier, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sampler == "known_latency" and not all(a in self.latency_s for a in self.candidates):

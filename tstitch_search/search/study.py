@@ -259,7 +259,8 @@ class AllocationStudy:
     @cached_property
     def _known(self) -> Candidates:
         rule = self._rule
-        return Candidates(rule.candidates, self._baselines, rule.latency_s, self._space.denoisers, rule.positions)
+        baselines, names = self._baselines, self._space.denoisers
+        return Candidates(rule.candidates, baselines, rule.latency_s, names, rule.positions, rule.earlier)
 
     def _describe(self, trial: Trial, **attributes: str | int | float) -> None:
         self._read = None

@@ -23,6 +23,7 @@ from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.sampling.space_check import check_space, converted_members, require_answers
 from tstitch_search.search_space import SearchSpace
+from tstitch_search.study_run.warm_start import warm_start_facts
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
 # How the seed of an image follows from the study's: see sampling/conditions.py.
@@ -125,6 +126,7 @@ def _asked(study: Study) -> dict[str, str]:
         **({"quality.control_images": str(config.quality.control_images)} if config.quality.control_images else {}),
         "latency.batch_size": str(config.latency.batch_size),
         "search.sampler": f"{config.search.sampler} seed {config.sampler_seed}",
+        **warm_start_facts(study),
     }
 
 

@@ -35,7 +35,7 @@ def posterior_estimates(estimates: Estimates, trials: AllocationStudy) -> Estima
         return estimates
     process = fit(observations(candidates, told, scale))
     known = list(dict.fromkeys([*estimates, *(a for a in candidates.allocations if a not in trials.failed)]))
-    mean, sd = process.posterior(candidates.embedding.of(known))
+    mean, sd = process.posterior(candidates.at(known))
     values = [scale.value(float(m), float(s)) for m, s in zip(mean, sd, strict=True)]
     at = estimates[trials.anchor]
     anchor, _ = values[known.index(trials.anchor)]

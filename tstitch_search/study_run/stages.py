@@ -26,6 +26,7 @@ from tstitch_search.study_run.prices import seconds_of
 from tstitch_search.study_run.proxy_quality import ProxyQuality
 from tstitch_search.study_run.references import prepare_reference
 from tstitch_search.study_run.timing import time_denoisers
+from tstitch_search.study_run.warm_start import warm_start
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.workers.protocol import WorkerPool
 
@@ -143,6 +144,7 @@ def rule_of(
         candidates=candidates,
         controls=controls,
         positions=positions,
+        earlier=warm_start(study),
         objective=objective.name,
         direction="maximize" if objective.higher_is_better else "minimize",
         latency_s={a: latency.latency_s(a) for a in candidates},

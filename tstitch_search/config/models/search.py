@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from tstitch_search.config.models.base import Model
-from tstitch_search.config.quantities import Images, Loss, Number, Seconds, Whole
+from tstitch_search.config.quantities import Images, Loss, Number, Seconds, Text, Whole
 
 # A chunk's error is estimated from 20 blocks of it.
 MIN_RACING_CHUNK = 20
@@ -54,6 +54,12 @@ class SearchConfig(Model):
         description="Give images chunk by chunk where they are expected to gain most per second, at most "
         "quality.n_images to an allocation. Default: true with known_latency and the objective fid.",
     )
+    warm_start: tuple[Text, ...] = Field(
+        (),
+        description="Lookup tables, or folders of finished runs, of denoisers with the same names (relative to this "
+        "file): another step count, prompt set or resolution, or weights before a LoRA. known_latency takes their "
+        "qualities as a trend, if they turn out to be one.",
+    )
     look_ahead: Whole = Field(4, description="How many allocations may be under way at once.", ge=1)
 
     @field_validator("racing")
@@ -62,6 +68,15 @@ class SearchConfig(Model):
         if racing and info.data.get("sampler") != "known_latency":
             raise ValueError(f"got true with the sampler {info.data.get('sampler')}, expected known_latency")
         return racing
+
+    @field_validator("warm_start")
+    @classmethod
+    def _trends_need_a_model(cls, warm_start: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if warm_start and info.data.get("sampler") != "known_latency":
+            raise ValueError(
+                f"got {len(warm_start)} with the sampler {info.data.get('sampler')}, expected known_latency"
+            )
+        return warm_start
 
     @property
     def stop_below(self) -> float | None:
