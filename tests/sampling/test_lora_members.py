@@ -187,7 +187,7 @@ def test_deployed_it_is_made_of_its_bases_module(folder: Path, monkeypatch: pyte
     ("lora", "message"),
     [
         ("for_small", "for_small.safetensors is about the layer .*, which takes 12 values, not 4"),
-        ("for_none", "for_none.safetensors matches no layer"),
+        ("for_none", "for_none.safetensors is about a transformer, and this denoiser is a unet"),
         ("more", "more.safetensors is about the layer unet.nowhere.to_q, which this denoiser does not have"),
         ("with_text", "with_text.safetensors changes a text encoder too"),
     ],

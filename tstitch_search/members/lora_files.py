@@ -60,6 +60,12 @@ def require_fitting_lora(lora: LoraFile, member: MemberFacts) -> None:
     owner, base = f"denoiser {member.name!r}: the LoRA {lora.path}", dict[str, Sequence[int]]()
     shapes = shapes_of(lora.path, owner)
     require_no_text_encoder(shapes, owner)
+    slot, other = ("unet", "transformer") if "UNet" in member.class_name else ("transformer", "unet")
+    if all(key.startswith(f"{other}.") for key in shapes):
+        raise ConfigError(
+            f"{owner} is about a {other}, and this denoiser is a {slot}",
+            hint="take one that was trained for this denoiser's architecture",
+        )
     files = weight_files(member.path, owner) if member.form == "diffusers" else []
     if not files or not all(file.exists() for file in files):
         return

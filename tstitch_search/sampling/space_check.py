@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tstitch_search.config import Study
 from tstitch_search.config.caches import require_caches
-from tstitch_search.config.guidance import require_guidance
+from tstitch_search.config.guidance import guidance_of, require_guidance
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.compatibility import (
@@ -108,7 +108,7 @@ def require_pipeline(space: SpaceConfig, near: Path) -> None:
     require_drivable(space, class_of(space, near))
 
 
-def require_answers(study: Study) -> None:
+def require_answers(study: Study, members: Mapping[str, MemberFacts]) -> None:
     """Nothing, when the pipeline has a meaning for its members' guidance and caches. Raises ConfigError otherwise.
 
     Raises EnvironmentProblem for quantised weights that cannot be had here.
@@ -116,8 +116,23 @@ def require_answers(study: Study) -> None:
     space, guidance_scale = study.space, study.config.guidance_scale
     pipeline = pipeline_name(space, study.space_path.parent)
     require_guidance(space, pipeline, guidance_scale)
+    _require_guidance_inputs(space, pipeline, guidance_scale, members)
     require_caches(space, pipeline, guidance_scale)
     require_quantization(study)
+
+
+def _require_guidance_inputs(
+    space: SpaceConfig, pipeline: str, guidance_scale: float, members: Mapping[str, MemberFacts]
+) -> None:
+    """Nothing, when denoisers that are told their guidance as an input have one."""
+    for d in space.denoisers:
+        has_own = d.guidance_scale is not None and d.guidance_scale != guidance_scale
+        if has_own and guidance_of(pipeline).calls == "embedded" and members[d.name].guidance_embedding is None:
+            raise ConfigError(
+                f"denoiser {d.name!r} has guidance_scale {d.guidance_scale:g}, which means nothing to it: {pipeline} "
+                "gives guidance as an input, which this denoiser does not take",
+                hint="leave guidance_scale out of the denoisers",
+            )
 
 
 def pipeline_name(space: SpaceConfig, near: Path) -> str:

@@ -79,8 +79,8 @@ def _facts_of_models(study: Study) -> StudyFacts:
     space, config, near = study.space, study.config, study.space_path.parent
     vae = vae_folder(study)
     converted = converted_members(check_space(space, near, vae))
-    require_answers(study)
     members = {d.name: read_member_facts(d, near, with_hash=True) for d in space.denoisers}
+    require_answers(study, members)
     resolution = _resolution(space, members[space.names[-1]].sample_size, pixels_per_latent(read_vae_config(vae)))
     reference = open_source(config.quality.reference, study.study_path.parent, resolution)
     key = {
