@@ -29,7 +29,8 @@ def limits(record: Record) -> list[str]:
 def _about_quality(record: Record) -> list[str]:
     said = (
         f"Quality is {record.label}{_compared_with(record)} "
-        "It compares allocations of this study, not papers, and stands in for what people see: look at the samples."
+        "It compares allocations of this study, not this study with papers. It only approximates what people see: look "
+        "at the samples."
     )
     if _is_mean(record):
         return [said]
@@ -50,7 +51,7 @@ def _compared_with(record: Record) -> str:
     metric = METRICS.get(record.table.objective.name)
     if metric and metric.kind == "pair":
         return (
-            f": each image is held against the one that {_anchor(record)} makes of the same seed, which is the best "
+            f": each image is compared with the one that {_anchor(record)} makes of the same seed, which is the best "
             "by construction. An image that people like better counts as a loss."
         )
     if metric and metric.kind == "image":
@@ -65,15 +66,14 @@ def _about_confirmation(record: Record) -> list[str]:
     n = record.table.entries[0].n_images
     search = sorted({named(record.label, t.n_images) for t in record.trials})
     return [
-        f"The search looks at few images ({', '.join(search) or 'none'}), which only stand in for many: whoever does "
-        "best there was partly lucky. So the front was measured again, with "
-        f"{named(record.label, n)}, on images of other seeds that the search never saw. Allocations that the search "
-        "dropped by bad luck were not.",
-        f"± is one standard error; bars in the plot are 95 % intervals, each for itself. Differences to "
-        f"{_anchor(record)} are paired over the same images, so they are surer than the two values apart.",
-        f"Lossless means: how much worse an allocation is than {_anchor(record)}, at the upper end of the one-sided "
-        f"95 % interval of that paired difference, lies below {_margin(record)}. These verdicts hold together: with "
-        f"95 %, none of them is wrong. “Not shown at n = {n}” does not mean worse: more images may show it.",
+        f"The search looks at few images ({', '.join(search) or 'none'}), so what did best there was partly lucky. The "
+        f"front was therefore measured again, with {named(record.label, n)}, on images of other seeds that the search "
+        "never saw. Allocations that the search dropped by bad luck were not.",
+        f"± is one standard error. Bars in the plot are 95 % intervals of single values. Differences to "
+        f"{_anchor(record)} are paired over the same images, so they are more certain than the values themselves.",
+        f"Lossless means that the loss against {_anchor(record)} is shown to be below {_margin(record)}. The verdicts "
+        "of the table hold together: with 95 % confidence, none of them is wrong. “Not shown” does not mean worse: "
+        "more images may show it.",
     ]
 
 
@@ -82,9 +82,9 @@ def _about_controls(record: Record) -> list[str]:
         return []
     made, worth, n = record.controls.n_made, record.controls.effective_n, record.controls.n_allocations
     return [
-        f"The search estimated what {record.label} would be at more images than it made: the denoisers alone, measured "
-        f"on all of those, serve as control variates. For {n} allocations {made:.0f} images each told as much as "
-        f"{worth:.0f} would have without (medians). The front's own values are plain."
+        f"While searching, the denoisers alone, measured on more images, served as control variates. For {n} "
+        f"allocations {made:.0f} images each told as much as {worth:.0f} would have without (medians). The front's own "
+        f"values are plain {record.label}."
     ]
 
 
@@ -93,7 +93,7 @@ def _about_groups(record: Record) -> list[str]:
         return []
     return [
         "A group is a run of neighbours on the front whose paired difference to the group's fastest is not significant "
-        "(two-sided 90 % interval). It does not mean that they are equal, only that this n cannot say who is better."
+        "(two-sided 90 % interval). It does not mean that they are equal, only that this n cannot say which is better."
     ]
 
 
@@ -128,9 +128,9 @@ def _about_batches(record: Record) -> list[str]:
     if not by_batch:
         return []
     return [
-        f"What the cache of {', '.join(by_batch)} skips depends on the whole batch: an image hangs on those that it is "
-        "made beside, and seconds on the prompts. Values and times hold for batches as in this study; their size is in "
-        "its key."
+        f"What the cache of {', '.join(by_batch)} skips depends on the whole batch: an image depends on the others in "
+        "its batch, and seconds depend on the prompts. Values and times hold for batches as in this study; their "
+        "size is in its key."
     ]
 
 
@@ -150,8 +150,8 @@ def _about_rivals(record: Record) -> list[str]:
     if not record.rivals:
         return []
     return [
-        "Crosses are what others published, as they published it: their machines, batch sizes, numbers of images and "
-        "feature networks may differ from this study's, and nothing here was checked."
+        "Crosses are numbers that others published. Nothing about them was checked here: machines, batch sizes, "
+        "numbers of images and feature networks may differ from this study's."
     ]
 
 
