@@ -1,11 +1,12 @@
 """Do the error bars tell the truth on real images? Writes results/coverage.{json,md}.
 
-    uv run python benchmarks/coverage.py --landscape FOLDER
+    OMP_NUM_THREADS=1 uv run python benchmarks/coverage.py [--pool 6000] [--replicates 400]
 
-FOLDER holds the features of every allocation (benchmarks/make_landscape.py). The images are cut into disjoint blocks of
-n: each block gives every allocation an FID, a paired difference to the largest denoiser and the jackknife's interval of
-both. The truth an interval is held against is the expected FID at n, the mean over the other blocks. Coverage is pooled
-over allocations; since all share their images, its error is clustered by block.
+Images of three S/B allocations of the embedded family are made once, with the same seeds, and kept in build/coverage:
+this pool is the population. Each replicate draws n of it with replacement, ten consecutive ones at a time, which hold
+every label once, the same for all allocations. The truth is the expected value at n, the mean of the replicates.
+Nominal 90 % intervals (value ± 1.645 standard errors) of a FID, of its paired difference to the anchor, of an inception
+score and of a paired metric per image; the error of a coverage is binomial, of one allocation's replicates.
 """
 
 import argparse
@@ -14,86 +15,139 @@ from pathlib import Path
 
 import numpy as np
 
-from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.jackknife import Jackknifed, jackknifed
+from tstitch_search.allocation import Allocation
+from tstitch_search.config import load_study
+from tstitch_search.kept_images import KeptImages
+from tstitch_search.measure.measurer import StudyMeasurer
+from tstitch_search.measurement import ChunkFeatures, MakeChunk, chunks_of
+from tstitch_search.quality.jackknife import Jackknifed, jackknifed, jackknifed_mean
+from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run.folder import environment
 
-RESULTS = Path(__file__).parent / "results"
-N_IMAGES = (100, 250, 500)
-ANCHOR = "XLx20"
-Z_90 = 1.6449
+ROOT = Path(__file__).parent.parent
+RESULTS, BUILD = ROOT / "benchmarks" / "results", ROOT / "build" / "coverage"
+ANCHOR, OTHERS = "B*20", ("S*10-B*10", "S*20")
+SETTINGS = (
+    f"quality.anchor={ANCHOR}",
+    "quality.metrics=[inception_score, perceptual]",
+    "workers.device_batch_size=100",
+    "workers.device=cpu",
+)
+N_IMAGES, LABEL_CYCLE, Z_90 = (100, 250, 500, 1000), 10, 1.6449
+Pool = dict[str, dict[str, np.ndarray]]
+Found = dict[tuple[str, str], list[tuple[float, float]]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--landscape", type=Path, required=True, help="folder of recorded features")
-    folder = parser.parse_args().landscape
-    distance = FrechetDistance(load_reference("reference.npz", folder))
-    features = {path.stem: np.load(path) for path in sorted(folder.glob("*.npy"))}
+    parser.add_argument("--pool", type=int, default=6000, help="images of each allocation")
+    parser.add_argument("--replicates", type=int, default=400)
+    arguments = parser.parse_args()
+    pool = pool_of(arguments.pool)
     document = {
-        "n_allocations": len(features),
-        "n_images_in_all": len(features[ANCHOR]),
-        "rows": [row for n in N_IMAGES for row in rows(distance, features, n)],
+        "n_pool": arguments.pool,
+        "n_replicates": arguments.replicates,
+        "rows": [row for n in N_IMAGES for row in rows(pool, n, arguments.replicates)],
         "environment": environment(),
     }
     (RESULTS / "coverage.json").write_text(json.dumps(document, indent=2) + "\n")
     (RESULTS / "coverage.md").write_text(page(document))
 
 
-def rows(distance: FrechetDistance, features: dict[str, np.ndarray], n: int) -> list[dict]:
-    """Coverage of the FID itself and of its paired difference, at blocks of n images."""
-    n_blocks = len(features[ANCHOR]) // n
-    measured = {
-        name: [jackknifed(distance, x[i * n : (i + 1) * n]) for i in range(n_blocks)] for name, x in features.items()
-    }
-    levels = list(measured.values())
-    paired = [
-        [own.minus(anchor) for own, anchor in zip(blocks, measured[ANCHOR], strict=True)]
-        for name, blocks in measured.items()
-        if name != ANCHOR
-    ]
-    return [
-        {"n": n, "of": what, "n_blocks": n_blocks, "n_pooled": n_blocks * len(found), **coverage(found)}
-        for what, found in (("FID", levels), ("paired difference to the largest", paired))
-    ]
-
-
-def coverage(found: list[list[Jackknifed]]) -> dict:
-    """Share of nominal 90 % intervals that hold the mean of the other blocks, which has an error of its own."""
-    values, errors = (np.array([[getattr(f, key) for f in blocks] for blocks in found]) for key in ("value", "se"))
-    n_blocks = values.shape[1]
-    others = (values.sum(axis=1, keepdims=True) - values) / (n_blocks - 1)
-    widened = Z_90 * errors * np.sqrt(1 + 1 / (n_blocks - 1))
-    covered = np.abs(values - others) < widened
-    by_block = covered.mean(axis=0)
+def pool_of(n: int) -> Pool:
+    """Arrays (n, ...) by allocation and name, made chunk by chunk; what is there is not made again."""
+    measurer, chunks = None, chunks_of("search", n, 500)
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
+    for chunk in chunks:
+        against = None
+        for text in (ANCHOR, *OTHERS):
+            allocation = Allocation.parse(text)
+            file = BUILD / f"{allocation.file_name}_{chunk.first}_{chunk.last}.npz"
+            if not file.exists():
+                measurer = measurer or loaded()
+                job = MakeChunk(allocation, chunk, against, is_anchor=text == ANCHOR)
+                answer = measurer.do(job)
+                assert isinstance(answer, ChunkFeatures)
+                BUILD.mkdir(parents=True, exist_ok=True)
+                kept = {} if answer.images is None else {"images": KeptImages.write(BUILD, answer.images).sha256}
+                np.savez(file, **answer.arrays, **kept)
+                print(f"{allocation} {chunk.last} of {n}", flush=True)
+            arrays = dict(np.load(file))
+            if text == ANCHOR:
+                sha256 = str(arrays.pop("images"))
+                against = KeptImages(KeptImages.place(BUILD, sha256), sha256)
+            found.setdefault(text, []).append(arrays)
     return {
-        "covered": float(covered.mean()),
-        "covered_se": float(by_block.std(ddof=1) / np.sqrt(n_blocks)),
-        "se_over_sd": float(np.sqrt((errors**2).mean()) / np.sqrt(values.var(axis=1, ddof=1).mean())),
+        text: {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
+        for text, made in found.items()
+    }
+
+
+def loaded() -> StudyMeasurer:
+    measurer = StudyMeasurer(load_study(ROOT / "studies" / "quickstart.yaml", SETTINGS), threads=1)
+    measurer.load()
+    return measurer
+
+
+def rows(pool: Pool, n: int, n_replicates: int) -> list[dict]:
+    """Coverage of every kind of number at n images."""
+    reference = load_reference("zoo:fashion", ROOT)
+    fid, score = (metric_named(name).bind(reference) for name in ("fid", "inception_score"))
+    found: Found = {}
+    for i in range(n_replicates):
+        drawn = draw(len(pool[ANCHOR]["features"]), n, np.random.default_rng((n, i)))
+        of_anchor = jackknifed(fid, pool[ANCHOR]["features"][drawn])
+        for text in OTHERS:
+            arrays = {name: array[drawn] for name, array in pool[text].items()}
+            own = jackknifed(fid, arrays["features"])
+            add(found, "FID", text, own)
+            add(found, "paired difference of FID", text, own.minus(of_anchor))
+            add(found, "inception score", text, jackknifed(score, arrays["logits"]))
+            add(found, "perceptual distance, per image", text, jackknifed_mean(arrays["perceptual"]))
+    print(f"n = {n}", flush=True)
+    return [{"n": n, "of": what, "allocation": text, **coverage(np.array(x))} for (what, text), x in found.items()]
+
+
+def add(found: Found, what: str, allocation: str, value: Jackknifed) -> None:
+    found.setdefault((what, allocation), []).append((value.value, value.se))
+
+
+def draw(n_all: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of n images, drawn with replacement in runs that hold every label once."""
+    starts = LABEL_CYCLE * rng.integers(n_all // LABEL_CYCLE, size=n // LABEL_CYCLE)
+    return (starts[:, None] + np.arange(LABEL_CYCLE)).ravel()
+
+
+def coverage(found: np.ndarray) -> dict[str, float]:
+    """Share of intervals that hold the mean of the replicates, and standard error over standard deviation."""
+    (values, errors), n = found.T, len(found)
+    covered = float((np.abs(values - values.mean()) < Z_90 * errors).mean())
+    return {
+        "covered": covered,
+        "covered_se": float(np.sqrt(covered * (1 - covered) / n)),
+        "se_over_sd": float(np.sqrt((errors**2).mean()) / values.std(ddof=1)),
     }
 
 
 def page(document: dict) -> str:
     """The results as Markdown."""
     lines = [
-        "# Coverage of the jackknife's intervals on real images",
+        "# Coverage of nominal 90 % intervals on real images",
         "",
-        f"The zoo's {document['n_allocations']} allocations, {document['n_images_in_all']:,} images each, cut into",
-        "disjoint blocks of n. Nominal coverage is 90 %; the error of the coverage is clustered by block, because all",
-        "allocations share their images. `SE / SD` is the jackknife's standard error over the standard deviation",
-        "between blocks: above 1 it is cautious.",
-        "Command: `uv run python benchmarks/coverage.py --landscape FOLDER`.",
+        f"{document['n_replicates']} replicates for each row, drawn with replacement from",
+        f"{document['n_pool']:,} images of each allocation; the anchor is {ANCHOR}.",
+        "± is the binomial error of the coverage. `SE / SD`: standard error over the standard deviation of the",
+        "replicates; above 1 it is cautious.",
         "",
-        "| n | interval of | blocks | pooled | covered | SE / SD |",
-        "|---|---|---|---|---|---|",
+        "| n | interval of | allocation | covered | SE / SD |",
+        "|---|---|---|---|---|",
     ]
     for r in document["rows"]:
         covered = f"{100 * r['covered']:.1f} ± {100 * r['covered_se']:.1f} %"
-        lines.append(
-            f"| {r['n']} | {r['of']} | {r['n_blocks']} | {r['n_pooled']} | {covered} | {r['se_over_sd']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {r['n']} | {r['of']} | {r['allocation']} | {covered} | {r['se_over_sd']:.2f} |")
+    machine = document["environment"]
+    return "\n".join([*lines, "", f"`OMP_NUM_THREADS=1 python benchmarks/coverage.py`, {machine['platform']}.", ""])
 
 
 if __name__ == "__main__":

@@ -4,15 +4,17 @@ from pathlib import Path
 
 from tstitch_search.config.document import Document, Key, printable
 from tstitch_search.config.models import ProxyFiles, SpaceConfig, StudyConfig
+from tstitch_search.config.models.quality import BY_PROMPT
 from tstitch_search.config.proxy_files import check_takes, read_proxy_files
 from tstitch_search.errors import ConfigError
 
 
 def require_prompts(config: StudyConfig, document: Document) -> None:
     """Nothing, when there are prompts for the metrics that go by them."""
-    if "clip_score" in config.quality.all_metrics and config.proxy_set.prompts is None:
+    going_by = [name for name in config.quality.all_metrics if name in BY_PROMPT]
+    if going_by and config.proxy_set.prompts is None:
         raise ConfigError(
-            f"{document.place(('quality',)).label}: quality: clip_score needs prompts, got no proxy_set.prompts",
+            f"{document.place(('quality',)).label}: quality: {going_by[0]} needs prompts, got no proxy_set.prompts",
             hint="name a file of prompts, or take another metric",
         )
 

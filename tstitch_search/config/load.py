@@ -171,7 +171,8 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
     document, space = (m.model_dump(mode="json", by_alias=True) for m in (study.config, study.space))
     of_study = [("quality", "reference"), ("quality", "extractor_weights"), ("proxy_set", "labels")]
     of_study += [("proxy_set", "prompts"), ("proxy_set", "control_images"), ("quality", "clip_model")]
-    of_study += [("quality", "lpips_weights")]
+    of_study += [("quality", "lpips_weights"), ("quality", "dino_model"), ("quality", "pick_score_model")]
+    of_study += [("quality", "hps_weights"), ("quality", "preference_processor")]
     of_study += [("measure", "recorded"), ("measure", "features")]
     for section, key in of_study:
         document[section][key] = _moved(document[section][key], study.study_path.parent, folder)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from transformers import CLIPModel, CLIPProcessor
 
-from tstitch_search.errors import EnvironmentProblem, MeasurementError
-from tstitch_search.members.weights import first_line
+from tstitch_search.errors import MeasurementError
+from tstitch_search.measure.pretrained import load_pretrained, load_processor
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,19 @@ class Clip:
     device: torch.device
 
 
-def load_clip(name: str, near: Path, device: torch.device) -> Clip:
+HINT = "give a hub id such as openai/clip-vit-large-patch14, or a folder made by save_pretrained"
+
+
+def load_clip(name: str, near: Path, device: torch.device, processor: str | None = None) -> Clip:
     """The CLIP model in the folder `name` relative to `near`, or else with this hub id, in float32.
 
-    Raises EnvironmentProblem when it cannot be had, or when its weights are not those of a CLIP model.
+    `processor`: where its processor is, when it is not beside it. Raises EnvironmentProblem when it cannot be had, or
+    when its weights are not those of a CLIP model.
     """
-    source = str(near / name) if (near / name).is_dir() else name
-    try:
-        model, report = CLIPModel.from_pretrained(source, output_loading_info=True)
-        processor = CLIPProcessor.from_pretrained(source)
-    except Exception as error:  # transformers raises nearly anything for a damaged or foreign folder
-        raise EnvironmentProblem(
-            f"the CLIP model {name!r} can be loaded neither from the folder {near / name} nor from the hub: "
-            f"{type(error).__name__}: {first_line(error)}",
-            hint="give a hub id such as openai/clip-vit-large-patch14, or a folder made by save_pretrained",
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise EnvironmentProblem(
-            f"the CLIP model {name!r} has no weights for {missing[0]} and {len(missing) - 1} others",
-            hint="check that it is a CLIP model of transformers, with image and text encoder",
-        )
-    return Clip(name, model.float().requires_grad_(False).eval().to(device), processor, device)
+    model = load_pretrained("CLIP model", CLIPModel, name, near, HINT)
+    places = (name,) if processor is None else (name, processor)
+    made = load_processor("processor of the CLIP model", CLIPProcessor, places, near, HINT)
+    return Clip(name, model.to(device), made, device)
 
 
 @torch.no_grad()
@@ -52,6 +44,15 @@ def clip_scores(clip: Clip, images: torch.Tensor, prompts: Sequence[str]) -> np.
 
     A prompt longer than the model reads is cut. Raises MeasurementError when a score is not finite.
     """
+    scores: np.ndarray = (100 * cosines(clip, images, prompts).clamp(0, 1)).cpu().numpy()
+    if not np.isfinite(scores).all():
+        raise MeasurementError(f"the CLIP model {clip.name!r} gives scores that are not finite")
+    return scores
+
+
+@torch.no_grad()
+def cosines(clip: Clip, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+    """How well each of uint8 images (n, 3, h, w) fits its prompt: (n,) in [-1, 1]."""
     if len(images) != len(prompts):
         raise ValueError(f"each image needs its prompt: {len(images)} images against {len(prompts)} prompts")
     n_tokens = clip.model.config.text_config.max_position_embeddings
@@ -64,8 +65,4 @@ def clip_scores(clip: Clip, images: torch.Tensor, prompts: Sequence[str]) -> np.
         max_length=n_tokens,
     )
     found = clip.model(**inputs.to(clip.device))
-    cosines = torch.nn.functional.cosine_similarity(found.image_embeds, found.text_embeds)
-    scores: np.ndarray = (100 * cosines.clamp(0, 1)).cpu().numpy()
-    if not np.isfinite(scores).all():
-        raise MeasurementError(f"the CLIP model {clip.name!r} gives scores that are not finite")
-    return scores
+    return torch.nn.functional.cosine_similarity(found.image_embeds, found.text_embeds)

@@ -14,7 +14,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 
+import tstitch_search.measure.embeddings
 import tstitch_search.zoo.features  # noqa: F401  (registers fashion-cnn)
+from tstitch_search.config.models.quality import OF_TRANSFORMERS
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError, TStitchError
 from tstitch_search.files import require_itself
 from tstitch_search.quality.metrics.own import imported
@@ -75,6 +77,8 @@ def load_extractor(
     """
     if name not in FEATURE_EXTRACTORS_REGISTRY:
         _register(name)
+    if name in OF_TRANSFORMERS:
+        return _create(name, weights, device, arrays)
     if weights and not weights.is_file():
         raise EnvironmentProblem(
             f"the weights of the feature extractor {name!r} are not at {weights}",

@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
+from tstitch_search.config.models.quality import OF_TRANSFORMERS
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measure.clock import clock_of
 from tstitch_search.measure.datasets import batches_of, count_images
@@ -94,7 +96,9 @@ class StudyMeasurer:
 
     def _load_quality(self) -> None:
         quality, near = self._config.quality, self._study.study_path.parent
-        weights = near / quality.extractor_weights if quality.extractor_weights else None
+        given = quality.extractor_weights
+        is_file = given is not None and (quality.extractor not in OF_TRANSFORMERS or (near / given).exists())
+        weights = near / str(given) if is_file else None if given is None else Path(given)
         arrays = arrays_for(quality.all_metrics)
         extracted = [name for name in arrays if name not in of_kind(quality.all_metrics, "image", "pair")]
         self._extractor = load_extractor(quality.extractor, weights, self._device, extracted)
@@ -207,7 +211,7 @@ class StudyMeasurer:
         if images.ndim == 5:
             images, prompts = images.flatten(0, 1), [prompt for prompt in prompts for _ in range(n_frames)]
             anchors = None if anchors is None else anchors.flatten(0, 1)
-        arrays = extract(self._extractor, images) | self._scores.of(images, prompts, anchors)
+        arrays = extract(self._extractor, images) | self._scores.of(images, prompts, anchors, n_frames)
         if n_frames == 1:
             return arrays
         return {name: values.reshape(-1, n_frames, *values.shape[1:]).mean(axis=1) for name, values in arrays.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import SpaceConfig, Study
+from tstitch_search.config.models.quality import OF_TRANSFORMERS
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.recorded import Record, open_record
 from tstitch_search.members.custom import source_of
@@ -25,6 +26,19 @@ from tstitch_search.sampling.space_check import check_space, converted_members, 
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.warm_start import warm_start_facts
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
+
+# The networks of the study that metrics look with, and the files that hold weights.
+NETWORKS = {
+    ("clip_score", "clip_distance"): "clip_model",
+    ("dino_distance",): "dino_model",
+    ("pick_score",): "pick_score_model",
+    ("pick_score", "hps_v2"): "preference_processor",
+}
+LPIPS_HINT = "torch.save(lpips.LPIPS(net='alex').state_dict(), 'lpips_alex.pth'), with pip install lpips"
+WEIGHTS = {
+    "lpips": ("lpips_weights", "LPIPS", LPIPS_HINT),
+    "hps_v2": ("hps_weights", "HPS v2", "hf download xswu/HPSv2 HPS_v2.1_compressed.pt, where there is a network"),
+}
 
 # How the seed of an image follows from the study's: see sampling/conditions.py.
 SEED_SCHEME = "numpy SeedSequence(seed, spawn_key=(0 search | 1 confirm, image))"
@@ -97,7 +111,6 @@ def _facts_of_models(study: Study) -> StudyFacts:
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
         "quality.extractor_weights": _extractor_hash(study),
-        **({"quality.clip_model": config.quality.clip_model} if "clip_score" in config.quality.all_metrics else {}),
         **_score_facts(study),
         "quality.reference": reference.sha256,
     }
@@ -185,20 +198,31 @@ def _score_facts(study: Study) -> dict[str, str]:
         for m in quality.all_metrics
         if ":" in m
     }
-    if "lpips" in quality.all_metrics:
-        weights = study.study_path.parent / str(quality.lpips_weights)
-        if not weights.is_file():
-            raise EnvironmentProblem(
-                f"the weights of LPIPS are not at {weights}; without them psnr and ssim still work",
-                hint="torch.save(lpips.LPIPS(net='alex').state_dict(), 'lpips_alex.pth'), with pip install lpips",
-            )
-        facts["quality.lpips_weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    near = study.study_path.parent
+    for metrics, key in NETWORKS.items():
+        if set(metrics) & set(quality.all_metrics):
+            facts[f"quality.{key}"] = _network(str(getattr(quality, key)), near)
+    for metric, (key, label, hint) in WEIGHTS.items():
+        if metric in quality.all_metrics:
+            weights = near / str(getattr(quality, key))
+            if not weights.is_file():
+                beside = "without them psnr and ssim still work"
+                raise EnvironmentProblem(f"the weights of {label} are not at {weights}; {beside}", hint=hint)
+            facts[f"quality.{key}"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     return facts
+
+
+def _network(name: str, near: Path) -> str:
+    """A hub id with its revision, or the hash of the folder's files."""
+    folder = near / name
+    return _hash_files(sorted(f for kind in SHARED_FILES for f in folder.glob(kind))) if folder.is_dir() else name
 
 
 def _extractor_hash(study: Study) -> str:
     """Hash of the extractor's weights where we hold them; torch-fidelity's own are fixed by its version."""
     quality = study.config.quality
+    if quality.extractor in OF_TRANSFORMERS:
+        return _network(quality.extractor_weights or "its default", study.study_path.parent)
     if quality.extractor_weights:
         path = study.study_path.parent / quality.extractor_weights
     elif quality.extractor == FASHION_EXTRACTOR:

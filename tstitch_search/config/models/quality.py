@@ -9,8 +9,11 @@ from tstitch_search.config.models.base import Model
 from tstitch_search.config.quantities import Images, Loss, Text
 
 # Per pair with the anchor's image of the same seed; per image, by its prompt; per set.
-PAIRED = ("psnr", "ssim", "perceptual", "lpips")
-NAMES = ("fid", "kid", "inception_score", "precision", "recall", "clip_score", *PAIRED)
+PAIRED = ("psnr", "ssim", "perceptual", "lpips", "dino_distance", "clip_distance", "temporal_consistency")
+BY_PROMPT = ("clip_score", "pick_score", "hps_v2")
+# Fréchet distances, which have control variates, and so can be raced.
+FRECHET = ("fid", "fd_dinov2")
+NAMES = (*FRECHET, "kid", "cmmd", "inception_score", "precision", "recall", *BY_PROMPT, *PAIRED)
 OWN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
@@ -27,7 +30,11 @@ MetricName: TypeAlias = Annotated[
 ]
 
 # The metrics that compare with real images.
-COMPARING = ("fid", "kid", "precision", "recall")
+COMPARING = (*FRECHET, "kid", "cmmd", "precision", "recall")
+# Extractors that transformers loads, whose weights are a folder or a hub id.
+OF_TRANSFORMERS = ("dinov2", "clip")
+# Those that name the network they look with.
+EXTRACTOR_OF = {"fd_dinov2": "dinov2", "cmmd": "clip"}
 
 
 class GuardConfig(Model):
@@ -62,10 +69,13 @@ class QualityConfig(Model):
     )
     extractor: Text = Field(
         "inception-v3-compat",
-        description="torch-fidelity feature extractor, fashion-cnn of the zoo, or module:Class of your own.",
+        description="torch-fidelity feature extractor, dinov2 or clip of transformers, fashion-cnn of the zoo, or "
+        "module:Class of your own.",
     )
     extractor_weights: Text | None = Field(
-        None, description="File with the extractor's weights; default: its own place or download."
+        None,
+        description="File with the extractor's weights, of dinov2 and clip a folder or hub id; default: its own place "
+        "or download.",
     )
     reference: Text | None = Field(
         None,
@@ -78,7 +88,18 @@ class QualityConfig(Model):
         "lpips package; see docs/statistics.md.",
     )
     clip_model: Text = Field(
-        "openai/clip-vit-large-patch14", description="CLIP model for clip_score: hub id, or folder of save_pretrained."
+        "openai/clip-vit-large-patch14",
+        description="CLIP model for clip_score and clip_distance: hub id (owner/name@commit), or folder of "
+        "save_pretrained.",
+    )
+    dino_model: Text = Field("facebook/dinov2-base", description="Model for dino_distance: hub id or folder.")
+    pick_score_model: Text = Field("yuvalkirstain/PickScore_v1", description="Model of PickScore: hub id or folder.")
+    hps_weights: Text | None = Field(
+        None, description="Weights of HPS v2: the file HPS_v2.1_compressed.pt of xswu/HPSv2."
+    )
+    preference_processor: Text = Field(
+        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        description="Tokens and image sizes for PickScore and HPS v2: hub id or folder of a CLIP ViT-H/14.",
     )
     n_images: Images = Field(1000, description="Images per allocation while searching.")
     control_images: Images | None = Field(
@@ -93,7 +114,7 @@ class QualityConfig(Model):
         n_images, objective = info.data.get("n_images", 0), info.data.get("objective")
         if control_images is not None and control_images < n_images:
             raise ValueError(f"got {control_images}, expected at least quality.n_images, which is {n_images}")
-        if control_images is not None and objective != "fid":
+        if control_images is not None and objective not in FRECHET:
             raise ValueError(
                 f"control variates are for FID, and the objective is {objective}; leave control_images out"
             )
@@ -109,6 +130,11 @@ class QualityConfig(Model):
             )
         if "lpips" in names and self.lpips_weights is None:
             raise ValueError("lpips_weights is missing: LPIPS needs a file; psnr and ssim need none")
+        if "hps_v2" in names and self.hps_weights is None:
+            raise ValueError("hps_weights is missing: HPS v2 needs a file; clip_score and pick_score take other models")
+        for name, extractor in EXTRACTOR_OF.items():
+            if name in names and not self.extractor.startswith(extractor):
+                raise ValueError(f"{name} looks with {extractor}, and the extractor is {self.extractor!r:.60}")
         if self.guard and self.guard.reference == "anchor" and self.guard.metric in PAIRED:
             raise ValueError("guard.reference: anchor is for metrics of sets; a paired metric compares with it anyway")
         return self

@@ -6,7 +6,7 @@ from tstitch_search.config.models.base import Model
 from tstitch_search.config.models.latency import LatencyConfig
 from tstitch_search.config.models.measure import MeasureConfig
 from tstitch_search.config.models.proxy_set import ProxySetConfig
-from tstitch_search.config.models.quality import QualityConfig
+from tstitch_search.config.models.quality import FRECHET, QualityConfig
 from tstitch_search.config.models.search import MIN_RACING_CHUNK, ConfirmConfig, FocusConfig, SearchConfig
 from tstitch_search.config.models.space import SpaceConfig
 from tstitch_search.config.models.workers import ExecutionConfig, WorkersConfig
@@ -49,7 +49,7 @@ class StudyConfig(Model):
     @classmethod
     def _racing_compares(cls, search: SearchConfig, info: ValidationInfo) -> SearchConfig:
         quality, proxy_set = info.data.get("quality"), info.data.get("proxy_set")
-        if search.racing and quality is not None and quality.objective != "fid":
+        if search.racing and quality is not None and quality.objective not in FRECHET:
             raise ValueError(
                 f"racing needs control variates, which are for FID, and the objective is {quality.objective}"
             )
@@ -66,7 +66,7 @@ class StudyConfig(Model):
         if self.search.racing is not None:
             return self.search.racing
         chunk_size = self.proxy_set.chunk_size
-        can = self.search.sampler == "known_latency" and self.quality.objective == "fid"
+        can = self.search.sampler == "known_latency" and self.quality.objective in FRECHET
         return can and MIN_RACING_CHUNK <= chunk_size < self.quality.n_images
 
     @property

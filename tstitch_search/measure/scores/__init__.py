@@ -15,10 +15,15 @@ import torch
 from tstitch_search.config.models import QualityConfig
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.measure.clip_score import clip_scores, load_clip
+from tstitch_search.measure.embeddings import ClipImages, Dino
+from tstitch_search.measure.scores.embedding_distance import embedding_distance
+from tstitch_search.measure.scores.hps_v2 import hps_score
 from tstitch_search.measure.scores.lpips import Lpips
 from tstitch_search.measure.scores.perceptual import ZooPerceptual
+from tstitch_search.measure.scores.pick_score import pick_score
 from tstitch_search.measure.scores.psnr import psnr
 from tstitch_search.measure.scores.ssim import ssim
+from tstitch_search.measure.scores.temporal import temporal_consistency
 from tstitch_search.quality.metrics import metric_named, of_kind
 from tstitch_search.quality.metrics.own import own_class
 
@@ -47,13 +52,28 @@ def _clip_score(quality: QualityConfig, near: Path, device: torch.device) -> Ima
     return lambda images, prompts: clip_scores(clip, images, prompts)
 
 
+def _dino_distance(quality: QualityConfig, near: Path, device: torch.device) -> PairScore:
+    return embedding_distance(Dino(quality.dino_model, near, device))
+
+
+def _clip_distance(quality: QualityConfig, near: Path, device: torch.device) -> PairScore:
+    return embedding_distance(ClipImages(quality.clip_model, near, device))
+
+
 FACTORIES: Mapping[str, Factory] = {
     "clip_score": _clip_score,
     "psnr": lambda *_: psnr,
     "ssim": lambda *_: ssim,
     "perceptual": lambda quality, near, device: ZooPerceptual(device),
     "lpips": lambda quality, near, device: Lpips(near / str(quality.lpips_weights), device),
+    "dino_distance": _dino_distance,
+    "clip_distance": _clip_distance,
+    "temporal_consistency": lambda *_: temporal_consistency,
+    "pick_score": lambda q, near, device: pick_score(q.pick_score_model, q.preference_processor, near, device),
+    "hps_v2": lambda q, near, device: hps_score(near / str(q.hps_weights), q.preference_processor, near, device),
 }
+# Looked at as clips (n, frames, 3, h, w), not frame by frame.
+OF_CLIPS = ("temporal_consistency",)
 
 
 @dataclass(frozen=True)
@@ -76,8 +96,13 @@ class Scores:
         return cls(*made)
 
     @torch.no_grad()
-    def of(self, images: torch.Tensor, prompts: Sequence[str], anchors: torch.Tensor | None) -> dict[str, np.ndarray]:
-        """Values (n,) float32 by metric of uint8 images (n, 3, h, w). Raises MeasurementError, ConfigError."""
+    def of(
+        self, images: torch.Tensor, prompts: Sequence[str], anchors: torch.Tensor | None, n_frames: int = 1
+    ) -> dict[str, np.ndarray]:
+        """Values (n,) float32 by metric of uint8 images (n, 3, h, w), or of the frames of clips, one after another.
+
+        Raises MeasurementError, ConfigError.
+        """
         values = {name: score(images, prompts) for name, score in self.of_images.items()}
         if self.of_pairs:
             if anchors is None:
@@ -86,7 +111,11 @@ class Scores:
                 raise MeasurementError(
                     f"images of {tuple(images.shape)} cannot be held against the anchor's of {tuple(anchors.shape)}"
                 )
-            values |= {name: score(images, anchors) for name, score in self.of_pairs.items()}
+            clips = images.unflatten(0, (-1, n_frames)), anchors.unflatten(0, (-1, n_frames))
+            for name, score in self.of_pairs.items():
+                is_of_clips = name in OF_CLIPS
+                found = score(*clips) if is_of_clips else score(images, anchors)
+                values[name] = found.repeat_interleave(n_frames) if is_of_clips else found
         return {name: _checked(name, value, len(images)) for name, value in values.items()}
 
 

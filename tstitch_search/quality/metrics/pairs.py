@@ -16,3 +16,6 @@ PSNR = mean_metric("psnr", "PSNR", "pair", higher_is_better=True, margin=PSNR_CE
 SSIM = mean_metric("ssim", "SSIM", "pair", higher_is_better=True, margin=0.05)
 PERCEPTUAL = mean_metric("perceptual", "perceptual distance", "pair", higher_is_better=False, margin=0.05)
 LPIPS = mean_metric("lpips", "LPIPS", "pair", higher_is_better=False, margin=0.1)
+DINO_DISTANCE = mean_metric("dino_distance", "DINO distance", "pair", higher_is_better=False, margin=0.05)
+CLIP_DISTANCE = mean_metric("clip_distance", "CLIP distance", "pair", higher_is_better=False, margin=0.03)
+TEMPORAL = mean_metric("temporal_consistency", "temporal difference", "pair", higher_is_better=False, margin=0.01)
