@@ -105,3 +105,14 @@ def test_common_noise_makes_the_paired_error_much_smaller_than_the_unpaired_one(
     worse = better + 0.1 * gaussians(1)
     unpaired = hypot(jackknifed(DISTANCE, worse).se, jackknifed(DISTANCE, better).se)
     assert difference(worse, better)[1] < unpaired / 3
+
+
+def test_blocks_of_unequal_size_do_not_take_the_bias_for_noise():
+    """FID of 50 images is biased upwards, and the more so without 3 of them than without 2."""
+    wide = FrechetDistance(Reference(np.zeros(60), np.eye(60), None, None, ""))
+    draws = [np.random.default_rng(seed).normal(size=(n, 60)) for n in (50, 60) for seed in range(60)]
+    found = [wide.jackknifed(x) for x in draws]
+    ratios = [
+        np.mean([f.se for f in of_n]) / np.std([f.value for f in of_n], ddof=1) for of_n in (found[:60], found[60:])
+    ]
+    assert ratios[0] < 1.35 * ratios[1]

@@ -30,7 +30,7 @@ from math import exp, log
 import numpy as np
 
 from tstitch_search.quality.frechet import FrechetDistance, Summary
-from tstitch_search.quality.jackknife import N_GROUPS
+from tstitch_search.quality.jackknife import N_GROUPS, evened
 
 # The share of x's variance that the baselines must predict. At 1/4 the correction begins to remove more noise than it
 # brings (one baseline, n much smaller than N, quadratic statistic); at 1/2 it removes a fifth of the variance.
@@ -96,11 +96,11 @@ class ControlVariates:
         share = n / n_all
 
         log_fid = self._log_fid(of_x[0], of_first[0], weights)
-        own = self._effect_on_estimate(of_x, of_first, weights)
-        log_anchor, anchor = self._anchor_at_level(of_first, active)
+        own = self._effect_on_estimate(of_x, of_first, weights, n)
+        log_anchor, anchor = self._anchor_at_level(of_first, active, n)
         fid, fid_anchor = exp(log_fid), exp(log_anchor)
         fid_se = fid * _standard_error(own, share)
-        plain_se = fid * _standard_error(self._effect_on_estimate(of_x, of_first, 0 * weights), share)
+        plain_se = fid * _standard_error(self._effect_on_estimate(of_x, of_first, 0 * weights, n), share)
         return Estimate(
             fid=fid,
             fid_se=fid_se,
@@ -124,29 +124,29 @@ class ControlVariates:
         return total
 
     def _effect_on_estimate(
-        self, of_x: Sequence[Summary], of_first: Sequence[Sequence[Summary]], weights: np.ndarray
+        self, of_x: Sequence[Summary], of_first: Sequence[Sequence[Summary]], weights: np.ndarray, n: int
     ) -> np.ndarray:
         """(u, v) of Equation 1: (2, G)."""
-        u = _influence([self._log_fid(x, first, weights) for x, first in zip(of_x, of_first, strict=True)])
+        u = _influence([self._log_fid(x, first, weights) for x, first in zip(of_x, of_first, strict=True)], n)
         v = np.zeros_like(u)
         for k, weight in enumerate(weights):
-            v += weight * self._effect_at_all(of_first, k, of_x[0].mean - of_first[0][k].mean)
+            v += weight * self._effect_at_all(of_first, k, of_x[0].mean - of_first[0][k].mean, n)
         return np.array([u, v])
 
-    def _effect_at_all(self, of_first: Sequence[Sequence[Summary]], k: int, shift: np.ndarray) -> np.ndarray:
+    def _effect_at_all(self, of_first: Sequence[Sequence[Summary]], k: int, shift: np.ndarray, n: int) -> np.ndarray:
         """What blocks of images add to log FID_N(z_k + shift), if there were n: (G,), told by the first n images."""
         moved = [first[k].moved(shift) for first in of_first]
         ratio = self._distance.of(moved[0]) / self._distance.of(self._whole[k].moved(shift))
-        return ratio * _influence([self._log(summary) for summary in moved])
+        return ratio * _influence([self._log(summary) for summary in moved], n)
 
-    def _anchor_at_level(self, of_first: Sequence[Sequence[Summary]], active: bool) -> tuple[float, np.ndarray]:
+    def _anchor_at_level(self, of_first: Sequence[Sequence[Summary]], active: bool, n: int) -> tuple[float, np.ndarray]:
         """Log of the anchor's FID at N if `active`, else at n, and its (u, v)."""
         if active:
             whole = self._whole[self._anchor]
-            v = self._effect_at_all(of_first, self._anchor, np.zeros_like(whole.mean))
+            v = self._effect_at_all(of_first, self._anchor, np.zeros_like(whole.mean), n)
             return self._log(whole), np.array([0 * v, v])
         logs = [self._log(first[self._anchor]) for first in of_first]
-        u = _influence(logs)
+        u = _influence(logs, n)
         return logs[0], np.array([u, 0 * u])
 
     def _weights(self, x: np.ndarray) -> tuple[np.ndarray, float]:
@@ -194,9 +194,9 @@ def _centred(features: np.ndarray) -> np.ndarray:
     return deviations
 
 
-def _influence(values: Sequence[float]) -> np.ndarray:
-    """How each of G blocks moves a statistic, (G,), from its value with all images and those without each block."""
-    return (len(values) - 2) * (values[0] - np.array(values[1:]))
+def _influence(values: Sequence[float], n: int) -> np.ndarray:
+    """How each of G blocks moves a statistic, (G,), from its value with all n images and those without each block."""
+    return (len(values) - 2) * (values[0] - evened(values[0], np.array(values[1:]), n))
 
 
 def _standard_error(effect: np.ndarray, share: float) -> float:

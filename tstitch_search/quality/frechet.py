@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tstitch_search.quality.jackknife import N_GROUPS, Jackknifed, blocks
+from tstitch_search.quality.jackknife import N_GROUPS, Jackknifed, blocks, evened
 from tstitch_search.quality.leave_out import lost_root_trace, without_block
 from tstitch_search.quality.moments import moments_of
 from tstitch_search.quality.reference import Reference
@@ -74,7 +74,7 @@ class FrechetDistance:
     def jackknifed(self, features: np.ndarray) -> Jackknifed:
         """FID of `features` (n, d) with what its error needs. Raises ValueError for less than N_GROUPS images."""
         value, *left_out = map(self.of, self.summaries(features))
-        return Jackknifed(value, np.array(left_out), len(features))
+        return Jackknifed(value, evened(value, np.array(left_out), len(features)), len(features))
 
     def of(self, summary: Summary) -> float:
         """FID of the images that `summary` describes."""
