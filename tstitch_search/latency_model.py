@@ -1,11 +1,11 @@
 """Time is not searched, it is known: seconds of any allocation from one calibration."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import hypot, sqrt
-from statistics import stdev
+from statistics import fmean, median, stdev
 
-from tstitch_search.allocation import Allocation
+from tstitch_search.allocation import Allocation, Segment
 from tstitch_search.measurement import Calibration, together_mb
 
 
@@ -14,17 +14,25 @@ class Parts:
     """What a batch's time is made of: the paper's Eq. 7 with the parts it leaves out.
 
     `step_s[k]`: one step of denoiser k, c_k. `switch_s[k]`: what beginning a segment of k takes beyond that, s_k.
-    `fixed_s`: everything outside the steps, c_0.
+    `fixed_s`: everything outside the steps, c_0. `places[k]`: of a denoiser with a cache, how long each step of a turn
+    takes beside c_k; later ones than it knows take c_k.
     """
 
     step_s: Mapping[str, float]
     switch_s: Mapping[str, float]
     fixed_s: float
+    places: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def latency_s(self, allocation: Allocation) -> float:
         """`c0 + sum_k n_k c_k + sum over segments of s_k`: seconds for one batch, noise to decoded images."""
         steps_s = sum(n * self.step_s[name] for name, n in allocation.steps.items())
-        return self.fixed_s + steps_s + sum(self.switch_s[segment.denoiser] for segment in allocation.segments)
+        switches_s = sum(self.switch_s[segment.denoiser] for segment in allocation.segments)
+        return self.fixed_s + steps_s + switches_s + sum(map(self._beside_the_mean_s, allocation.segments))
+
+    def _beside_the_mean_s(self, segment: Segment) -> float:
+        """What a turn takes beyond steps of c_k: a cache skips less at its beginning than later on."""
+        later = self.places.get(segment.denoiser, ())[1 : segment.n_steps]
+        return self.step_s[segment.denoiser] * (sum(later) - len(later))
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class LatencyModel:
     def latency_s(self, allocation: Allocation) -> float:
         """Predicted seconds for one batch of the calibrated size, noise to decoded images."""
         c = self.calibration
-        return Parts(c.step_s, c.switch_s, c.fixed_s).latency_s(allocation)
+        return Parts(c.step_s, c.switch_s, c.fixed_s, c.places).latency_s(allocation)
 
     def latency_se(self, allocation: Allocation) -> float:
         """Standard error of that prediction, from the spread of the calibration's repeats."""
@@ -90,3 +98,13 @@ class LatencyModel:
 def median_se(values: Sequence[float]) -> float:
     """Standard error of the median of normal `values`, 1.2533 std / sqrt(n); 0 of a single one, where it is unknown."""
     return 1.2533 * stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def typical_places(rounds: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, list[float]]:
+    """Medians over rounds of how long each step of a turn takes, from the second on again 1 in the mean."""
+    found = {}
+    for name in rounds[0]:
+        middle = [median(values) for values in zip(*(places[name] for places in rounds), strict=True)]
+        mean = fmean(middle[1:] or [1.0])
+        found[name] = [middle[0], *(value / mean for value in middle[1:])]
+    return found

@@ -126,7 +126,8 @@ class Calibration:
     `member_memory_mb` is what a pipeline with that member alone needs, `peak_memory_mb` with all of them;
     `weights_mb` the size of the members' weights on disk. MB are 10^6 bytes, 0 where they are not known. `weights_of`
     says of a member that shares the weights of another whose they are: together they count once. Its own `weights_mb`
-    are those and its LoRAs.
+    are those and its LoRAs. `places`: of denoisers that go by their earlier calls, how long the first, second, ... step
+    of a turn takes, with `step_s` as 1; from the second on they are 1 in the mean.
     """
 
     step_s: dict[str, float]
@@ -143,6 +144,7 @@ class Calibration:
     batch_size: int
     n_repeats: int
     weights_of: dict[str, str] = field(default_factory=dict)
+    places: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any]) -> "Calibration":

@@ -1,6 +1,7 @@
 """Times: with a clock that only the work itself moves on, every part comes out exactly."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
@@ -17,6 +18,7 @@ from tstitch_search.measure.latency import MAX_WARM_UP, Stand, calibrate, time_a
 from tstitch_search.measurement import Calibrate, TimeAllocations
 from tstitch_search.members.device import cpu_threads, device_name, resolve_device, timing_threads
 from tstitch_search.sampling.timetable import Step
+from tstitch_search.study_run.timing import of_rounds
 
 STEP_S = {"S": 1.0, "B": 2.0, "XL": 8.0}
 SWITCH_S = {"S": 0.125, "B": 0.25, "XL": 0.5}
@@ -97,6 +99,38 @@ allocations = st.lists(st.sampled_from(["S", "B", "XL"]), min_size=2, max_size=6
 def test_on_an_undisturbed_machine_the_model_is_exact_for_every_allocation(allocation, n_repeats) -> None:
     found = calibrate(Calibrate(("S", "B", "XL"), 6, n_repeats), Work().stand)
     assert LatencyModel(found).latency_s(allocation) == pytest.approx(true_s(allocation), rel=1e-12)
+
+
+class CachedWork(Work):
+    """XL has a cache: it works at steps 0, 1 and 3 of a turn, and skips three quarters of the others."""
+
+    def __call__(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:
+        self.batches.append(str(allocation))
+        self.now += BEFORE_S
+        on_step(0)
+        done = 0
+        for segment in allocation.segments:
+            for place in range(segment.n_steps):
+                self.now += cached_step_s(segment.denoiser, place) + SWITCH_S[segment.denoiser] * (place == 0)
+                on_step(done := done + 1)
+        self.now += AFTER_S
+
+    @property
+    def stand(self) -> Stand:
+        return replace(super().stand, remembering=frozenset({"XL"}))
+
+
+def cached_step_s(name: str, place: int) -> float:
+    return STEP_S[name] / (4 if name == "XL" and place in (2, 4, 5) else 1)
+
+
+@given(allocation=allocations, n_repeats=st.integers(1, 3))
+def test_of_a_member_with_a_cache_every_length_of_a_turn_is_predicted_exactly(allocation, n_repeats) -> None:
+    found = of_rounds([calibrate(Calibrate(("S", "B", "XL"), 6, 1), CachedWork().stand) for _ in range(n_repeats)])
+    steps = sum(cached_step_s(s.denoiser, place) for s in allocation.segments for place in range(s.n_steps))
+    switches = sum(SWITCH_S[s.denoiser] for s in allocation.segments)
+    expected = BEFORE_S + steps + switches + AFTER_S
+    assert LatencyModel(found).latency_s(allocation) == pytest.approx(expected, rel=1e-9)
 
 
 @given(entries=st.lists(allocations, min_size=1, max_size=4), slow_down=st.floats(0.9, 1.2))

@@ -114,6 +114,13 @@ def test_what_was_confirmed_and_beaten_is_listed_with_its_better(record: Record)
     assert "beaten by S*12-XL*8" in front(record)
 
 
+def test_the_prediction_error_of_cached_members_is_told_apart(record: Record) -> None:
+    assert "with a cached member" not in error_sentence(record)
+    cached = replace(record, calibration=replace(record.calibration, places={"S": [1.0, 1.0]}))
+    n = sum("S" in c.allocation.steps for c in record.confirmed)
+    assert f"Of the {n} with a cached member: " in error_sentence(cached)
+
+
 def test_the_median_and_the_worst_prediction_error_are_told(record: Record) -> None:
     errors = sorted(abs(prediction_error(c) or 0) for c in record.confirmed)
     said = error_sentence(record)

@@ -8,6 +8,10 @@ starts 2.4 ms late after S and after B alike, and 3.3 ms at the start of a traje
 Means, not medians, of a batch's steps: delays are part of a real batch's time, and a sum of medians misses them (5 to
 8 % off, against 2 to 4 %; median over 6 stitched allocations, same measurement). Over batches the median counts, so
 that one disturbed batch does not.
+
+A denoiser with a cache skips little at the beginning of a turn and more later: of it the time of each step of a turn is
+kept, in shares of c_k. That is exact where a cache goes by the place in the turn (DeepCache, TaylorSeer), and a mean
+over where it goes by the timestep or by the images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.latency_model import Parts, median_se
+from tstitch_search.latency_model import Parts, median_se, typical_places
 from tstitch_search.measure.clock import Clock
 from tstitch_search.measure.memory import MemoryMeter
 from tstitch_search.measurement import (
@@ -45,7 +49,7 @@ class Stand:
 
     `steps` are those of the batch made last, given their number. `weights_mb` are the members' files on disk,
     `resident_mb` their tensors where they are kept while others answer, `shared_mb` those of the parts they share;
-    `weights_of` as in `Calibration`.
+    `weights_of` as in `Calibration`; `remembering`: members whose step's time hangs on its place in a turn.
     """
 
     run: RunBatch
@@ -58,6 +62,7 @@ class Stand:
     resident_mb: Mapping[str, float]
     shared_mb: float
     weights_of: Mapping[str, str] = field(default_factory=dict)
+    remembering: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Timed:
 
     denoisers: tuple[str, ...]
     rounds: tuple[tuple[BatchTime, ...], ...]
+    remembering: frozenset[str]
 
     def parts(self, batches: Sequence[BatchTime]) -> Parts:
         """The parts of a batch's time as one round has them."""
@@ -95,6 +101,11 @@ class Timed:
             step_s=step_s,
             switch_s={name: first_s[name] - step_s[name] for name in self.denoisers},
             fixed_s=median(b.fixed_s for b in known),
+            places={
+                name: [seconds / step_s[name] for seconds in b.steps_s]
+                for name, b in zip(self.denoisers, known, strict=False)
+                if name in self.remembering
+            },
         )
 
     def entries(self, batches: Sequence[BatchTime]) -> Sequence[BatchTime]:
@@ -128,6 +139,7 @@ def calibrate(job: Calibrate, stand: Stand) -> Calibration:
         batch_size=stand.batch_size,
         n_repeats=job.n_repeats,
         weights_of=dict(stand.weights_of),
+        places=typical_places([p.places for p in parts]),
     )
 
 
@@ -178,7 +190,7 @@ def _interleaved(
         _warm_up(allocation, stand)
     order = (*alone, turns, *entries)
     rounds = tuple(tuple(time_batch(a, stand.run, stand.clock) for a in order) for _ in range(n_repeats))
-    return Timed(tuple(denoisers), rounds)
+    return Timed(tuple(denoisers), rounds, stand.remembering)
 
 
 def _warm_up(allocation: Allocation, stand: Stand) -> None:

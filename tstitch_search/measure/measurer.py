@@ -270,6 +270,7 @@ class StudyMeasurer:
             resident_mb={name: 0.0 if self._denoiser.offload else tensors_mb([member]) for name, member in members},
             shared_mb=tensors_mb(self._assembly.shared_parts),
             weights_of=dict(self._assembly.weights_of),
+            remembering=frozenset(d.name for d in self._space.denoisers if d.remembers),
         )
 
     def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:

@@ -159,7 +159,7 @@ def calibration_in(events: list[Event]) -> Calibration | None:
     newest = _of(events, "calibration")[-1:]
     if not newest:
         return None
-    values = {"weights_of": {}, **newest[0]}  # which an earlier version did not write
+    values = {"weights_of": {}, "places": {}, **newest[0]}  # which an earlier version did not write
     return Calibration(**{f.name: get(values, f.name) for f in fields(Calibration)})
 
 

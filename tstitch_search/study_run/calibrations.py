@@ -143,7 +143,7 @@ def _parse(document: Any, timed: Mapping[str, str]) -> Calibration:
         )
     values = get(document, "calibration")
     get(values, "step_s")
-    values = {"weights_of": {}, **values}  # which an earlier version did not write
+    values = {"weights_of": {}, "places": {}, **values}  # which an earlier version did not write
     for field in fields(Calibration):
         _check(field.name, get(values, field.name), timed["space.denoisers"].split())
     return Calibration(**{field.name: values[field.name] for field in fields(Calibration)})
@@ -158,6 +158,10 @@ def _check(field: str, value: Any, denoisers: Sequence[str]) -> None:
     elif field == "weights_of":
         for name in value:
             check_text(f"{field}.{name}", get(value, name))
+    elif field == "places":
+        for name in value:
+            for i, share in enumerate(get(value, name)):
+                check_number(f"{field}.{name}.{i}", share, lowest=0)
     elif field in PER_DENOISER:
         for name in denoisers:
             check_number(f"{field}.{name}", get(value, name), lowest=-inf if field == "switch_s" else 0)

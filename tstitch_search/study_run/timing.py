@@ -8,7 +8,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
-from tstitch_search.latency_model import LatencyModel, median_se
+from tstitch_search.latency_model import LatencyModel, median_se, typical_places
 from tstitch_search.machine import CpuTimes, Neighbours
 from tstitch_search.measurement import Answer, Calibrate, Calibration
 from tstitch_search.progress import Progress
@@ -68,6 +68,7 @@ def of_rounds(rounds: Sequence[Calibration]) -> Calibration:
             "fixed_se": median_se(fixed_s),
             "spread": max(spread, *(r.spread for r in rounds)) if n > 1 else first.spread,
             "n_repeats": sum(r.n_repeats for r in rounds),
+            "places": typical_places([r.places for r in rounds]),
         }
     )
 

@@ -1,7 +1,9 @@
 """Time: how far predictions were off, what they are made of, and the times at other operating points."""
 
+from collections.abc import Mapping
 from statistics import median
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate, OperatingPoint
 from tstitch_search.measurement import Calibration
 from tstitch_search.pareto import pareto_front
@@ -49,7 +51,14 @@ def error_sentence(record: Record) -> Html:
         f"median should be below {percent(AIM_CPU)}, on a GPU below {percent(AIM_GPU)}; "
     )
     held = tag("b", "met") if middle < aim else tag("b", "missed", kind="lost")
-    return tag("p", said, f"on {device} that was ", held, ".")
+    return tag("p", said, f"on {device} that was ", held, ".", _of_cached(record, errors))
+
+
+def _of_cached(record: Record, errors: Mapping[Allocation, float]) -> str:
+    """The median error of those with a cached member, whose steps take different times; empty without any."""
+    cached = set(record.calibration.places) if record.calibration else set[str]()
+    found = [error for allocation, error in errors.items() if cached.intersection(allocation.steps)]
+    return f" Of the {len(found)} with a cached member: {_error(median(found))} in the median." if found else ""
 
 
 def prediction_error(measured: Candidate) -> float | None:
