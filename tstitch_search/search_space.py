@@ -1,4 +1,4 @@
-"""Which allocations exist: a finite, ordered set, enumerated. No sampler can step outside it.
+"""Which allocations exist: a finite, ordered set, enumerated unless it is very large. No sampler can step outside it.
 
 A little over 250 lines: counting a space and telling what is in it must stay beside enumerating it, to agree with it.
 """
@@ -14,11 +14,15 @@ from tstitch_search.baselines import PAPER_RULE, baselines
 from tstitch_search.config import SpaceConfig, Study
 from tstitch_search.config.models.denoiser import NO_GUIDANCE
 from tstitch_search.errors import ConfigError
+from tstitch_search.space_sampling import covering_sample
+from tstitch_search.space_sampling import sequences as sequences
 
 Order = tuple[str, ...]
 
-# A larger space would fill the memory of a small machine, and no study could tell its allocations apart.
-MAX_ALLOCATIONS = 2_000_000
+# No study could tell the allocations of a larger space apart; and orders that are listed are always enumerated.
+MAX_ALLOCATIONS, MAX_LISTED = 10_000_000, 2_000_000
+# A larger space is not enumerated: the search looks at so large a sample of it, and next to the front that it believes.
+MAX_ENUMERATED, SAMPLE = 200_000, 12_000
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class SearchSpace:
     comparison, where it is not the largest alone. `grid_steps` divides `n_steps`. `fewer_counts`: further numbers of
     steps, each below `n_steps`; their grid has the same shares, rounded to whole steps. `max_switches`: instead of
     `orders`, any sequence of denoisers with so many changes at most. `fewer_steps`, `rules`, `twins`: baselines
-    beside the denoisers alone and the paper's rule (baselines.py).
+    beside the denoisers alone and the paper's rule (baselines.py). `n_regular`: how many allocations grid and orders
+    hold, where that is known without enumerating them.
 
     Raises ConfigError when no order uses one of the denoisers: it could not be compared with.
     """
@@ -44,6 +49,7 @@ class SearchSpace:
     rules: tuple[str, ...] = ()
     twins: tuple[tuple[str, str], ...] = ()
     compared_with: Allocation | None = None
+    n_regular: int | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in self.denoisers if not any(name in order for order in self.orders)]
@@ -55,9 +61,9 @@ class SearchSpace:
 
     @classmethod
     def from_config(cls, config: SpaceConfig) -> "SearchSpace":
-        """The space a study file describes. Raises ConfigError when it is too large to be enumerated."""
+        """The space a study file describes. Raises ConfigError when it is too large."""
         counts, grid_steps = config.step_counts, round(config.grid_steps)
-        _require_enumerable(config, [_n_units(n, counts[0] // grid_steps) for n in counts])
+        n_regular = _count(config, [_n_units(n, counts[0] // grid_steps) for n in counts])
         if config.max_switches is not None:
             orders: tuple[Order, ...] = ()
         elif config.orders == "any":
@@ -74,6 +80,7 @@ class SearchSpace:
             fewer_steps=config.fewer_whole_steps,
             rules=config.baselines,
             twins=tuple(config.twins.items()),
+            n_regular=n_regular,
         )
 
     @classmethod
@@ -98,10 +105,17 @@ class SearchSpace:
     def allocations(self) -> tuple[Allocation, ...]:
         """Every allocation once: most steps first, then in the order of `orders` and of rising steps at the noise end.
 
-        Baselines that the grid or the orders do not hold come last.
+        Baselines that the grid or the orders do not hold come last. Of a space that is not enumerated a sample.
         """
+        if not self.is_enumerated:
+            return tuple(dict.fromkeys([*self.controls(), *self.baselines(), *covering_sample(self, SAMPLE)]))
         found = dict.fromkeys(a for n_steps in self.step_counts for a in self._of_count(n_steps))
         return tuple(dict.fromkeys([*found, *self.baselines()]))
+
+    @property
+    def is_enumerated(self) -> bool:
+        """Whether `allocations` are all of the space."""
+        return self.n_regular is None or self.n_regular <= MAX_ENUMERATED
 
     def _of_count(self, n_steps: int) -> Iterator[Allocation]:
         """The allocations of `n_steps` steps; where several orders hold one, it is there several times."""
@@ -212,7 +226,10 @@ class SearchSpace:
         return iter(self.allocations)
 
     def __len__(self) -> int:
-        return len(self.allocations)
+        """How many allocations exist, enumerated or not."""
+        if self.is_enumerated or self.n_regular is None:
+            return len(self.allocations)
+        return self.n_regular + len(self.extras)
 
 
 def allocation_in(config: SpaceConfig, text: str) -> Allocation:
@@ -237,15 +254,6 @@ def allocation_in(config: SpaceConfig, text: str) -> Allocation:
 def between(order: Order, cuts: Sequence[int]) -> Allocation:
     """The allocation giving `order[k]` the steps from `cuts[k]` to `cuts[k + 1]`."""
     return Allocation.of(zip(order, [b - a for a, b in pairwise(cuts)], strict=True))
-
-
-def sequences(names: Sequence[str], length: int) -> Iterator[Order]:
-    """All sequences of so many names, neighbours differing."""
-    if length == 0:
-        yield ()
-        return
-    for before in sequences(names, length - 1):
-        yield from ((*before, name) for name in names if not before or name != before[-1])
 
 
 def follows(names: Sequence[str], order: Order) -> bool:
@@ -273,17 +281,21 @@ def count_regular(config: SpaceConfig, n_units: int) -> int | None:
     return sum(n * comb(n_units - 1, n_cuts) for n_cuts, n in enumerate(of_length))
 
 
-def _require_enumerable(config: SpaceConfig, units: Sequence[int]) -> None:
-    """Nothing, when the space is small enough; of listed orders each counts for itself."""
+def _count(config: SpaceConfig, units: Sequence[int]) -> int | None:
+    """How many regular allocations there are; None for listed orders, of which each counts for itself.
+
+    Raises ConfigError when there are too many.
+    """
     found = [count_regular(config, n) for n in units]
     lengths = [len(order) for order in config.orders] if not isinstance(config.orders, str) else []
     listed = sum(comb(n + length - 1, length - 1) for n in units for length in lengths)
-    if (size := listed + sum(n for n in found if n)) > MAX_ALLOCATIONS:
+    size, limit = listed + sum(n for n in found if n), MAX_LISTED if listed else MAX_ALLOCATIONS
+    if size > limit:
         raise ConfigError(
-            f"search space {config.name}: {'up to ' if listed else ''}{size:,} allocations, expected at most "
-            f"{MAX_ALLOCATIONS:,}",
+            f"search space {config.name}: {'up to ' if listed else ''}{size:,} allocations, expected at most {limit:,}",
             hint="a coarser grid (0.1), fewer switches (max_switches), fewer denoisers or fewer step counts",
         )
+    return None if None in found else size
 
 
 def _n_units(n_steps: int, n_units: int) -> int:

@@ -8,6 +8,7 @@ from study_run.synthetic import SyntheticMeasurer, latency_s
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
+from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.ledger import read_events
 from tstitch_search.lookup import LookupTable
@@ -157,3 +158,28 @@ def test_a_focus_holds_the_baselines_of_the_space(run, measurer):
     run(measurer, *SEQUENCES, *RULES, "focus.latency_s=[1.0, 1.1]")
     tried = {str(j.allocation) for j in measurer.made if isinstance(j, MakeChunk)}
     assert {"XL*2-S*2", "S*1-XL*1-S*1-XL*1", "XL*2", "XL*4"} <= tried
+
+
+HUGE = ("space.n_steps=40", "space.orders=any", "space.max_switches=4")
+
+
+def test_enumerating_millions_is_refused_with_its_price(run, measurer):
+    with pytest.raises(
+        ConfigError, match=r"measure all 4,\d{3},\d{3} allocations on 20 images each, about [\d,]+ days"
+    ):
+        run(measurer, *HUGE)
+
+
+@pytest.mark.parametrize("racing", ["true", "false"])
+def test_millions_are_searched_without_being_enumerated_and_a_second_run_decides_the_same(run, measurer, racing):
+    race = ("proxy_set.chunk_size=20", "quality.n_images=40", f"search.racing={racing}", "search.sampler=known_latency")
+    asked = (*HUGE, *race, "search.n_trials=12", "confirm.max_entries=4")
+    outcome = run(measurer, *asked)
+    space = SearchSpace.from_config(load_space(outcome))
+    assert outcome.table.provenance["space_size"] == len(space) > 4_000_000
+    assert all(c.allocation in space for c in (*outcome.table.entries, *outcome.table.candidates))
+    assert run(measurer, *asked).n_new == 0
+
+
+def load_space(outcome):
+    return SpaceConfig.model_validate(outcome.table.provenance["study"]["search_space"])

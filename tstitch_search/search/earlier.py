@@ -43,5 +43,5 @@ class Trend:
         """The trend (n,) at `allocations`."""
         x = np.column_stack([self._embedding.of(allocations), np.tile(self._level, (len(allocations), 1))])
         seen = self._process.seen
-        trend: np.ndarray = (self._process.posterior(x)[0] - seen.centre) / seen.scale
+        trend: np.ndarray = (self._process.mean(x) - seen.centre) / seen.scale
         return trend

@@ -131,6 +131,12 @@ class GaussianProcess:
             variance[i : i + BLOCK] = self._prior_variance(rows) - np.einsum("ij,ij->j", explained, explained)
         return self.seen.centre + self.seen.scale * mean, self.seen.scale * np.sqrt(np.clip(variance, 0, None))
 
+    def mean(self, x: np.ndarray) -> np.ndarray:
+        """The mean (n,) alone, which takes far less time."""
+        blocks = [self._weights @ self._prior(self.seen.x, x[i : i + BLOCK]) for i in range(0, len(x), BLOCK)]
+        mean: np.ndarray = self.seen.centre + self.seen.scale * np.concatenate([*blocks, np.empty(0)])
+        return mean
+
     def covariance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Posterior covariance (n, m) between y at the rows of `a` (n, d) and of `b` (m, d)."""
         explained_a, explained_b = (
@@ -187,16 +193,24 @@ def linear_mean(a: np.ndarray, b: np.ndarray, slope_variance: np.ndarray) -> np.
 BESIDE_TREND = Prior(variance=(0.02, 2.0))
 
 
+# The latest fit: one decision asks for it more than once.
+_LATEST: dict[tuple[tuple[bytes, ...], Prior], GaussianProcess] = {}
+
+
 def fit(seen: Observations, prior: Prior = Prior()) -> GaussianProcess:
     """The Gaussian process whose hyperparameters have the highest posterior density; no randomness.
 
     Started from the prior's medians and from both sides of them, so that one poor valley is not all that is seen. With
     trends, the better of two: one whose mean follows them, and one that knows nothing of them.
     """
-    fits = [_fit(seen, prior)]
-    if not seen.near.all():
-        fits.append(_fit(replace(seen, follows_trends=True), BESIDE_TREND))
-    return min(fits, key=lambda found: found[0])[1]
+    arrays = tuple(a.tobytes() for a in (seen.x, seen.y, seen.noise_variance, seen.groups))
+    if (arrays, prior) not in _LATEST:
+        fits = [_fit(seen, prior)]
+        if not seen.near.all():
+            fits.append(_fit(replace(seen, follows_trends=True), BESIDE_TREND))
+        _LATEST.clear()
+        _LATEST[arrays, prior] = min(fits, key=lambda found: found[0])[1]
+    return _LATEST[arrays, prior]
 
 
 def _fit(seen: Observations, prior: Prior) -> tuple[float, GaussianProcess]:

@@ -5,6 +5,7 @@ set, and the expected hypervolume improvement in closed form.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import exp, inf, log
 from typing import Literal
@@ -102,6 +103,18 @@ class Candidates:
         if not allocations:
             return np.empty((0, len(self.groups)))
         return np.column_stack([self.embedding.of(allocations), *(trend.at(allocations) for trend in self._trends)])
+
+    def with_more(self, allocations: Sequence[Allocation]) -> "Candidates":
+        """These candidates and further ones behind them; what is known of these is not worked out again."""
+        fresh = [a for a in dict.fromkeys(allocations) if a not in self._rows]
+        if not fresh:
+            return self
+        made = copy(self)
+        made.allocations = (*self.allocations, *fresh)
+        made._rows = {**self._rows, **{a: i for i, a in enumerate(fresh, start=len(self.allocations))}}
+        made.latency_s = np.append(self.latency_s, [self.seconds_of[a] for a in fresh])
+        made.x = np.vstack([self.x, self.at(fresh)])
+        return made
 
     def unasked(self, history: History) -> np.ndarray:
         """Which candidates were not asked for (n,)."""

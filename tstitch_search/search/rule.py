@@ -1,6 +1,6 @@
 """What a search goes by: the sampler, its seed, the candidates with their times, and the objective."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,7 @@ class Rule:
     `latency_s`: the predicted time of every candidate, which "known_latency" and `expected_gain` need. `relative`: the
     objective is compared as a ratio. `per_second`: seconds are what runs out, not trials. `positions`: where members
     lie among each other, None for their order alone. `earlier`: what studies of like members say.
+    `admits`: whether an allocation may be asked for, where `candidates` are only a sample of those that may.
     """
 
     sampler: SamplerName
@@ -33,6 +34,7 @@ class Rule:
     controls: tuple[Allocation, ...] = ()
     positions: Positions | None = None
     earlier: tuple[Earlier, ...] = ()
+    admits: Callable[[Allocation], bool] | None = None
 
     def __post_init__(self) -> None:
         if self.sampler == "known_latency" and not all(a in self.latency_s for a in self.candidates):

@@ -8,7 +8,7 @@ not depend on whether the process was killed and started again in between.
 Over 250 lines, because both searches put their questions here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -24,11 +24,13 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.search.encoding import BASELINE, CutPoints, Encoding, StickBreaking
 from tstitch_search.search.fixed_sampler import FixedSampler
 from tstitch_search.search.known_latency import AllocationSampler, history_of
-from tstitch_search.search.posterior import Candidates, QualityScale, posterior
+from tstitch_search.search.posterior import Candidates, QualityScale, Told, posterior
+from tstitch_search.search.proposals import near_front
 from tstitch_search.search.rule import Rule
 from tstitch_search.search.stock_samplers import stock_sampler
 from tstitch_search.search.storage import open_study
 from tstitch_search.search_space import SearchSpace
+from tstitch_search.space_sampling import moves
 
 # After this many proposals in a row that are no news, an unseen allocation is drawn instead.
 MAX_REPEATS = 20
@@ -143,8 +145,16 @@ class AllocationStudy:
 
     @property
     def candidates(self) -> Candidates:
-        """What is known of every candidate before anything is measured."""
+        """What is known of every candidate before anything is measured; a sample where the space is not enumerated."""
         return self._known
+
+    def candidates_given(self, told: Sequence[Told]) -> Candidates:
+        """The candidates; of a space that is not enumerated also those next to the front that is believed."""
+        admits = self._rule.admits
+        if admits is None:
+            return self._known
+        space = self._space
+        return near_front(self._known, told, self.scale, lambda a: filter(admits, moves(space, a)))
 
     @property
     def scale(self) -> QualityScale:
@@ -157,7 +167,7 @@ class AllocationStudy:
         Infinite until every baseline is answered. It is the model's view, whoever proposes. Needs `Rule.latency_s`.
         """
         history = history_of(self._proposed(), self._encoding, self._rule.objective)
-        expected = posterior(self._known, history, self._rule.scale)
+        expected = posterior(self.candidates_given(history.told), history, self._rule.scale)
         return inf if expected is None else expected.expected_gain
 
     def tell(self, trial: Trial, latency_s: float, quality: float, quality_se: float, n_images: int) -> None:
@@ -200,7 +210,7 @@ class AllocationStudy:
         Any other trial is dismissed.
         """
         earlier = asked.get(trial.allocation)
-        if trial.allocation not in self._candidates:
+        if trial.allocation not in self._candidates and not (self._rule.admits and self._rule.admits(trial.allocation)):
             self._dismiss(trial, "outside the focus of the study")
         elif earlier and earlier.number != trial.number:
             self._dismiss(trial, f"repeats trial {earlier.number}", earlier.values)
@@ -253,7 +263,9 @@ class AllocationStudy:
         """The sampler of one question, made anew."""
         rule = self._rule
         if self.has_model:
-            return AllocationSampler(self._known, self._encoding, rule.objective, rule.scale, rule.per_second)
+            told = history_of(self._proposed(), self._encoding, rule.objective).told if rule.admits else ()
+            known = self.candidates_given(told)
+            return AllocationSampler(known, self._encoding, rule.objective, rule.scale, rule.per_second)
         return stock_sampler(rule.sampler, rule.seed, question, holds_all=not self._space.extras)
 
     @cached_property

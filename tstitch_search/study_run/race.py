@@ -88,8 +88,9 @@ def _next_chunk(bench: Workbench, study: Study, trials: AllocationStudy, running
     config = study.config.search
     if config.device_seconds is not None and running.seconds >= config.device_seconds:
         return f"budget used up: search.device_seconds = {config.device_seconds:g}"
+    state = running.state
     rule = RaceRule(len(running.proxy.proxy_chunks), config.stop_below or 0.0, config.n_trials)
-    action = next_action(trials.candidates, running.state, trials.scale, rule)
+    action = next_action(trials.candidates_given(state.measured), state, trials.scale, rule)
     if isinstance(action, Stop):
         return f"expected remaining gain {100 * action.expected_gain:.2g} % is below {100 * rule.tolerance:g} %"
     done = running.n_chunks[action.allocation] if isinstance(action, MoreImages) else 0

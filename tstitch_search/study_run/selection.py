@@ -29,8 +29,9 @@ def posterior_estimates(estimates: Estimates, trials: AllocationStudy) -> Estima
     """
     if not trials.has_model:
         return estimates
-    candidates, scale = trials.candidates, trials.scale
+    scale = trials.scale
     told = [Told(a, 0.0, e.value, e.se) for a, e in estimates.items()]
+    candidates = trials.candidates if any(t.quality <= 0 for t in told) else trials.candidates_given(told)
     if len(told) <= len(candidates.baselines) or (scale.relative and any(t.quality <= 0 for t in told)):
         return estimates
     process = fit(observations(candidates, told, scale))

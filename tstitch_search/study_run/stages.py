@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from statistics import fmean
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
@@ -88,6 +90,8 @@ def candidates_in_focus(
     Raises ConfigError when the window holds none.
     """
     window = study.config.focus.latency_s
+    if not space.is_enumerated and study.config.search.sampler == "enumerate":
+        raise _too_many_to_enumerate(study, space, latency)
     if window is None:
         return measurable
     inside = [a for a in measurable if window[0] <= latency.latency_s(a) <= window[1]]
@@ -100,6 +104,17 @@ def candidates_in_focus(
         )
     baselines = [a for a in space.baselines() if a in measurable]
     return tuple(dict.fromkeys([*baselines, *inside]))
+
+
+def _too_many_to_enumerate(study: Study, space: SearchSpace, latency: LatencyModel) -> ConfigError:
+    mean_s = fmean(latency.latency_s(a) for a in space.allocations)
+    n_images = study.config.quality.n_images
+    days = len(space) * n_images * mean_s / latency.calibration.batch_size / 86400
+    return ConfigError(
+        f"search.sampler: enumerate would measure all {len(space):,} allocations on {n_images:,} images each, about "
+        f"{days:,.0f} days of device time",
+        hint="search.sampler=known_latency, or a coarser grid",
+    )
 
 
 def require_budget(study: Study, candidates: Sequence[Allocation], latency: LatencyModel) -> None:
@@ -137,7 +152,7 @@ def rule_of(
     positions: Positions | None = None,
 ) -> Rule:
     """Who proposes allocations, as the study says; seconds are what runs out unless trials are the only limit."""
-    search = study.config.search
+    search, space = study.config.search, SearchSpace.of_study(study)
     return Rule(
         sampler=search.sampler,
         seed=study.config.sampler_seed,
@@ -147,10 +162,29 @@ def rule_of(
         earlier=warm_start(study),
         objective=objective.name,
         direction="maximize" if objective.higher_is_better else "minimize",
-        latency_s={a: latency.latency_s(a) for a in candidates},
+        latency_s=Seconds(latency, candidates),
+        admits=None if space.is_enumerated else partial(_admits, space, latency, study.config.focus.latency_s),
         relative=objective.relative,
         per_second=search.n_trials is None or search.device_seconds is not None,
     )
+
+
+class Seconds(dict[Allocation, float]):
+    """The predicted time of every candidate, and of any other allocation that is asked for."""
+
+    def __init__(self, latency: LatencyModel, candidates: Sequence[Allocation]):
+        super().__init__((a, latency.latency_s(a)) for a in candidates)
+        self._latency = latency
+
+    def __missing__(self, allocation: Allocation) -> float:
+        return self._latency.latency_s(allocation)
+
+
+def _admits(
+    space: SearchSpace, latency: LatencyModel, window: tuple[float, float] | None, allocation: Allocation
+) -> bool:
+    """Whether a study asks about the allocation: it is in the space and in the focus window."""
+    return allocation in space and (window is None or window[0] <= latency.latency_s(allocation) <= window[1])
 
 
 def open_trials(
