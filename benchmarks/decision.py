@@ -15,6 +15,7 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import SpaceConfig
+from tstitch_search.search.gaussian_process import forget_fits
 from tstitch_search.search.posterior import Candidates, QualityScale
 from tstitch_search.search.proposals import near_front
 from tstitch_search.search.racing import Measured, RaceRule, RaceState, next_action
@@ -39,6 +40,7 @@ class Question:
 
     def seconds(self) -> float:
         """How long it takes to say what is next."""
+        forget_fits()
         began = perf_counter()
         next_action(self.candidates, self.state, SCALE, RaceRule(8, 0.0))
         return perf_counter() - began
@@ -54,6 +56,7 @@ class SampledQuestion:
 
     def seconds(self) -> float:
         """How long both take."""
+        forget_fits()
         began = process_time()
         told = self.state.measured
         near = near_front(self.candidates, told, SCALE, lambda a: filter(self.space.__contains__, moves(self.space, a)))

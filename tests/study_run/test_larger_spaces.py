@@ -164,9 +164,7 @@ HUGE = ("space.n_steps=40", "space.orders=any", "space.max_switches=4")
 
 
 def test_enumerating_millions_is_refused_with_its_price(run, measurer):
-    with pytest.raises(
-        ConfigError, match=r"measure all 4,\d{3},\d{3} allocations on 20 images each, about [\d,]+ days"
-    ):
+    with pytest.raises(ConfigError, match=r"all 4,\d{3},\d{3} allocations on 20 images each, about [\d,]+ days"):
         run(measurer, *HUGE)
 
 

@@ -213,6 +213,11 @@ def fit(seen: Observations, prior: Prior = Prior()) -> GaussianProcess:
     return _LATEST[arrays, prior]
 
 
+def forget_fits() -> None:
+    """Forget the latest fit, so that the next one takes its time."""
+    _LATEST.clear()
+
+
 def _fit(seen: Observations, prior: Prior) -> tuple[float, GaussianProcess]:
     """The best hyperparameters of one kind of mean, and minus the logarithm of their density."""
     start, width = prior.medians(seen.n_groups).logs, prior.widths(seen.n_groups)
