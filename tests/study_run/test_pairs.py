@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
@@ -70,6 +71,26 @@ def test_the_values_are_those_of_the_pictures_themselves(result: Result, study: 
     db = 10 * np.log10(255**2 / ((a - b) ** 2).mean(axis=(1, 2, 3)))
     assert entry.quality == pytest.approx(db.mean(), rel=1e-5)
     assert entry.quality_se == pytest.approx(db.std(ddof=1) / n**0.5, rel=1e-4)
+
+
+def test_the_page_shows_each_entrys_worst_pictures_beside_the_anchors(result: Result, study: Study) -> None:
+    entry, anchor = result.table.entries[0], result.table.anchor
+    told = {e["allocation"]: e for e in read_events(result.folder / "ledger.jsonl") if e["event"] == "worst"}
+    assert set(told) == {str(e.allocation) for e in result.table.entries} - {str(anchor)}
+    measurer = StudyMeasurer(study, 1)
+    measurer.load()
+    chunk = Chunk("confirm", 0, entry.n_images)
+    a, b = (np.asarray(measurer.do(MakeImages(allocation, chunk))) for allocation in (anchor, entry.allocation))
+    db = 10 * np.log10(255**2 / ((a.astype(float) - b) ** 2).mean(axis=(1, 2, 3)))
+    worst = told[str(entry.allocation)]
+    assert worst["values"] == pytest.approx(sorted(db)[:5], rel=1e-5)
+    assert worst["at_least_as_bad"] == pytest.approx(np.quantile(db, 0.05), rel=1e-5)
+    with Image.open(result.folder / "images" / f"worst_{entry.allocation.file_name}.png") as strip:
+        shown = np.split(np.asarray(strip.convert("RGB")), 10, axis=1)
+    for i, image in enumerate(worst["images"]):
+        assert np.array_equal(shown[2 * i], a[image])
+        assert np.array_equal(shown[2 * i + 1], b[image])
+    assert f"worst pictures of {entry.allocation}" in result.report.read_text()
 
 
 def test_the_anchors_pictures_are_kept_once_by_their_content(result: Result, folder: Path) -> None:

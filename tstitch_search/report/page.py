@@ -16,6 +16,7 @@ from tstitch_search.report.sections.samples import sample_grid
 from tstitch_search.report.sections.search import search_section
 from tstitch_search.report.sections.story import headline, tiles
 from tstitch_search.report.sections.times import time_doubt, times
+from tstitch_search.report.sections.worst import worst
 
 
 def page(record: Record, images: Path) -> str:
@@ -27,6 +28,7 @@ def page(record: Record, images: Path) -> str:
         section("Pick by budget", picker(record)),
         section("The front: how the steps are divided", front(record)),
         section("Samples", sample_grid(record, images)),
+        section("The worst pictures", worst(record, images)),
         section("Prompt alignment", alignment(record)),
         section("How the search went", search_section(record)),
         section("Analysis", analysis(record, images.parent)),

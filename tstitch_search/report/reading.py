@@ -53,6 +53,7 @@ def _record(table: LookupTable, events: list[Event]) -> Record:
         damaged=tuple(e.get("set_aside") or get(e, "file") for e in _of(events, "damaged")),
         is_finished=is_finished(events),
         prompts=prompts_in(events),
+        worst={str(get(e, "allocation")): e for e in _of(events, "worst")},
     )
 
 

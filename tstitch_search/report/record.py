@@ -1,7 +1,8 @@
 """What a run folder says about its study: the lookup table and the ledger, typed (`reading.py` reads them)."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -57,6 +58,7 @@ class Record:
     `posterior`: what the search's model thinks of allocations that nobody measured. `looked`: in the order of the
     search. `calls`: of the denoisers, made and reused. `controls` is None for a search without control variates.
     `drift`: what chunks say of the machine's pace, the event of that name.
+    `worst`: of an entry's text, its worst images by a metric per pair, the event of that name.
     `damaged`: files whose damaged content was set aside. `is_finished`: the run came to its end.
     """
 
@@ -74,6 +76,7 @@ class Record:
     is_finished: bool = True
     drift: Event | None = None
     prompts: EncodedOnce | None = None
+    worst: Mapping[str, Event] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

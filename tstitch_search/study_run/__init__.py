@@ -20,10 +20,11 @@ from tstitch_search.report.writing import write_report
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.ask_and_tell import search
 from tstitch_search.study_run.calibrations import calibrate_points
-from tstitch_search.study_run.confirmation import confirm, make_strips
+from tstitch_search.study_run.confirmation import confirm
 from tstitch_search.study_run.drift import settle_times
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import resolve_facts
+from tstitch_search.study_run.pictures import make_strips, make_worst
 from tstitch_search.study_run.prices import price, seconds_of
 from tstitch_search.study_run.proxy_quality import ProxyQuality
 from tstitch_search.study_run.race import race
@@ -98,6 +99,7 @@ def run_study(
         table = in_groups(table, evaluator, bench, study)
         table.write(folder.lookup)
         make_strips(bench, folder, table)
+        make_worst(bench, folder, table, evaluator, study)
         tell(progress, reuse_in_words(folder.ledger.of("chunk"), latency))
         tell(progress, prompts_in_words(prompts_in(folder.ledger.of("chunk"))))
         folder.ledger.append("finished")

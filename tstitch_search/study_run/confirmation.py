@@ -8,18 +8,12 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.ledger import Event
-from tstitch_search.lookup import LookupTable
-from tstitch_search.measure.picture_files import save_strip
-from tstitch_search.measurement import AllocationTime, AllocationTimes, Chunk, MakeImages, Publish, TimeAllocations
+from tstitch_search.measurement import AllocationTime, AllocationTimes, Chunk, Publish, TimeAllocations
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.quality.reference import Reference
 from tstitch_search.study_run.evaluation import Estimates, Evaluator
-from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.stages import confirm_chunks, search_chunks
 from tstitch_search.study_run.workbench import Workbench
-
-# Images per row of the report's sample grid.
-N_SAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -106,13 +100,3 @@ def _publication(metric: Metric, array: np.ndarray, reference: Reference | None)
     if metric.needs == "statistics":
         return Publish(metric.name, array, reference.mu, reference.sigma)
     return Publish(metric.name, array, reference.mu, reference.sigma, reference.features)
-
-
-def make_strips(bench: Workbench, folder: RunFolder, table: LookupTable) -> None:
-    """One strip of sample images per entry, and of the anchor, the same seeds for all, for the report."""
-    anchor = [table.anchor] if table.anchor else []
-    for allocation in dict.fromkeys([*(e.allocation for e in table.entries), *anchor]):
-        path = folder.images / f"{allocation.file_name}.png"
-        if not path.exists():
-            images = bench.alone(MakeImages(allocation, Chunk("confirm", 0, N_SAMPLES)))
-            save_strip(np.asarray(images), path)

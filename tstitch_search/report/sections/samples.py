@@ -48,25 +48,28 @@ def _row(record: Record, measured: Candidate, path: Path, n_rows: int) -> Html:
         tag("span", f"{named(record.label, measured.n_images)} {quality_text(measured)}"),
     )
     label = tag("div", bar(record, measured.allocation), tag("p", *numbers, kind="note"), kind="label")
-    try:
-        with Image.open(path) as strip:
-            picture = _picture([f.convert("RGB") for f in ImageSequence.Iterator(strip)], measured, n_rows)
-    except (UnidentifiedImageError, OSError):
-        picture = tag("p", f"{path.name} is not a picture", kind="note")
+    picture = strip(path, f"samples of {measured.allocation}", n_rows, {"data-of": measured.allocation.file_name})
     return tag("div", label, picture, kind="row")
 
 
-def _picture(frames: list[Image.Image], measured: Candidate, n_rows: int) -> Html:
-    """The strip as WebP within the page, animated where it has several frames."""
-    strip = frames[0]
-    small, n_images = strip.height <= _SMALL, max(1, round(strip.width / strip.height))
+def strip(path: Path, text: str, n_rows: int, attributes: dict[str, str]) -> Html:
+    """The strip in the file as WebP within the page, animated where it has several frames; `n_rows` share the room."""
+    try:
+        with Image.open(path) as opened:
+            return _picture([f.convert("RGB") for f in ImageSequence.Iterator(opened)], text, n_rows, attributes)
+    except (UnidentifiedImageError, OSError):
+        return tag("p", f"{path.name} is not a picture", kind="note")
+
+
+def _picture(frames: list[Image.Image], text: str, n_rows: int, attributes: dict[str, str]) -> Html:
+    first = frames[0]
+    small, n_images = first.height <= _SMALL, max(1, round(first.width / first.height))
     affordable = round((_ALL_BYTES / _BYTES_PER_PIXEL / n_rows / n_images / len(frames)) ** 0.5)
-    height = strip.height if small else min(strip.height, _TALLEST, affordable)
-    size = (round(strip.width * height / strip.height), height)
+    height = first.height if small else min(first.height, _TALLEST, affordable)
+    size = (round(first.width * height / first.height), height)
     shown, *further = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
     content = BytesIO()
     animation = {"save_all": True, "append_images": further, "duration": _FRAME_MS, "loop": 0} if further else {}
     shown.save(content, "WEBP", lossless=small, quality=82, **animation)
     source = f"data:image/webp;base64,{b64encode(content.getvalue()).decode()}"
-    kind = {"class": "pixels" if small else "photo", "data-of": measured.allocation.file_name}
-    return image(source, f"samples of {measured.allocation}", *shown.size, kind)
+    return image(source, text, *shown.size, {"class": "pixels" if small else "photo", **attributes})
