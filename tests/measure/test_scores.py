@@ -12,11 +12,11 @@ from torchvision.models import alexnet
 from tstitch_search.config.models import QualityConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
 from tstitch_search.measure.scores import PairScore, Scores
+from tstitch_search.measure.scores.contract import PairScoreContract
 from tstitch_search.measure.scores.lpips import Lpips
 from tstitch_search.measure.scores.perceptual import ZooPerceptual
 from tstitch_search.measure.scores.psnr import psnr
 from tstitch_search.measure.scores.ssim import ssim
-from tstitch_search.quality.metrics import METRICS
 from tstitch_search.quality.metrics.pairs import PSNR_CEILING
 
 CPU = torch.device("cpu")
@@ -68,41 +68,50 @@ def lpips_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["psnr", "ssim", "perceptual", "lpips"])
-def named(request: pytest.FixtureRequest, lpips_file: Path) -> tuple[str, PairScore, int]:
-    """A score, and the size of the images that it looks at."""
-    made = {"psnr": lambda: psnr, "ssim": lambda: ssim, "perceptual": lambda: ZooPerceptual(CPU)}
-    made["lpips"] = lambda: Lpips(lpips_file, CPU)
-    return request.param, made[request.param](), 64 if request.param == "lpips" else 32
+class TestPsnr(PairScoreContract):
+    size, higher_is_better, best = 32, True, PSNR_CEILING
+
+    def score(self) -> PairScore:
+        return psnr
 
 
-class TestContract:
-    def test_equal_images_have_the_best_value(self, named: tuple[str, PairScore, int]) -> None:
-        name, score, size = named
-        best = {"psnr": PSNR_CEILING, "ssim": 1.0}.get(name, 0.0)
-        assert score(pictures(size), pictures(size)).tolist() == pytest.approx([best] * 4, abs=1e-6)
+class TestSsim(PairScoreContract):
+    size, higher_is_better, best = 32, True, 1.0
 
-    def test_more_noise_is_worse_for_every_image(self, named: tuple[str, PairScore, int]) -> None:
-        name, score, size = named
-        a_little, more = (score(disturbed(pictures(size), by), pictures(size)) for by in (5, 40))
-        better = a_little > more if METRICS[name].higher_is_better else a_little < more
-        assert better.all()
+    def score(self) -> PairScore:
+        return ssim
 
-    def test_an_image_has_the_value_that_it_has_alone(self, named: tuple[str, PairScore, int]) -> None:
-        _, score, size = named
-        x, y = disturbed(pictures(size), 20), pictures(size)
-        alone = torch.cat([score(x[i : i + 1], y[i : i + 1]) for i in range(4)])
-        assert score(x, y).tolist() == pytest.approx(alone.tolist(), rel=1e-5)
 
-    def test_both_directions_are_alike(self, named: tuple[str, PairScore, int]) -> None:
-        _, score, size = named
-        x, y = disturbed(pictures(size), 20), pictures(size)
-        assert score(x, y).tolist() == pytest.approx(score(y, x).tolist(), rel=1e-5)
+class TestPerceptual(PairScoreContract):
+    size = 32
 
-    def test_constant_images_have_a_finite_value(self, named: tuple[str, PairScore, int]) -> None:
-        _, score, size = named
-        black = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-        assert torch.isfinite(score(black, pictures(size, n=2))).all()
+    def score(self) -> PairScore:
+        return ZooPerceptual(CPU)
+
+
+class TestLpips(PairScoreContract):
+    @pytest.fixture(autouse=True)
+    def _weights(self, lpips_file: Path) -> None:
+        self.weights = lpips_file
+
+    def score(self) -> PairScore:
+        return Lpips(self.weights, CPU)
+
+
+def test_a_metric_that_breaks_the_contract_is_found_out() -> None:
+    class Backwards(PairScoreContract):
+        def score(self) -> PairScore:
+            return psnr
+
+    with pytest.raises(AssertionError):
+        Backwards().test_more_noise_is_worse_for_every_image()
+
+
+def test_the_example_of_ones_own_metric_is_loaded_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    x, brighter = pictures(32) // 2, pictures(32) // 2 + 51
+    values = scores_of("own_metric:Brightness").of(brighter, [""] * 4, x)
+    assert values["own_metric:Brightness"].tolist() == pytest.approx([0.2] * 4)
 
 
 def test_psnr_is_that_of_numpy() -> None:
