@@ -298,3 +298,11 @@ def test_the_lossless_pick_is_the_fastest_that_was_shown_and_loses_no_guard() ->
     assert table.pick(lossless=True) == entries[2]
     with pytest.raises(QualityGateError, match="shown to be lossless; the fastest that is"):
         table.pick(budget_s=entries[0].latency_s, lossless=True)
+
+
+def test_a_table_shows_itself_in_a_notebook_with_every_entry_escaped() -> None:
+    sample = LookupTable.read(Path(__file__).parent.parent / "reports" / "quickstart-sample" / "lookup.json")
+    shown = replace(sample, study="<b>mine</b>")._repr_html_()
+    assert all(f"<td>{entry.allocation}</td>" in shown for entry in sample.entries)
+    assert "&lt;b&gt;mine&lt;/b&gt;" in shown
+    assert f"n = {sample.entries[0].n_images}" in shown

@@ -1,11 +1,14 @@
-"""Live progress while a run works: a bar on a terminal, plain lines elsewhere. All of it goes to stderr."""
+"""Live progress while a run works: a bar on a terminal or in a notebook, plain lines elsewhere, all on stderr."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
+from html import escape
+from io import StringIO
 from typing import Literal
+from typing import Protocol as TypingProtocol
 
 from rich.console import Console
 from rich.live import Live
@@ -75,10 +78,39 @@ class Estimate:
         return f"{self.share:.0%}, done at {datetime.now().astimezone() + left:%H:%M:%S} ({left} left)"
 
 
+class Updated(TypingProtocol):
+    """A place on a terminal or in a notebook that shows what it was last given."""
+
+    def update(self, shown: Table) -> None:
+        """Show this from now on."""
+        ...
+
+
+class NotebookCell:
+    """A place in the output of a notebook's cell, where what is shown is exchanged at most four times a second."""
+
+    def __init__(self) -> None:
+        from IPython.display import HTML, display
+
+        self._html, self._updated_at = HTML, 0.0
+        self._handle = display(HTML(""), display_id=True)
+
+    def update(self, shown: Table) -> None:
+        if time.monotonic() - self._updated_at < 0.25:
+            return
+        self._updated_at, text = time.monotonic(), StringIO()
+        Console(file=text, width=100, force_jupyter=False).print(shown)
+        self._handle.update(self._html(f"<pre>{escape(text.getvalue())}</pre>"))
+
+    def close(self) -> None:
+        """Leave nothing."""
+        self._handle.update(self._html(""))
+
+
 class Display(Progress):
     """Shows what is being measured, how far it is and when it will be done; `every`: a line for each chunk."""
 
-    def __init__(self, console: Console, live: Live | None, every: bool = False):
+    def __init__(self, console: Console, live: Updated | None, every: bool = False):
         self._console, self._live, self._every = console, live, every
         self._estimate, self._stage, self._latest = Estimate(), "", ""
         self._n_made, self._line, self._line_at = 0, "", 0.0
@@ -130,14 +162,17 @@ class Display(Progress):
 
 @contextmanager
 def shown(progress: Progress | bool | Literal["verbose"]) -> Iterator[Progress]:
-    """Who says on stderr what happens in the block: a bar on a terminal and lines elsewhere; with "verbose" a line for
-    each chunk; nobody when False; `progress` itself when it is a `Progress`.
+    """Who says on stderr what happens in the block: a bar on a terminal or in a notebook and lines elsewhere; with
+    "verbose" a line for each chunk; nobody when False; `progress` itself when it is a `Progress`.
     """
     console = Console(file=sys.stderr)
     if not isinstance(progress, (bool, str)):
         yield progress
     elif progress is False:
         yield Silent()
+    elif console.is_jupyter and progress != "verbose":
+        with closing(NotebookCell()) as cell:
+            yield Display(Console(file=sys.stderr, force_jupyter=False), cell)
     elif progress == "verbose" or not console.is_terminal:
         yield Display(console, live=None, every=progress == "verbose")
     else:

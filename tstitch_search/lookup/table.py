@@ -14,6 +14,7 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.files import write_whole
 from tstitch_search.json_fields import check_count, check_text, get, get_list, read_json, refuse
 from tstitch_search.lookup.entry import Candidate, LookupEntry
+from tstitch_search.lookup.notebook import html_of
 from tstitch_search.lookup.objective import Objective, OperatingPoint
 from tstitch_search.lookup.picking import Deployed, Limits, Option, Shelf, choose, fastest_lossless
 from tstitch_search.lookup.rows import rows_of
@@ -224,6 +225,10 @@ class LookupTable:
             provenance=data["provenance"],
             objective=objective,
         )
+
+    def _repr_html_(self) -> str:
+        """The table as a notebook shows it."""
+        return html_of(self)
 
     def to_json(self) -> dict[str, Any]:
         """The table as the file holds it."""
