@@ -31,7 +31,7 @@ from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "cached_times.md"
-N_STEPS, N_ROUNDS, BATCH_SIZE = 20, 5, 2
+N_STEPS, N_ROUNDS, BATCH_SIZE = 20, 9, 8
 CACHED = "XL-taylor"
 ENTRIES = [
     *(f"S*{N_STEPS - n}-{CACHED}*{n}" for n in (2, 5, 10, 15, 18)),
