@@ -14,7 +14,8 @@ from tstitch_search.machine import count_cores, count_gpus
 from tstitch_search.measurement import Calibration
 from tstitch_search.members.facts import weights_of
 from tstitch_search.progress import Progress
-from tstitch_search.quality.metrics import needs_real_features
+from tstitch_search.quality.metrics import metric_named, needs_real_features
+from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.calibrations import given_calibration, measure_calibration, recall, remember
 from tstitch_search.study_run.folder import key_of_measurements, require_same_key
@@ -57,6 +58,7 @@ class Plan:
     denoisers: dict[str, int | None]
     weights_of: dict[str, str]
     prompts: PromptPrice | None = None
+    question: str = ""
 
     def usd(self, per_hour: float) -> float:
         """What the time until the report costs, if a worker's device costs `per_hour` dollars."""
@@ -80,6 +82,7 @@ class Plan:
         return [
             ("denoisers, noise end first", members),
             ("real images", self.reference),
+            ("question", self.question),
             ("allocations in the space", f"{self.n_allocations} ({self.n_in_focus} in focus)"),
             ("allocations to be tried", f"at most {self.n_trials}"),
             ("images to be made", f"at most {self.n_images}"),
@@ -125,7 +128,15 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
         denoisers={d: facts.members[d].n_parameters if d in facts.members else None for d in space.denoisers},
         weights_of=weights_of(facts.members),
         prompts=prompt_price(study, cost.n_images, _flops_per_s(study)),
+        question=question_of(metric_named(study.config.quality.objective), str(space.anchor)),
     )
+
+
+def question_of(objective: Metric, anchor: str) -> str:
+    """What the study asks, which its objective decides."""
+    if objective.kind == "pair":
+        return f"the same pictures as {anchor}, faster: {objective.label} to its own, which no other can beat"
+    return f"as good as {anchor}, faster: {objective.label}, whether the pictures are the same or not"
 
 
 def _require_usable(folder: Path, facts: StudyFacts) -> None:

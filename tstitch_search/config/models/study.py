@@ -86,5 +86,9 @@ class StudyConfig(Model):
         if measure.recorded and quality.reference:
             raise ValueError(f"got reference {quality.reference!r:.60}, expected none: it comes with measure.recorded")
         if not measure.recorded and not quality.reference and quality.comparing:
-            raise ValueError(f"reference is missing: {quality.comparing[0]} compares with real images")
+            raise ValueError(
+                f"reference is missing: {quality.comparing[0]} compares with real images. Without them say which "
+                "question you ask: the same pictures, faster (objective: psnr, ssim or lpips), or as good, faster (clip_score, "
+                "pick_score or hps_v2)"
+            )
         return quality
