@@ -88,7 +88,7 @@ class StudyConfig(Model):
         if not measure.recorded and not quality.reference and quality.comparing:
             raise ValueError(
                 f"reference is missing: {quality.comparing[0]} compares with real images. Without them say which "
-                "question you ask: the same pictures, faster (objective: psnr, ssim or lpips), or as good, faster (clip_score, "
-                "pick_score or hps_v2)"
+                "question you ask: the same pictures, faster (objective: psnr, ssim or lpips), or as good, faster "
+                "(clip_score, pick_score or hps_v2)"
             )
         return quality
