@@ -17,6 +17,8 @@ from tstitch_search.allocation import Allocation, steps_from_fractions
 # Share of the steps that the paper's rule gives to the first denoiser.
 PAPER_SHARE = 0.4
 PAPER_RULE = "40 % rule"
+# How a pipeline with two experts divides the steps by itself.
+PUBLISHED_BOUNDARY = "published boundary"
 # How a denoiser without a name of its own is called where it takes all steps.
 ALONE = " alone"
 FEWER_STEPS_EACH = "fewer_steps_each"

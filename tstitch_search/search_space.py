@@ -10,7 +10,7 @@ from itertools import combinations, combinations_with_replacement, pairwise, per
 from math import comb, perm
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.baselines import PAPER_RULE, baselines
+from tstitch_search.baselines import PAPER_RULE, PUBLISHED_BOUNDARY, baselines
 from tstitch_search.config import SpaceConfig, Study
 from tstitch_search.config.models.denoiser import NO_GUIDANCE
 from tstitch_search.errors import ConfigError
@@ -32,9 +32,9 @@ class SearchSpace:
     `denoisers` are listed from the noise end, the last one is the largest. `compared_with`: the anchor of every
     comparison, where it is not the largest alone. `grid_steps` divides `n_steps`. `fewer_counts`: further numbers of
     steps, each below `n_steps`; their grid has the same shares, rounded to whole steps. `max_switches`: instead of
-    `orders`, any sequence of denoisers with so many changes at most. `fewer_steps`, `rules`, `twins`: baselines
-    beside the denoisers alone and the paper's rule (baselines.py). `n_regular`: how many allocations grid and orders
-    hold, where that is known without enumerating them.
+    `orders`, any sequence of denoisers with so many changes at most. `fewer_steps`, `rules`, `twins`, `boundary`:
+    baselines beside the denoisers alone and the paper's rule (baselines.py). `n_regular`: how many allocations grid and
+    orders hold, where that is known without enumerating them.
 
     Raises ConfigError when no order uses one of the denoisers: it could not be compared with.
     """
@@ -50,6 +50,7 @@ class SearchSpace:
     twins: tuple[tuple[str, str], ...] = ()
     compared_with: Allocation | None = None
     n_regular: int | None = None
+    boundary: Allocation | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in self.denoisers if not any(name in order for order in self.orders)]
@@ -81,6 +82,7 @@ class SearchSpace:
             rules=config.baselines,
             twins=tuple(config.twins.items()),
             n_regular=n_regular,
+            boundary=Allocation.parse(config.published_boundary) if config.published_boundary else None,
         )
 
     @classmethod
@@ -173,6 +175,8 @@ class SearchSpace:
         if self.fewer_counts:
             fewest, first = min(self.fewer_counts), self.denoisers[0]
             named.setdefault(Allocation.of([(first, fewest)]), f"{first}, {fewest} steps")
+        if self.boundary:
+            named.setdefault(self.boundary, PUBLISHED_BOUNDARY)
         named.setdefault(self.anchor, "anchor")
         return named
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sampling.saved_pipelines import save_pipeline
 from typer.testing import CliRunner
 
 from tstitch_search.cli import app
 from tstitch_search.cli.init_verbs import Start, templates
 from tstitch_search.config import SpaceConfig, StudyConfig, load_study
+from tstitch_search.progress import Silent
+from tstitch_search.tasks.plan import plan_study
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +26,7 @@ def test_a_study_that_init_writes_loads(start: Start, tmp_path: Path, monkeypatc
     written = [str(path.relative_to(tmp_path).as_posix()) for path in tmp_path.rglob("*") if path.is_file()]
     assert set(said.stdout.split()) == set(written)
     study = load_study(tmp_path / start.value)
-    assert study.space.family is not None
+    assert study.space.pipeline is not None
     assert "#" in (tmp_path / start.value).read_text()
 
 
@@ -64,8 +67,8 @@ def test_nothing_is_overwritten_and_an_unknown_family_is_named(tmp_path: Path, m
     assert "search_spaces/fashion_dit_s_b_xl.yaml is there already" in str(said.exception)
     assert mine.read_text() == "mine"
     assert not (tmp_path / "studies").exists()
-    assert "unknown family 'flux', expected one of quickstart, dit" in str(
-        CliRunner().invoke(app, ["init", "flux"]).exception
+    assert "unknown family 'fluxx', expected one of quickstart, dit" in str(
+        CliRunner().invoke(app, ["init", "fluxx"]).exception
     )
 
 
@@ -76,3 +79,27 @@ def test_the_wheel_brings_every_file_that_init_writes() -> None:
     for start in Start:
         assert any(start.value == source or start.value.startswith(f"{source}/") for source in brought)
     assert all(target == f"tstitch_search/templates/{source}" for source, target in brought.items())
+
+
+@pytest.mark.parametrize("name", ["sd3", "wan22", "flux"])
+def test_a_study_of_any_other_pipeline_is_guessed_from_its_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pipeline(name, tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(app, ["init", "--pipeline", "models"])
+    assert said.exit_code == 0, said.exception
+    (tmp_path / "studies" / "prompts.txt").write_text("a cat\n" * 80)
+    study = load_study(tmp_path / "studies" / "models.yaml")
+    expected = {"sd3": ["free", "L"], "wan22": ["LOW", "HIGH"], "flux": ["L"]}[name]
+    assert list(study.space.names) == expected
+    assert plan_study(study, tmp_path / "run", None, Silent()).n_allocations > 1
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model_index.json").write_text('{"_class_name": "UnCLIPPipeline"}')
+    said = CliRunner().invoke(app, ["init", "--pipeline", "models"])
+    assert "is a UnCLIPPipeline without a transformer or unet" in str(said.exception)
+    assert not (tmp_path / "studies").exists()

@@ -1,11 +1,19 @@
 """A pipeline with two denoisers (Wan 2.2): the allocation decides which one answers, not the boundary."""
 
+from pathlib import Path
 from typing import Any
 
 import diffusers as d
+import pytest
 import torch
+from sampling.saved_pipelines import save_pipeline
+from text_to_image import PROMPTS
 
 from tstitch_search import stitch
+from tstitch_search.config import load_study
+from tstitch_search.errors import ConfigError
+from tstitch_search.search_space import SearchSpace
+from tstitch_search.tasks.check import check_study
 
 
 def new_member(seed: int, n_layers: int) -> d.WanTransformer3DModel:
@@ -68,3 +76,48 @@ def test_the_pipelines_own_boundary_is_an_allocation_too() -> None:
     assert 0 < n_early < 6
     pipeline = stitch(new_pipeline(small, large), f"S*{n_early}-XL*{6 - n_early}", members={"S": small, "XL": large})
     assert torch.equal(frames(pipeline), expected)
+
+
+STUDY = """\
+name: tiny
+search_space: space.yaml
+guidance_scale: 3
+proxy_set: {prompts: prompts.txt}
+quality: {objective: inception_score, n_images: 20}
+confirm: {n_images: 20}
+workers: {device: cpu}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = save_pipeline("wan22", tmp_path_factory.mktemp("wan22"))
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
+    (folder / "study.yaml").write_text(STUDY)
+    return folder
+
+
+def test_the_published_boundary_is_a_named_baseline(folder: Path) -> None:
+    study = load_study(folder / "study.yaml", ["space.published_boundary=B*1-L*3", "space.grid=2"])
+    named = {str(a): name for a, name in SearchSpace.of_study(study).baseline_names.items()}
+    assert named["B*1-L*3"] == "published boundary"
+
+
+def test_check_knows_how_the_pipeline_divides_the_steps(folder: Path) -> None:
+    solver = new_pipeline(None, None).scheduler
+    solver.set_timesteps(4)
+    n_early = int((solver.timesteps >= 900).sum())  # the folder's boundary_ratio is 0.9
+    right = f"B*{n_early}-L*{4 - n_early}"
+    assert check_study(load_study(folder / "study.yaml", [f"space.published_boundary={right}"])).problem is None
+    other = f"B*{n_early % 3 + 1}-L*{3 - n_early % 3}"
+    with pytest.raises(ConfigError, match=rf"boundary_ratio 0.9 gives the first expert {n_early} of 4 steps") as error:
+        check_study(load_study(folder / "study.yaml", [f"space.published_boundary={other}"]))
+    assert right in str(error.value.hint)
+
+
+def test_a_boundary_divides_the_steps_of_two_denoisers(folder: Path) -> None:
+    for text in ("B*4", "B*1-L*2", "B*1-X*3"):
+        with pytest.raises(
+            ConfigError, match=r"published_boundary: got .*, expected two of S, B, L that share 4 steps"
+        ):
+            load_study(folder / "study.yaml", [f"space.published_boundary={text}"])

@@ -1,6 +1,7 @@
 """Starting in an empty folder. Each verb imports what it needs itself."""
 
 import os
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,14 @@ class Start(Enum):
     STABLE_DIFFUSION = "studies/hub/sd14_bk_sdm.yaml"
     SDXL = "studies/hub/sdxl_ssd1b_vega.yaml"
     SANA = "studies/hub/sana_600m_1600m.yaml"
+    SD35 = "studies/hub/sd35_medium_turbo_large.yaml"
+    FLUX1 = "studies/hub/flux1_schnell_dev.yaml"
+    Z_IMAGE = "studies/hub/z_image_turbo.yaml"
+    PIXART_SIGMA = "studies/hub/pixart_sigma.yaml"
+    WAN21 = "studies/hub/wan21_1_3b_14b.yaml"
+    WAN22 = "studies/hub/wan22_a14b.yaml"
+    COGVIDEOX = "studies/hub/cogvideox_5b.yaml"
+    LTX_VIDEO = "studies/hub/ltx_video_2b.yaml"
 
 
 NAMES = ", ".join(start.name.lower() for start in Start)
@@ -28,18 +37,33 @@ NAMES = ", ".join(start.name.lower() for start in Start)
 @app.command()
 def init(
     family: Annotated[str, typer.Argument(help=f"One of {NAMES}.", metavar="FAMILY")] = "quickstart",
+    pipeline: Annotated[
+        str | None, typer.Option(help="Any other diffusers pipeline instead: a hub id (owner/name) or a folder.")
+    ] = None,
 ) -> None:
     """Write a study and its search space here, every key explained.
 
     Example: tstitch-search init stable_diffusion
     """
     from tstitch_search.errors import ConfigError
-    from tstitch_search.files import write_whole
 
+    if pipeline is not None:
+        from tstitch_search.tasks.init_pipeline import files_of
+
+        made = files_of(pipeline, Path())
+        _write({path: _taught(path, text.encode()) for path, text in made.items()}, next(iter(made)))
+        return
     if family.upper() not in Start.__members__:
         raise ConfigError(f"unknown family {family!r:.60}, expected one of {NAMES}")
     study = Start[family.upper()].value
-    texts = {path: _taught(path, (templates() / path).read_bytes()) for path in _needed(study)}
+    _write({path: _taught(path, (templates() / path).read_bytes()) for path in _needed(study)}, study)
+
+
+def _write(texts: Mapping[str, bytes], study: str) -> None:
+    """Write the files here. Raises ConfigError when one is there."""
+    from tstitch_search.errors import ConfigError
+    from tstitch_search.files import write_whole
+
     if there := [path for path in texts if Path(path).exists()]:
         raise ConfigError(f"{there[0]} is there already", hint="take another folder, or move it away")
     for path, text in texts.items():

@@ -176,6 +176,8 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
     of_study += [("measure", "recorded"), ("measure", "features")]
     for section, key in of_study:
         document[section][key] = _moved(document[section][key], study.study_path.parent, folder)
+    inputs = document["proxy_set"]["inputs"]
+    inputs |= {name: _moved(at, study.study_path.parent, folder) for name, at in inputs.items()}
     document["execution"]["vae"] = _moved(document["execution"]["vae"], study.study_path.parent, folder)
     document["storage"] = without_password(document["storage"])
     document["rivals"] = _moved(document["rivals"], study.study_path.parent, folder)

@@ -32,6 +32,8 @@ def check_takes(config: ProxySetConfig, space: SpaceConfig) -> None:
             f"{refused[0]}: {who} does not take it, only {', '.join(takes)}",
             hint=f"remove proxy_set.{refused[0]}",
         )
+    if config.inputs and "prompts" not in takes:
+        raise ConfigError(f"inputs: {who} does not take them", hint="remove proxy_set.inputs")
     if config.prompt_column is not None and config.prompts is None:
         raise ConfigError("prompt_column: there is no file of prompts to have it", hint="name one as proxy_set.prompts")
     if missing := [key for key in needs if key not in given]:
@@ -69,8 +71,9 @@ def read_proxy_files(config: ProxySetConfig, n_classes: int, n_search: int, n_co
         labels=None if config.labels in DRAWN else entries("labels", labels_in),
         prompts=None if prompts is None else tuple(prompt.text for prompt in prompts),
         categories=categories if any(categories) else None,
-        control_images=None if folder is None else _control_images(near / folder, n_search, n_confirm),
+        control_images=None if folder is None else _images("control_images", near / folder, n_search, n_confirm),
         sha256=tuple(hashes),
+        inputs=tuple((n, _images(f"inputs.{n}", near / at, n_search, n_confirm)) for n, at in config.inputs.items()),
     )
 
 
@@ -107,14 +110,14 @@ def _parsed(key: str, path: Path, content: bytes, parse: Callable[[Path, bytes],
         raise ConfigError(f"{key}: {path}: {error}", hint="correct the file: one entry for each image") from error
 
 
-def _control_images(folder: Path, n_search: int, n_confirm: int) -> tuple[Path, ...]:
+def _images(key: str, folder: Path, n_search: int, n_confirm: int) -> tuple[Path, ...]:
     from tstitch_search.real_images import list_images  # numpy and Pillow, which `pick` does without
 
     try:
         paths = [folder / name for name in list_images(folder)]
     except ConfigError as error:
-        raise ConfigError(f"control_images: {error.message}", error.hint) from error
-    return _enough("control_images", folder, paths, n_search, n_confirm)
+        raise ConfigError(f"{key}: {error.message}", error.hint) from error
+    return _enough(key, folder, paths, n_search, n_confirm)
 
 
 def _enough(key: str, path: Path, entries: Sequence[Any], n_search: int, n_confirm: int) -> tuple[Any, ...]:

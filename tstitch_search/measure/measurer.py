@@ -185,9 +185,9 @@ class StudyMeasurer:
             self._timed_batch_size = asked
 
     def _make_chunk(self, job: MakeChunk) -> ChunkFeatures:
+        self._prompts.ahead(self._device_batch_size)
         started, calls, chunk = time.perf_counter(), Calls(), job.chunk
         against = job.against.read() if job.against else None
-        self._prompts.ahead(self._device_batch_size)
         made: list[dict[str, np.ndarray]] = []
         for part, images in self._batches(job.allocation, chunk, calls):
             exact = to_uint8(images)

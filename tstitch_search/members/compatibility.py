@@ -5,7 +5,7 @@ leads from one to the other, and `refused` where only luck would.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tstitch_search.members.facts import MemberFacts, SharedFacts
 from tstitch_search.members.noise_schedule import Verdict, compare
@@ -17,6 +17,8 @@ PACKED = (
     "QwenImageTransformer2DModel",
     "ChromaTransformer2DModel",
 )
+
+RESCALED = "rescaling latents would also shift the signal-to-noise ratio that its steps were trained at"
 
 WORST_LAST: tuple[Verdict, ...] = ("same", "convertible", "refused")
 
@@ -55,7 +57,9 @@ def against_pipeline(member: MemberFacts, shared: SharedFacts, n_classes: int | 
         found.append(_equal(name, "classes", member.n_classes, "the search space has n_classes", n_classes))
     if own.vae and shared.vae:
         for what, value, expected in zip(own.vae.NAMES, own.vae.values, shared.vae.values, strict=True):
-            found.append(_equal(name, f"a VAE with {what}", value, vae, expected))
+            finding = _equal(name, f"a VAE with {what}", value, vae, expected)
+            is_scale = what == "scaling_factor" and finding.verdict != "same"
+            found.append(replace(finding, why=RESCALED) if is_scale else finding)
     if own.noise and shared.noise:
         verdict, why = compare(own.noise, shared.noise)
         found.append(
@@ -75,7 +79,7 @@ def against_member(member: MemberFacts, other: MemberFacts) -> list[Finding]:
     has = f"denoiser {other.name!r} has"
     found = [
         _equal(member.name, what, getattr(member, what), has, getattr(other, what))
-        for what in ("in_channels", "sample_size", "n_classes")
+        for what in ("in_channels", "sample_size", "n_classes", "timestep_scale")
     ]
     found.append(_output(member, other))
     if member.conditioning_width and other.conditioning_width:

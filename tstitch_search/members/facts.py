@@ -78,7 +78,8 @@ class MemberFacts:
     `n_parameters` is None while the weights are not on this machine, `weights_sha256` unless asked for. `own`: what
     stands beside it in its own repository. `n_classes` does not count the null class. `conditioning_width`: of the
     embeddings it attends to; `added_conditioning`: what else it takes; `guidance_embedding`: its width. None: without.
-    `form`: what `path` is, a diffusers folder, a checkpoint file of that format, or the source of a `custom` member.
+    `timestep_scale`: what it multiplies its time with. `form`: what `path` is, a diffusers folder, a checkpoint file of
+    that format, or the source of a `custom` member.
     `copies`: what makes its weights another copy of those files: a `dtype` or `quantization` of its own, a fused LoRA.
     """
 
@@ -96,6 +97,7 @@ class MemberFacts:
     n_parameters: int | None
     weights_sha256: str | None
     form: Literal["diffusers", "custom"] | CheckpointFormat = "diffusers"
+    timestep_scale: float = 1.0
     weights: str = ""
     copies: str = ""
     dtype: str | None = None
@@ -174,6 +176,7 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         n_parameters=None,
         weights_sha256=None,
         weights=denoiser.weights or "",
+        timestep_scale=float(config.get("timestep_scale") or 1.0),
         copies=denoiser.copies,
         dtype=denoiser.dtype,
         quantization=denoiser.quantization,

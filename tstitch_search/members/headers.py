@@ -63,6 +63,11 @@ def _missing(folder: Path, owner: str, stem: str, absent: list[Path], n_files: i
             f"{owner}: {folder} holds a variant of the weights only, {others[0]}; expected {absent[0].name}",
             hint="load it with from_pretrained(..., variant=...) once and save it with save_pretrained",
         )
+    if pickled := sorted(file.name for kind in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(kind)):
+        return EnvironmentProblem(
+            f"{owner}: {folder} holds pickled weights only, {pickled[0]}, which are not loaded: they could run code",
+            hint="where you trust them: from_pretrained(..., use_safetensors=False), then save_pretrained",
+        )
     return EnvironmentProblem(
         f"{owner}: the weights are not at {absent[0]}",
         hint="download them as safetensors, or save them there with save_pretrained",

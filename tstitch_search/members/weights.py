@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+from huggingface_hub.errors import GatedRepoError
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.files import what_instead
@@ -32,6 +33,11 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
     try:
         repository, _, pinned = text.partition("@")
         return Path(snapshot_download(repository, revision=revision or pinned or None, allow_patterns=list(files)))
+    except GatedRepoError as error:
+        raise EnvironmentProblem(
+            f"{owner}: {text!r} is gated: its owner asks you to accept terms, and to say who you are",
+            hint="accept them on its page on the hub, then `hf auth login`",
+        ) from error
     except (OSError, ValueError) as error:  # huggingface_hub: not found, gated, no network; ValueError: no valid id
         folder = os.path.normpath(near / text)
         if text.startswith((".", "/")):

@@ -28,7 +28,7 @@ from tstitch_search.sampling.families import Family, family_of
 from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.instances import Instance
 from tstitch_search.sampling.number_formats import in_own_formats
-from tstitch_search.sampling.space_check import check_space, conversions
+from tstitch_search.sampling.space_check import check_space, conversions, require_pipeline
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
 from tstitch_search.sampling.trajectory import NOW
 
@@ -69,6 +69,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     space, options, dtype = study.space, study.config.execution, getattr(torch, study.config.workers.dtype)
     require_working(options, device, dtype)
     near, vae_at, family = study.space_path.parent, vae_folder(study), family_of(study.space)
+    require_pipeline(study)
     facts = check_space(space, near, vae_at)
     members, load_s = load_members(facts.members, home_of_members(options, device), dtype)
     denoiser = family.stitch(members)

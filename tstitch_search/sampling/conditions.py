@@ -24,12 +24,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Condition:
-    """What one image is made from, beside its noise; None for what the study does not give."""
+    """What one image is made from, beside its noise; None for what the study does not give.
+
+    `inputs`: further images by the argument of the pipeline's call.
+    """
 
     label: int
     prompt: str | None = None
     negative_prompt: str | None = None
     control_image: Path | None = None
+    inputs: tuple[tuple[str, Path], ...] = ()
 
 
 def prompts_of(conditions: Sequence[Condition]) -> tuple[list[str], list[str] | None]:
@@ -59,9 +63,16 @@ class ProxySet:
         labels = self.labels_of(chunk)
         prompts = self._entries(self.files.prompts, chunk)
         control_images = self._entries(self.files.control_images, chunk)
+        inputs = {name: self._entries(paths, chunk) for name, paths in self.files.inputs}
         return [
-            Condition(label, prompt, self.negative_prompt, control_image)
-            for label, prompt, control_image in zip(labels, prompts, control_images, strict=True)
+            Condition(
+                label,
+                prompt,
+                self.negative_prompt,
+                control_image,
+                tuple((n, path) for n, paths in inputs.items() if (path := paths[i])),
+            )
+            for i, (label, prompt, control_image) in enumerate(zip(labels, prompts, control_images, strict=True))
         ]
 
     def labels_of(self, chunk: Chunk) -> list[int]:

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,11 @@ def slots_of(kind: Any, folder: Path) -> list[str]:
     return [*slots, *(["transformer_2"] if slots and "transformer_2" in components and second else [])]
 
 
-def require_drivable(space: SpaceConfig, kind: Any) -> None:
-    """Nothing, when a study can call the pipeline, and `call` names arguments that it knows.
+def require_drivable(space: SpaceConfig, kind: Any, inputs: Collection[str] | None = None) -> None:
+    """Nothing, when a study can call the pipeline, and `call` and `inputs` name arguments that it knows.
 
-    Raises ConfigError saying what is in the way.
+    `inputs`: images by argument, None where what is given is not looked at. Raises ConfigError saying what is in the
+    way.
     """
     components, takes = (inspect.signature(f).parameters for f in (kind.__init__, kind.__call__))
     if "transformer" not in components and "unet" not in components:
@@ -54,12 +55,23 @@ def require_drivable(space: SpaceConfig, kind: Any) -> None:
         raise _refused(kind, f"is not called with {missing[0]}")
     controls = {"control_image", "image"} if space.controlnet else set()
     required = {n for n, p in takes.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-    if missing := sorted(required - {"self", "prompt"} - controls - space.call.keys()):
-        raise _refused(kind, f"needs {missing[0]}, which a study has nothing to give for")
-    for name in space.call:
+    given = {"self", "prompt"} | controls | space.call.keys() | set(inputs or ())
+    if (missing := sorted(required - given)) and inputs is not None:
+        raise ConfigError(
+            f"{kind.__name__} cannot be driven: it needs {missing[0]}, and the study gives none",
+            hint=f"name a folder of images as proxy_set.inputs.{missing[0]}, or a value in `call` of the space",
+        )
+    for name, where in [*((n, "call") for n in space.call), *((n, "proxy_set.inputs") for n in inputs or ())]:
         if name not in takes:
             close = difflib.get_close_matches(name, takes, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"call: {kind.__name__} takes no {name!r}", hint=f"the nearest it takes is {close!r}")
+            hint = "it makes images, not videos" if name == "num_frames" else f"the nearest it takes is {close!r}"
+            raise ConfigError(f"{where}: {kind.__name__} takes no {name!r}", hint=hint)
+    if "strength" in takes and (strength := space.call.get("strength", takes["strength"].default)) != 1:
+        raise ConfigError(
+            f"{kind.__name__} leaves out the first steps at strength {strength}: they would cost and decide nothing",
+            hint="call: {strength: 1.0}; a study divides all steps",
+        )
+    for name in space.call:
         if name in (*OURS, "true_cfg_scale"):
             raise ConfigError(f"call: {name!r} is the study's to give", hint=f"leave it out of `call`: {_place(name)}")
 

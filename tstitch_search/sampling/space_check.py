@@ -99,13 +99,18 @@ def all_findings(space: SpaceConfig, facts: SpaceFacts) -> list[Finding]:
     return [*with_pipeline, *between, *guidance_embedding(list(facts.members.values()))]
 
 
-def require_pipeline(space: SpaceConfig, near: Path) -> None:
-    """Nothing, when a study can drive the space's pipeline. Raises ConfigError in one line that says why not."""
+def require_pipeline(study: Study) -> None:
+    """Nothing, when the study can drive its pipeline. Raises ConfigError in one line that says why not."""
+    space, near = study.space, study.space_path.parent
     if "labels" in space.traits.takes:
         return
+    from tstitch_search.sampling.frames import require_frames
     from tstitch_search.sampling.pipeline_class import class_of, require_drivable  # loads diffusers
+    from tstitch_search.sampling.published_boundary import require_published_boundary
 
-    require_drivable(space, class_of(space, near))
+    require_drivable(space, class_of(space, near), [name for name, _ in study.proxy_files.inputs])
+    require_published_boundary(space, near)
+    require_frames(space, near)
 
 
 def require_answers(study: Study, members: Mapping[str, MemberFacts]) -> None:

@@ -41,6 +41,7 @@ EXTENDS = (
     "space.max_switches",
     "space.fewer_steps",
     "space.baselines",
+    "space.published_boundary",
 )
 
 

@@ -169,6 +169,7 @@ def _asked_beyond_one_count(space: SpaceConfig) -> dict[str, str]:
         "space.max_switches": "" if space.max_switches is None else str(space.max_switches),
         "space.fewer_steps": "" if space.fewer_steps is None else " ".join(map(str, space.fewer_whole_steps)) or "none",
         "space.baselines": " ".join(space.baselines),
+        "space.published_boundary": space.published_boundary or "",
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -185,7 +186,8 @@ def _proxy_facts(study: Study) -> dict[str, str]:
         facts["proxy_set.negative_prompt"] = config.negative_prompt
     if files.control_images:
         facts["proxy_set.control_images"] = _hash_files(files.control_images)
-    if files.sha256 or files.control_images:
+    facts |= {f"proxy_set.inputs.{name}": _hash_files(paths) for name, paths in files.inputs}
+    if files.sha256 or files.control_images or files.inputs:
         facts["proxy_set.n_search"] = str(files.n_search)
     return facts
 

@@ -80,11 +80,13 @@ def _open_on_cluster(study: Study, address: str) -> WorkerPool:
 def _from_anywhere(study: Study) -> Study:
     """The study with absolute paths: a worker's current folder is its machine's."""
     files, images = study.proxy_files, study.proxy_files.control_images
+    inputs = tuple((name, tuple(path.absolute() for path in paths)) for name, paths in files.inputs)
+    control_images = tuple(path.absolute() for path in images) if images else None
     absolute = {
         "study_path": study.study_path.absolute(),
         "space_path": study.space_path.absolute(),
         "run_folder": study.run_folder and study.run_folder.absolute(),
-        "proxy_files": replace(files, control_images=tuple(path.absolute() for path in images) if images else None),
+        "proxy_files": replace(files, control_images=control_images, inputs=inputs),
     }
     return study.model_copy(update=absolute)
 

@@ -98,7 +98,7 @@ def check_study(study: Study, beside: str | None = None) -> Check:
     if study.config.measure.recorded is not None:
         raise ConfigError("a study of recorded numbers has no members to check", hint="run it as it is")
     near = study.space_path.parent
-    require_pipeline(study.space, near)
+    require_pipeline(study)
     facts = read_space_facts(study.space, near, vae_folder(study, with_weights=False), with_weights=False)
     require_answers(study, facts.members)
     return Check(

@@ -27,6 +27,11 @@ class ProxySetConfig(Model):
     prompt_column: Text | None = Field(None, description="The column of the prompts, where it is called otherwise.")
     negative_prompt: str | None = Field(None, description="What no image shall show.")
     control_images: Text | None = Field(None, description="Folder of images; image i by name is for image i.")
+    inputs: dict[str, Text] = Field(
+        default_factory=dict,
+        description="Further images that a pipeline is given, by the name of its argument, each a folder whose image i "
+        "by name is for image i: {image: photos, mask_image: masks}.",
+    )
     seed: Whole = Field(0, description="Image i of a set has its own seed, derived from this and i alone.", ge=0)
     chunk_size: Whole = Field(100, description="Images per unit of work.", ge=2)
 
@@ -36,7 +41,7 @@ class ProxyFiles:
     """Entries of the `n_search` images of the proxy set, then of the confirmation set; None where there is no file.
 
     `categories`: what each prompt's set says it is about, None where it does not say. `sha256` holds (key, hash of the
-    file) of the text files.
+    file) of the text files. `inputs`: images by the argument of the pipeline's call.
     """
 
     n_search: int = 0
@@ -45,3 +50,4 @@ class ProxyFiles:
     categories: tuple[str | None, ...] | None = None
     control_images: tuple[Path, ...] | None = None
     sha256: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[tuple[str, tuple[Path, ...]], ...] = ()

@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.config.family_traits import FamilyName, FamilyTraits, traits_of
 from tstitch_search.config.models.base import Model
 from tstitch_search.config.models.denoiser import NO_GUIDANCE, DenoiserConfig, completed, twins_of
 from tstitch_search.config.quantities import FileName, Grid, Steps, Text, Whole
+from tstitch_search.errors import ConfigError
 
 RuleName: TypeAlias = Literal[
     "interleaving", "decreasing_probability", "large_to_small", "guidance_interval", "fewer_steps_each"
@@ -82,6 +84,11 @@ class SpaceConfig(Model):
         "table 7 that give half of the steps to the first denoiser and half to the largest; guidance_interval: the "
         "largest for the middle 40%, and `of` it one without guidance around; fewer_steps_each: fewer_steps of the "
         "denoisers that have the largest one's weights, too.",
+    )
+    published_boundary: Text | None = Field(
+        None,
+        description="Pipelines with two experts (Wan 2.2): how they divide the steps by themselves, as HIGH*7-LOW*13. "
+        "A baseline; `check` says how many steps the pipeline's boundary_ratio gives each.",
     )
     n_classes: Whole = Field(1000, description="Number of class labels the denoisers know.", ge=1)
 
@@ -196,6 +203,20 @@ class SpaceConfig(Model):
         if "guidance_interval" in rules and NO_GUIDANCE not in twins_of(info.data.get("denoisers", ())).values():
             raise ValueError("got guidance_interval, expected a denoiser `of` the largest with guidance_scale: 1")
         return rules
+
+    @field_validator("published_boundary")
+    @classmethod
+    def _divides_the_steps_of_two(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is None or not {"denoisers", "n_steps_given"} <= info.data.keys():
+            return text
+        try:
+            found = Allocation.parse(text)
+        except ConfigError as error:
+            raise ValueError(error.message) from error
+        names, n_steps = [d.name for d in info.data["denoisers"]], _descending(info.data["n_steps_given"])[0]
+        if len(found.segments) != 2 or found.n_steps != n_steps or not set(found.steps) <= set(names):
+            raise ValueError(f"got {text:.60}, expected two of {', '.join(names)} that share {n_steps} steps")
+        return text
 
     @property
     def twins(self) -> dict[str, str]:

@@ -102,7 +102,23 @@ def _arguments(
     if conditions[0].control_image is not None:
         argument = "control_image" if "control_image" in takes else "image"
         given[argument] = [_control_image(condition, _side(pipeline)) for condition in conditions]
+    given |= _inputs(conditions)
     return {**given, **getattr(_denoiser(pipeline), "defaults", {})}
+
+
+def _inputs(conditions: Sequence[Condition]) -> dict[str, Any]:
+    """Images by argument: a list of one for each condition, or the image itself where there is one condition.
+
+    Image-to-video pipelines take one image only: device_batch_size: 1.
+    """
+    by_name = {name: [dict(c.inputs)[name] for c in conditions] for name, _ in conditions[0].inputs}
+    images = {name: [_opened(path) for path in paths] for name, paths in by_name.items()}
+    return {name: opened[0] if len(opened) == 1 else opened for name, opened in images.items()}
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def _takes(pipeline: Any) -> frozenset[str]:
