@@ -15,7 +15,10 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
     T5Config,
     T5EncoderModel,
@@ -77,12 +80,12 @@ def clip(kind: Any) -> Any:
     )
 
 
-def decoder(kind: Any, config: Any) -> Any:
+def decoder(kind: Any, config: Any, n_layers: int = 3) -> Any:
     sizes = {"hidden_size": WIDTH, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
     words = letter_tokenizer()
     torch.manual_seed(7)
     ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id}
-    return kind(config(num_hidden_layers=3, head_dim=8, initializer_range=1.0, **ids, **sizes))
+    return kind(config(num_hidden_layers=n_layers, head_dim=8, initializer_range=1.0, **ids, **sizes))
 
 
 def chat_tokenizer() -> Any:
@@ -201,6 +204,87 @@ def z_image() -> tuple[Any, Callable[[int], Any]]:
     )
 
 
+def qwen_vision(kind: Any) -> Any:
+    words = letter_tokenizer()
+    text = {"hidden_size": WIDTH, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
+    text |= {"num_hidden_layers": 2, "vocab_size": len(words), "initializer_range": 1.0}
+    rope = {"rope_type": "default", "type": "default", "mrope_section": [2, 3, 3]}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": WIDTH}
+    torch.manual_seed(7)
+    return kind(Qwen2_5_VLConfig(text_config={**text, "rope_scaling": rope}, vision_config=vision))
+
+
+def qwen_image() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLQwenImage(
+        base_dim=24,
+        z_dim=4,
+        dim_mult=[1, 2, 4],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+    parts = {"text_encoder": qwen_vision(Qwen2_5_VLForConditionalGeneration), "tokenizer": letter_tokenizer()}
+    parts |= {"vae": vae, "scheduler": FLOW()}
+    sizes = {"patch_size": 2, "in_channels": 16, "out_channels": 4, "attention_head_dim": 16, "num_attention_heads": 3}
+    return d.QwenImagePipeline, lambda n: (
+        parts,
+        d.QwenImageTransformer2DModel(
+            **sizes, joint_attention_dim=WIDTH, guidance_embeds=False, axes_dims_rope=(8, 4, 4), num_layers=n
+        ),
+    )
+
+
+def flux2_klein() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLFlux2(
+        sample_size=32,
+        down_block_types=("DownEncoderBlock2D",),
+        up_block_types=("UpDecoderBlock2D",),
+        block_out_channels=(4,),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=1,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    encoder = decoder(Qwen3ForCausalLM, Qwen3Config, n_layers=28)  # the pipeline reads layers 9, 18 and 27
+    parts = {"text_encoder": encoder, "tokenizer": chat_tokenizer(), "vae": vae, "scheduler": FLOW()}
+    sizes = {"patch_size": 1, "in_channels": 16, "attention_head_dim": 16, "num_attention_heads": 2}
+    return d.Flux2KleinPipeline, lambda n: (
+        parts,
+        d.Flux2Transformer2DModel(
+            **sizes,
+            joint_attention_dim=3 * WIDTH,
+            axes_dims_rope=(4, 4, 4, 4),
+            num_single_layers=1,
+            num_layers=n,
+            guidance_embeds=False,
+        ),
+    )
+
+
+def mochi() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLMochi(
+        latent_channels=12,
+        out_channels=3,
+        encoder_block_out_channels=(32, 32, 32, 32),
+        decoder_block_out_channels=(32, 32, 32, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+    )
+    parts = {"text_encoder": t5(), "tokenizer": letter_tokenizer(), "vae": vae}
+    parts["scheduler"] = FLOW(num_train_timesteps=1000, invert_sigmas=True)
+    sizes = {"patch_size": 2, "num_attention_heads": 2, "attention_head_dim": 8, "pooled_projection_dim": 16}
+    return d.MochiPipeline, lambda n: (
+        parts,
+        d.MochiTransformer3DModel(
+            **sizes, in_channels=12, text_embed_dim=WIDTH, time_embed_dim=4, max_sequence_length=16, num_layers=n
+        ),
+    )
+
+
 def wan(**experts: Any) -> tuple[Any, Callable[[int], Any]]:
     torch.manual_seed(0)
     vae = d.AutoencoderKLWan(
@@ -298,6 +382,9 @@ BUILT: dict[str, tuple[Callable[[], Any], Mapping[str, Any]]] = {
     "aura_flow": (aura_flow, {"height": 8, "width": 8, **T5_LENGTH}),
     "lumina2": (lumina2, {"height": 32, "width": 32}),
     "z_image": (z_image, {**SIZE, **T5_LENGTH}),
+    "qwen_image": (qwen_image, {"height": 32, "width": 32, **T5_LENGTH}),
+    "flux2_klein": (flux2_klein, {**SIZE, **T5_LENGTH}),
+    "mochi": (mochi, {**SIZE, **T5_LENGTH, "num_frames": 7}),
     "wan": (wan, {**SIZE, **T5_LENGTH, "num_frames": 5}),
     "wan22": (wan22, {**SIZE, **T5_LENGTH, "num_frames": 5}),
     "cogvideox": (cogvideox, {**SIZE, **T5_LENGTH, "num_frames": 5}),
@@ -310,6 +397,7 @@ SAVED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "sana": (save_sana, "SanaPipeline"),
 }
 NAMES = (*BUILT, *SAVED)
+SLOW = ("flux2_klein", "mochi")
 
 
 def save_pipeline(name: str, folder: Path) -> Path:

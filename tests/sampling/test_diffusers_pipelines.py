@@ -1,4 +1,4 @@
-"""What holds for every pipeline that draws from prompts, on tiny saved folders of fifteen kinds, no space naming any.
+"""What holds for every pipeline that draws from prompts, on tiny saved folders of eighteen kinds, no space naming any.
 
 A member alone makes the bits of the stock pipeline; two and three members those of a switch made by hand; planted
 mismatches are refused; an image does not depend on its batch.
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from sampling.saved_pipelines import NAMES, save_pipeline
+from sampling.saved_pipelines import NAMES, SLOW, save_pipeline
 from text_to_image import PROMPTS
 
 from tstitch_search.allocation import Allocation
@@ -29,6 +29,7 @@ from tstitch_search.tasks.check import check_study
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning"),  # of Mochi, in float32
 ]
 
 CPU = torch.device("cpu")
@@ -73,7 +74,7 @@ class SwitchByHand(torch.nn.Module):
         return self.all[self.turns[self.seen.index(now)]](*args, **kwargs)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NAMES])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     folder = save_pipeline(request.param, tmp_path_factory.mktemp(request.param))
     (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
