@@ -253,7 +253,8 @@ class StudyMeasurer:
             stand = self._stand(threads)
             if isinstance(job, TimeAllocations):
                 return time_allocations(job, stand)
-            for name in set(job.denoisers).intersection(d.name for d in self._space.denoisers if d.remembers):
+            cached = {d.name for d in self._space.denoisers if d.remembers and not job.is_more}
+            for name in cached.intersection(job.denoisers):
                 require_skipping(self._denoiser.member(name), name, job.n_steps, self._run_batch)
             return calibrate(job, stand)
 
