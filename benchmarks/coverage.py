@@ -11,6 +11,7 @@ score and of a paired metric per image; the error of a coverage is binomial, of 
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ SETTINGS = (
     "workers.device_batch_size=100",
     "workers.device=cpu",
 )
-N_IMAGES, LABEL_CYCLE, Z_90 = (100, 250, 500, 1000), 10, 1.6449
+LABEL_CYCLE, Z_90 = 10, 1.6449
 Pool = dict[str, dict[str, np.ndarray]]
 Found = dict[tuple[str, str], list[tuple[float, float]]]
 
@@ -43,12 +44,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=int, default=6000, help="images of each allocation")
     parser.add_argument("--replicates", type=int, default=400)
+    parser.add_argument("--n", type=int, nargs="+", default=[100, 250, 500, 1000], help="images of a replicate")
     arguments = parser.parse_args()
     pool = pool_of(arguments.pool)
     document = {
         "n_pool": arguments.pool,
         "n_replicates": arguments.replicates,
-        "rows": [row for n in N_IMAGES for row in rows(pool, n, arguments.replicates)],
+        "command": f"OMP_NUM_THREADS=1 python benchmarks/coverage.py {' '.join(sys.argv[1:])}".strip(),
+        "rows": [row for n in arguments.n for row in rows(pool, n, arguments.replicates)],
         "environment": environment(),
     }
     (RESULTS / "coverage.json").write_text(json.dumps(document, indent=2) + "\n")
@@ -147,7 +150,7 @@ def page(document: dict) -> str:
         covered = f"{100 * r['covered']:.1f} ± {100 * r['covered_se']:.1f} %"
         lines.append(f"| {r['n']} | {r['of']} | {r['allocation']} | {covered} | {r['se_over_sd']:.2f} |")
     machine = document["environment"]
-    return "\n".join([*lines, "", f"`OMP_NUM_THREADS=1 python benchmarks/coverage.py`, {machine['platform']}.", ""])
+    return "\n".join([*lines, "", f"`{document['command']}`, {machine['platform']}.", ""])
 
 
 if __name__ == "__main__":
