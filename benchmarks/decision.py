@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from statistics import median
-from time import perf_counter, process_time
+from time import process_time
 
 import numpy as np
 
@@ -39,11 +39,11 @@ class Question:
     state: RaceState
 
     def seconds(self) -> float:
-        """How long it takes to say what is next."""
+        """Processor seconds that it takes to say what is next."""
         forget_fits()
-        began = perf_counter()
+        began = process_time()
         next_action(self.candidates, self.state, SCALE, RaceRule(8, 0.0))
-        return perf_counter() - began
+        return process_time() - began
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SampledQuestion:
     state: RaceState
 
     def seconds(self) -> float:
-        """How long both take."""
+        """Processor seconds that both take."""
         forget_fits()
         began = process_time()
         told = self.state.measured

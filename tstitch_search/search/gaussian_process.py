@@ -7,6 +7,7 @@ which is a linear term in the kernel). Every observation has a noise variance of
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import sqrt
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
@@ -111,10 +112,13 @@ class Observations:
 
 
 class GaussianProcess:
-    """The posterior given observations and hyperparameters; mean and variance are of `y` without its noise."""
+    """The posterior given observations and hyperparameters; mean and variance are of `y` without its noise.
 
-    def __init__(self, seen: Observations, hyper: Hyperparameters):
-        self.seen, self.hyper = seen, hyper
+    `widening` >= 1 multiplies standard deviations, for hyperparameters that were fitted to few observations.
+    """
+
+    def __init__(self, seen: Observations, hyper: Hyperparameters, widening: float = 1.0):
+        self.seen, self.hyper, self.widening = seen, hyper, widening
         noise = hyper.noise_share * seen.noise_variance / seen.scale**2
         covariance = self._prior(seen.x, seen.x) + np.diag(noise + JITTER * hyper.variance)
         self._root = cholesky(covariance, lower=True)
@@ -129,7 +133,8 @@ class GaussianProcess:
             explained = solve_triangular(self._root, between, lower=True, check_finite=False)
             mean[i : i + BLOCK] = self._weights @ between
             variance[i : i + BLOCK] = self._prior_variance(rows) - np.einsum("ij,ij->j", explained, explained)
-        return self.seen.centre + self.seen.scale * mean, self.seen.scale * np.sqrt(np.clip(variance, 0, None))
+        sd = self.widening * self.seen.scale * np.sqrt(np.clip(variance, 0, None))
+        return self.seen.centre + self.seen.scale * mean, sd
 
     def mean(self, x: np.ndarray) -> np.ndarray:
         """The mean (n,) alone, which takes far less time."""
@@ -142,7 +147,8 @@ class GaussianProcess:
         explained_a, explained_b = (
             solve_triangular(self._root, self._prior(self.seen.x, rows), lower=True) for rows in (a, b)
         )
-        covariance: np.ndarray = self.seen.scale**2 * (self._prior(a, b) - explained_a.T @ explained_b)
+        scale = self.widening * self.seen.scale
+        covariance: np.ndarray = scale**2 * (self._prior(a, b) - explained_a.T @ explained_b)
         return covariance
 
     def believing(self, x: np.ndarray, noise_variance: float) -> "GaussianProcess":
@@ -162,7 +168,7 @@ class GaussianProcess:
             seen.follows_trends,
         )
         more.__dict__.update(centre=seen.centre, scale=seen.scale)
-        return GaussianProcess(more, self.hyper)
+        return GaussianProcess(more, self.hyper, self.widening)
 
     def _prior(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         seen, near = self.seen, self.seen.near
@@ -235,7 +241,13 @@ def _fit(seen: Observations, prior: Prior) -> tuple[float, GaussianProcess]:
         for shift in (0 * shorter, shorter, -shorter)
     ]
     best = min(found, key=lambda result: float(result.fun))
-    return float(best.fun), GaussianProcess(seen, Hyperparameters.of_logs(best.x))
+    return float(best.fun), GaussianProcess(seen, Hyperparameters.of_logs(best.x), widening_of(seen))
+
+
+def widening_of(seen: Observations) -> float:
+    """sqrt(n / (n - p)) for p fitted hyperparameters, at most 2: what taking them for known leaves out."""
+    n, p = len(seen.y), seen.n_groups + 2
+    return min(2.0, sqrt(n / max(n - p, 1)))
 
 
 def log_evidence(seen: Observations, hyper: Hyperparameters) -> tuple[float, np.ndarray]:
