@@ -128,7 +128,7 @@ def _best_chunk(
     mean, sd = process.posterior(candidates.x)
     level = front
     if process.seen.follows_trends:  # what earlier studies tell as surely as a measurement here needs none
-        sure = sd <= float(np.median(np.sqrt(seen.noise_variance)))
+        sure = sd <= process.widening * float(np.median(np.sqrt(seen.noise_variance)))
         level = np.vstack([front, np.column_stack([candidates.latency_s, mean])[sure]])
     may_be_new = candidates.unasked(history) & rule.allows_another(len(history.asked))
     n_chunks = np.array([m.n_chunks for m in state.measured])
