@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    study = load_study(ROOT / "studies" / "quickstart.yaml", ["workers.device=cpu", "proxy_set.chunk_size=100"])
+    study = load_study(ROOT / "studies" / "small_first.yaml", ["workers.device=cpu", "proxy_set.chunk_size=100"])
     trainings = dict(arms(study))
     weights = {PRETRAINED: "zoo:fashion/S"}
     records = {}

@@ -1,6 +1,6 @@
 """Every allocation of a space measured in full: the landscapes that estimators and samplers are judged on.
 
-    uv run python benchmarks/make_landscape.py [--study studies/quickstart.yaml] [--grid 0.1] [--n 5000]
+    uv run python benchmarks/make_landscape.py [--study studies/small_first.yaml] [--grid 0.1] [--n 5000]
 
 Makes the features of all allocations on the same n images (66 for three denoisers on a grid of 0.1; 231 at single
 steps, `--grid 1`) in a run folder under build/landscapes/, outside git. Go on after a stop with the same command: no
@@ -49,7 +49,7 @@ SETTINGS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=Path, default=ROOT / "studies" / "quickstart.yaml")
+    parser.add_argument("--study", type=Path, default=ROOT / "studies" / "small_first.yaml")
     parser.add_argument("--grid", default="0.1")
     parser.add_argument("--n", type=int, default=5000, help="images per allocation")
     arguments = parser.parse_args()

@@ -126,9 +126,9 @@ def timed(n_images: int) -> list[dict]:
     rows = []
     for order, names in (("small first", "S, B, XL"), ("large first", "XL, B, S")):
         given = ["space.grid=0.2", f"space.orders=[[{names}]]", "workers.pool=inline"]
-        study = load_study(ROOT / "studies" / "quickstart.yaml", given)
+        study = load_study(ROOT / "studies" / "small_first.yaml", given)
         space = SearchSpace.from_config(study.space)
-        off = load_study(ROOT / "studies" / "quickstart.yaml", [*given, "workers.reuse_mb=0"])
+        off = load_study(ROOT / "studies" / "small_first.yaml", [*given, "workers.reuse_mb=0"])
         measurers = [build_measurer(s, threads=1) for s in (study, off)]
         for measurer in measurers:
             measurer.load()

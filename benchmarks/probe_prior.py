@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--images", type=int, default=64, help="images of the probe")
     arguments = parser.parse_args()
-    study = load_study(ROOT / "studies" / "quickstart.yaml", ["workers.pool=inline"])
+    study = load_study(ROOT / "studies" / "small_first.yaml", ["workers.pool=inline"])
     similarity = probe_study(study, arguments.images, open_pool, Silent())
     strayed, land = strayed_by(similarity), recorded(arguments.landscape, TIMES, TIMES.stem)
     rows = []

@@ -31,7 +31,7 @@ MIXED, WARM_UP = Allocation.parse("S*8-XL*12"), Allocation.parse("S*20")
 def images_per_second(n_workers: int, n_images: int, chunk_size: int) -> float:
     """Of one pool, its start and each worker's first chunk left out."""
     settings = [f"workers.n_workers={n_workers}", "workers.cpus_per_worker=1", "workers.pool=ray", "workers.device=cpu"]
-    study = load_study(ROOT / "studies" / "quickstart.yaml", settings)
+    study = load_study(ROOT / "studies" / "small_first.yaml", settings)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         store = FeatureStore(folder / "features", {})

@@ -1,6 +1,6 @@
 """An entry of a lookup table in a stock diffusers pipeline, for two time budgets.
 
-`python examples/deploy_zoo.py reports/quickstart-sample/lookup.json` writes fast.png and good.png.
+`python examples/deploy_zoo.py reports/small-first-sample/lookup.json` writes fast.png and good.png.
 """
 
 import sys

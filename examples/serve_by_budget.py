@@ -1,6 +1,6 @@
 """A server that chooses the allocation for each request by its time budget; every member is in memory once.
 
-`python examples/serve_by_budget.py reports/quickstart-sample/lookup.json 8000` (needs uvicorn), then for example
+`python examples/serve_by_budget.py reports/small-first-sample/lookup.json 8000` (needs uvicorn), then for example
 `curl "localhost:8000/?label=7&seed=1&budget=0.2" -o sneaker.png`. The answer's header `allocation` says who made it.
 """
 

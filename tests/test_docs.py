@@ -84,7 +84,7 @@ def test_a_documented_command_has_a_verb_and_options_that_exist(line: str):
 
 def test_the_picks_of_the_documentation_run_on_a_table_of_two_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "lookup.md").read_text(), re.S)
-    table = LookupTable.read(ROOT / "reports" / "quickstart-sample" / "lookup.json").to_json()
+    table = LookupTable.read(ROOT / "reports" / "small-first-sample" / "lookup.json").to_json()
     table["operating_points"].append({"id": "a100", "device": "A100", "batch_size": 1})
     for entry in table["entries"]:
         entry["peak_memory_mb"] = entry["peak_memory_mb"] or 10
@@ -94,7 +94,7 @@ def test_the_picks_of_the_documentation_run_on_a_table_of_two_points(tmp_path: P
     exec(block, {})
 
 
-@pytest.mark.parametrize("name", ["quickstart-sample", "guidance-sample"])
+@pytest.mark.parametrize("name", ["quickstart-sample", "small-first-sample", "guidance-sample"])
 def test_the_sample_page_is_that_of_the_sample_table(name: str):
     sample = ROOT / "reports" / name
     page, table = (sample / "report.html").read_text(encoding="utf-8"), LookupTable.read(sample / "lookup.json")
@@ -150,7 +150,7 @@ def test_planning_imports_no_heavy_package(tmp_path: Path):
         "from typer.testing import CliRunner\n"
         "from tstitch_search.cli import app\n"
         "import tstitch_search.study_run\n"
-        f"study = r'{ROOT / 'studies' / 'quickstart.yaml'}'\n"
+        f"study = r'{ROOT / 'studies' / 'small_first.yaml'}'\n"
         f"assert CliRunner().invoke(app, ['plan', study, '-o', r'{tmp_path / 'run'}', '--json']).exit_code == 0\n"
         "print([m for m in ('torch', 'diffusers', 'ray', 'torch_fidelity') if m in sys.modules])\n"
     )

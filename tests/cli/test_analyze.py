@@ -15,7 +15,7 @@ from tstitch_search.cli import app
 from tstitch_search.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-QUICKSTART = ROOT / "studies" / "quickstart.yaml"
+QUICKSTART = ROOT / "studies" / "small_first.yaml"
 
 
 def analyze(*arguments: object) -> Result:

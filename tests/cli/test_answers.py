@@ -13,8 +13,8 @@ from tstitch_search.cli import app
 from tstitch_search.lookup import LookupTable
 
 ROOT = Path(__file__).parent.parent.parent
-SAMPLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
-QUICKSTART = ROOT / "studies" / "quickstart.yaml"
+SAMPLE = ROOT / "reports" / "small-first-sample" / "lookup.json"
+QUICKSTART = ROOT / "studies" / "small_first.yaml"
 HEAVY = ("torch", "scipy", "sqlalchemy", "plotly", "optuna", "ray", "diffusers")
 
 

@@ -61,10 +61,10 @@ def test_the_default_is_the_quickstart_and_it_plans_in_an_empty_folder(
 def test_nothing_is_overwritten_and_an_unknown_family_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "search_spaces").mkdir()
-    mine = tmp_path / "search_spaces" / "fashion_dit_s_b_xl.yaml"
+    mine = tmp_path / "search_spaces" / "fashion_quickstart.yaml"
     mine.write_text("mine")
     said = CliRunner().invoke(app, ["init"])
-    assert "search_spaces/fashion_dit_s_b_xl.yaml is there already" in str(said.exception)
+    assert "search_spaces/fashion_quickstart.yaml is there already" in str(said.exception)
     assert mine.read_text() == "mine"
     assert not (tmp_path / "studies").exists()
     assert "unknown family 'fluxx', expected one of quickstart, dit" in str(

@@ -18,7 +18,7 @@ from tstitch_search.cli.app import in_front
 from tstitch_search.lookup import LookupTable
 
 ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
+TABLE = ROOT / "reports" / "small-first-sample" / "lookup.json"
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 

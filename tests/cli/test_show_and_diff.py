@@ -12,7 +12,7 @@ from tstitch_search.cli import app
 from tstitch_search.lookup import LookupTable, Objective, changes
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
+SAMPLE = ROOT / "reports" / "small-first-sample" / "lookup.json"
 GOLDEN = ROOT / "tests" / "golden" / "lookup_v1.json"
 TABLES = [SAMPLE, *sorted((ROOT / "tests" / "golden").glob("lookup_v*.json"))]
 

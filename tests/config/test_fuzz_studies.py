@@ -95,7 +95,7 @@ def hang_guard() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-STUDY, SPACE = ROOT / "studies" / "quickstart.yaml", ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml"
+STUDY, SPACE = ROOT / "studies" / "small_first.yaml", ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml"
 LOOKUP = ROOT / "tests" / "golden" / "lookup_v1.json"
 
 

@@ -8,7 +8,7 @@ from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-QUICKSTART = ROOT / "studies" / "quickstart.yaml"
+QUICKSTART = ROOT / "studies" / "small_first.yaml"
 
 
 def test_overrides_replace_values_of_study_and_space_and_are_recorded() -> None:
@@ -87,7 +87,7 @@ def test_a_bad_override_is_named_instead_of_a_line(text: str, message: str) -> N
     with pytest.raises(ConfigError) as caught:
         load_study(QUICKSTART, ["workers.pool=inline", text])
     assert message in caught.value.message
-    assert "quickstart.yaml:" not in caught.value.message
+    assert "small_first.yaml:" not in caught.value.message
     assert caught.value.message.encode()
 
 

@@ -23,18 +23,18 @@ from tstitch_search.config.models import (
     StudyConfig,
     WorkersConfig,
 )
-from tstitch_search.config.models.quality import NAMES
+from tstitch_search.config.models.quality import BY_PROMPT, EXTRACTOR_OF, NAMES
 from tstitch_search.errors import ConfigError
 
-QUICKSTART = Path(__file__).parents[2] / "studies" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[2] / "studies" / "small_first.yaml"
 
 text = st.text(max_size=30).map("no path: {}".format)
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.+]{0,9}", fullmatch=True)
 file_names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}", fullmatch=True)
 whole = st.integers(3, 2**53)
 images = st.integers(20, 1_000_000)
-WANT_FILES = ("clip_score", "perceptual", "lpips")
-metric_names = st.sampled_from([name for name in NAMES if name not in WANT_FILES])
+WANT_MORE = (*BY_PROMPT, *EXTRACTOR_OF, "perceptual", "lpips")  # prompts, an extractor or a file
+metric_names = st.sampled_from([name for name in NAMES if name not in WANT_MORE])
 shares = st.floats(0, 1)
 seconds = st.floats(0, exclude_min=True, allow_infinity=False)
 

@@ -18,7 +18,7 @@ from tstitch_search.errors import ConfigError
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").rglob("*.yaml"))
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
-QUICKSTART = ROOT / "studies" / "quickstart.yaml"
+QUICKSTART = ROOT / "studies" / "small_first.yaml"
 SPACE = ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml"
 
 

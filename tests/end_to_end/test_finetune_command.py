@@ -15,7 +15,7 @@ from children import HANG_S
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
 ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "reports" / "quickstart-sample" / "lookup.json"
+TABLE = ROOT / "reports" / "small-first-sample" / "lookup.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -59,7 +59,7 @@ def test_a_few_iterations_leave_a_member_that_the_study_takes(images: Path, tmp_
     assert np.isfinite(made["training"]["losses_every_1"]).all()
     members = ["S: " + made["folder"], "B: zoo:fashion/B", "XL: zoo:fashion/XL"]
     given = ", ".join(f"{{name: {name}, weights: {weights}}}" for name, weights in (m.split(": ", 1) for m in members))
-    study = ROOT / "studies" / "quickstart.yaml"
+    study = ROOT / "studies" / "small_first.yaml"
     run(sys.executable, "-m", "tstitch_search", "check", study, "--set", f"space.denoisers=[{given}]")
 
 

@@ -77,7 +77,7 @@ def test_pick_score_is_the_scaled_cosine(clip_folder: Path) -> None:  # noqa: F8
 
 
 def in_open_clips_layout(model: CLIPModel) -> dict[str, torch.Tensor]:
-    """The weights as open_clip names and shapes them: written from its source, not from our reader."""
+    """The weights as open_clip names and shapes them, written down apart from our reader."""
     state, found = model.state_dict(), {}
     for ours, theirs in (("text_model", ""), ("vision_model", "visual.")):
         n_layers = 1 + max(int(name.split(".")[3]) for name in state if name.startswith(f"{ours}.encoder.layers."))

@@ -108,7 +108,7 @@ def test_a_metric_that_breaks_the_contract_is_found_out() -> None:
 
 
 def test_the_example_of_ones_own_metric_is_loaded_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    monkeypatch.syspath_prepend(str((Path(__file__).parents[2] / "examples" / "own_metric.py").parent))
     x, brighter = pictures(32) // 2, pictures(32) // 2 + 51
     values = scores_of("own_metric:Brightness").of(brighter, [""] * 4, x)
     assert values["own_metric:Brightness"].tolist() == pytest.approx([0.2] * 4)

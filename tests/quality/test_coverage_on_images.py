@@ -32,7 +32,7 @@ def coverage(found: list[list[Jackknifed]]) -> tuple[float, float]:
 def test_nominal_90_percent_intervals_cover_at_least_85_percent_and_are_not_empty_caution():
     """Of FID and of paired differences; the jackknife is conservative near the reference, so 100 % is the ceiling."""
     settings = ["workers.device_batch_size=60", "workers.device=cpu"]
-    measurer = StudyMeasurer(load_study(ROOT / "studies" / "quickstart.yaml", settings), threads=2)
+    measurer = StudyMeasurer(load_study(ROOT / "studies" / "small_first.yaml", settings), threads=2)
     measurer.load()
     distance = FrechetDistance(load_reference("zoo:fashion", ROOT))
 

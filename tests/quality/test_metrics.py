@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 import pytest
 
-from tstitch_search.config.models.quality import NAMES, PAIRED
+from tstitch_search.config.models.quality import BY_PROMPT, NAMES, PAIRED
 from tstitch_search.errors import ConfigError
 from tstitch_search.quality.estimate import estimate, measured
 from tstitch_search.quality.frechet import FrechetDistance
@@ -34,13 +34,13 @@ NO_FEATURES = replace(REFERENCE, features=None)
 GOOD: dict[str, np.ndarray] = {
     "features": gaussians(2),
     "logits": 4 * np.random.default_rng(3).normal(size=(N, N_CLASSES)).astype(np.float32),
-    "clip_score": np.random.default_rng(4).uniform(20, 40, size=N).astype(np.float32),
+    **{name: np.random.default_rng(4).uniform(20, 40, size=N).astype(np.float32) for name in BY_PROMPT},
     **{name: np.random.default_rng(5).uniform(0, 1, size=N).astype(np.float32) for name in PAIRED},
 }
 DEGRADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "features": lambda x: x + 1,
     "logits": lambda x: x / 4,
-    "clip_score": lambda x: x - 5,
+    **{name: lambda x: x - 5 for name in BY_PROMPT},
     **{name: (lambda x: x - 0.2) if METRICS[name].higher_is_better else (lambda x: x + 0.2) for name in PAIRED},
 }
 

@@ -213,7 +213,7 @@ def test_a_metric_per_pair_is_told_as_what_it_is(record: Record) -> None:
     assert "depends on the number of images" in said
     of_pairs = replace(record, table=replace(record.table, objective=Objective("perceptual", "perceptual distance")))
     said = " ".join(limits(of_pairs))
-    assert "held against the one that XL alone makes of the same seed, which is the best by construction" in said
+    assert "compared with the one that XL alone makes of the same seed, which is the best by construction" in said
     assert "with the features of" not in said
     of_images = replace(record, table=replace(record.table, objective=Objective("clip_score", "CLIP score")))
     assert "Quality is CLIP score, the mean over images." in " ".join(limits(of_images))

@@ -119,7 +119,7 @@ def test_without_strips_there_is_no_sample_section(own_run: Path) -> None:
 
 
 def test_provenance_names_its_facts_in_words(run_folder) -> None:
-    sample = LookupTable.read(Path(__file__).parents[2] / "reports" / "quickstart-sample" / "lookup.json")
+    sample = LookupTable.read(Path(__file__).parents[2] / "reports" / "small-first-sample" / "lookup.json")
     text = Page(str(provenance(replace(read_record(run_folder.path), table=sample)))).text
     assert "images of an allocation, while searching, at most300" in text
     assert not re.search(r"n images (search|confirm)|largest latency s|space size", text)

@@ -42,7 +42,7 @@ def test_report_and_pick_name_it(finished):
     said = CliRunner().invoke(app, ["pick", str(finished.folder / "lookup.json"), "--lossless"])
     assert said.exit_code == 0
     assert "x as fast as S*2-XL*2" in said.output
-    assert any("worse an allocation is than S*2-XL*2," in text for text in limits(read_record(finished.folder)))
+    assert any("the loss against S*2-XL*2 is shown" in text for text in limits(read_record(finished.folder)))
     assert "against S*2-XL*2" in finished.report.read_text()
 
 

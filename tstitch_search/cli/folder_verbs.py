@@ -41,7 +41,7 @@ def compare(
 ) -> None:
     """Which of two allocations is better, or "cannot tell apart". Over the same images, with its interval.
 
-    Example: tstitch-search compare reports/quickstart 'S*8-XL*12' 'XL*20'
+    Example: tstitch-search compare reports/quickstart 'B-free*4-XL*4-B*12' 'XL*20'
     """
     from tstitch_search.cli.tables import print_comparison
     from tstitch_search.tasks.compare import compare as compare_two

@@ -35,7 +35,7 @@ def generate(
 ) -> None:
     """Sample images of a study's allocations or of a pick. Side by side they have the same seeds.
 
-    Example: tstitch-search generate studies/quickstart.yaml -a 'S*8-XL*12' -a 'XL*20' -n 8 -o grid.png
+    Example: tstitch-search generate studies/quickstart.yaml -a 'B-free*4-XL*4-B*12' -a 'XL*20' -n 8 -o grid.png
 
     Example: tstitch-search generate reports/quickstart/lookup.json --budget 0.3s --labels 3,7 -o out.png
     """

@@ -9,15 +9,22 @@ Json = dict[str, Any]
 # The objectives whose names can be keys of a measurement (`fid`, `fid_se`, `fid_difference`, `fid_difference_se`).
 OBJECTIVES = (
     "fid",
+    "fd_dinov2",
     "kid",
+    "cmmd",
     "inception_score",
     "precision",
     "recall",
     "clip_score",
+    "pick_score",
+    "hps_v2",
     "psnr",
     "ssim",
     "perceptual",
     "lpips",
+    "dino_distance",
+    "clip_distance",
+    "temporal_consistency",
 )
 
 TEXT: Json = {"type": "string"}

@@ -11,9 +11,9 @@ from tstitch_search.quality.metrics.metric import Metric, check_n_images, refere
 from tstitch_search.quality.reference import Reference
 
 
-def bind(reference: Reference | None) -> Statistic:
-    """FID of features (n, d), n >= 2."""
-    return FewCheckedDistance(reference_for("FID", reference))
+def bind(reference: Reference | None, label: str = "FID") -> Statistic:
+    """FID of features (n, d), n >= 2; `label` is what refusals call it."""
+    return FewCheckedDistance(reference_for(label, reference))
 
 
 class FewCheckedDistance(FrechetDistance):

@@ -1,6 +1,6 @@
 """What people prefer, as models of it say: `measure/scores/pick_score.py`, `hps_v2.py`.
 
-The margins are conventions, not findings: a fifth of what published models differ by.
+The margins are a choice, not findings.
 """
 
 from tstitch_search.quality.metrics.metric import mean_metric
