@@ -11,6 +11,8 @@ from tstitch_search.machine import count_cores
 
 # Before numpy and torch are imported, here and in every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests that time with all cores at once would wait for each other by spinning, a hundred times as long as they work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell starts what runs in the background with SIGINT ignored, which the commands that tests interrupt would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
