@@ -126,7 +126,7 @@ def test_a_user_whom_the_image_does_not_know_runs_a_study(image: Image) -> None:
     except (PermissionError, AssertionError) as error:
         pytest.skip(f"the packages of this Python are not for other users: {error}")
     run("init")
-    run("generate", "studies/quickstart.yaml", "-a", "S*20", "-n", "1", "-o", "one.png")
+    run("generate", "studies/quickstart.yaml", "-a", "B*20", "-n", "1", "-o", "one.png")
     assert (image.folder / "one.png").stat().st_uid == UID
     run("run", f"{app}/studies/recorded/ldm.yaml", "-o", "run")
     assert (image.folder / "run" / "lookup.json").stat().st_uid == UID
