@@ -174,6 +174,17 @@ class TimeAllocations:
 
 
 @dataclass(frozen=True)
+class Step:
+    """The start of a sampling step: the members' time input, and the noise's standard deviation over the signal's.
+
+    That `sigma` is None for a solver that has neither sigmas nor a variance-preserving schedule.
+    """
+
+    timestep: float
+    sigma: float | None
+
+
+@dataclass(frozen=True)
 class AllocationTime:
     """Seconds of each timed repeat of one batch, what that repeat's own steps predict, and the memory it needs.
 

@@ -15,9 +15,8 @@ from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.latency_model import LatencyModel, median_se
 from tstitch_search.measure.clock import CpuClock, CudaClock, clock_of
 from tstitch_search.measure.latency import MAX_WARM_UP, Stand, calibrate, time_allocations, time_batch
-from tstitch_search.measurement import Calibrate, TimeAllocations
+from tstitch_search.measurement import Calibrate, Step, TimeAllocations
 from tstitch_search.members.device import cpu_threads, device_name, resolve_device, timing_threads
-from tstitch_search.sampling.timetable import Step
 from tstitch_search.study_run.timing import of_rounds
 
 STEP_S = {"S": 1.0, "B": 2.0, "XL": 8.0}

@@ -11,9 +11,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.errors import MeasurementError
 from tstitch_search.measure.measurer import StudyMeasurer
-from tstitch_search.measurement import Chunk, Frequencies, MakeImages, Probe
+from tstitch_search.measurement import Chunk, Frequencies, MakeImages, Probe, Step
 from tstitch_search.probes.frequency import NoiseLevels, band_energies
-from tstitch_search.sampling.timetable import Step
 
 # diffusers' Euler hands torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -26,6 +26,17 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+# Of a pipeline with prompts, beside it.
+STUDY = """\
+name: tiny
+search_space: space.yaml
+guidance_scale: 3
+proxy_set: {prompts: prompts.txt}
+quality: {objective: inception_score, n_images: 20}
+confirm: {n_images: 20}
+workers: {device: cpu}
+"""
+
 WIDTH = 32
 FLOW = d.FlowMatchEulerDiscreteScheduler
 SPACE = """\

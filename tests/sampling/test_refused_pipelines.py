@@ -12,22 +12,12 @@ from typing import Any
 
 import pytest
 from children import HANG_S
-from sampling.saved_pipelines import save_pipeline
+from sampling.saved_pipelines import STUDY, save_pipeline
 
 from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.sampling.frames import frames_per_latent
 from tstitch_search.tasks.check import check_study
-
-STUDY = """\
-name: tiny
-search_space: space.yaml
-guidance_scale: 3
-proxy_set: {prompts: prompts.txt}
-quality: {objective: inception_score, n_images: 20}
-confirm: {n_images: 20}
-workers: {device: cpu}
-"""
 
 
 def study_of(name: str, folder: Path, *overrides: str) -> Study:

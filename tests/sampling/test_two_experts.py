@@ -6,7 +6,7 @@ from typing import Any
 import diffusers as d
 import pytest
 import torch
-from sampling.saved_pipelines import save_pipeline
+from sampling.saved_pipelines import STUDY, save_pipeline
 from text_to_image import PROMPTS
 
 from tstitch_search import stitch
@@ -76,17 +76,6 @@ def test_the_pipelines_own_boundary_is_an_allocation_too() -> None:
     assert 0 < n_early < 6
     pipeline = stitch(new_pipeline(small, large), f"S*{n_early}-XL*{6 - n_early}", members={"S": small, "XL": large})
     assert torch.equal(frames(pipeline), expected)
-
-
-STUDY = """\
-name: tiny
-search_space: space.yaml
-guidance_scale: 3
-proxy_set: {prompts: prompts.txt}
-quality: {objective: inception_score, n_images: 20}
-confirm: {n_images: 20}
-workers: {device: cpu}
-"""
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def test_time_that_is_over_ends_it_with_a_wider_error_and_says_so(study_of) -> N
     assert len(asked) == 3
     assert batch_error(found, 4) > 0.02
     [said] = [note for note in listener.notes if "ended after 3 rounds" in note]
-    assert "wanted was latency.error = 2.0%" in said
+    assert "not to latency.error = 2.0%" in said
 
 
 def test_without_a_limit_it_takes_a_few_times_what_its_rounds_take(study_of) -> None:

@@ -68,7 +68,7 @@ LARGE = "name: L, weights: L"
         ),
         ("accelerator: {first_block: {}}", "diffusers has no hooks for caches in its UNet2DConditionModel"),
         ("accelerator: {first_block: {treshold: 0.1}}", "did you mean threshold"),
-        ("accelerator: {}", "got no cache; {} behind its name stands for its defaults, expected one of first_block"),
+        ("accelerator: {}", "got none; {} behind its name stands for its defaults, expected one of first_block"),
     ],
 )
 def test_a_member_that_cannot_be_is_refused(folder: Path, member: str, message: str) -> None:

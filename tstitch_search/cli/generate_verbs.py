@@ -8,11 +8,14 @@ import typer
 
 from tstitch_search.cli.app import Device, OtherStudy, Settings, app, overrides, require_output, said, seconds, share
 
+# The options that only a table can answer.
+OF_A_TABLE = ("budget", "max_fid_loss", "at", "labels", "prompt", "negative_prompt", "seed", "strict")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 @app.command()
 def generate(
+    context: typer.Context,
     source: Annotated[
         Path, typer.Argument(help="A study file, a run folder, or its lookup.json.", metavar="STUDY|RUN")
     ],
@@ -44,19 +47,7 @@ def generate(
     require_output(output, PICTURES)
     of_run = api.is_of_run(source)
     if not of_run:
-        _refuse_for_a_study(
-            source,
-            {
-                "--budget": budget,
-                "--max-fid-loss": max_fid_loss,
-                "--at": at,
-                "--labels": labels,
-                "--prompt": prompt,
-                "--negative-prompt": negative_prompt,
-                "--seed": seed,
-                "--strict": strict,
-            },
-        )
+        _refuse_for_a_study(source, context.params)
     made = api.generate(
         source,
         allocation or (),
@@ -82,13 +73,13 @@ def generate(
     print(output)
 
 
-def _refuse_for_a_study(study: Path, of_tables: Mapping[str, object]) -> None:
+def _refuse_for_a_study(study: Path, given: Mapping[str, object]) -> None:
     """Raises ConfigError when an option was given that only a table can answer."""
     from tstitch_search.errors import ConfigError
 
-    if useless := [name for name, value in of_tables.items() if value]:
+    if useless := [name for name in OF_A_TABLE if given[name]]:
         raise ConfigError(
-            f"{useless[0]} asks a lookup table, got the study {study}",
+            f"--{useless[0].replace('_', '-')} asks a lookup table, got the study {study}",
             hint="give the lookup.json of its run, or leave it out",
         )
 

@@ -31,10 +31,10 @@ from tstitch_search.measurement import (
     AllocationTimes,
     Calibrate,
     Calibration,
+    Step,
     TimeAllocations,
     together_mb,
 )
-from tstitch_search.sampling.timetable import Step
 
 # Makes one batch with the allocation, calling the function once i steps are done, i = 0 ... n_steps.
 RunBatch: TypeAlias = Callable[[Allocation, Callable[[int], None]], None]

@@ -1,6 +1,5 @@
 """Which timestep and noise level each sampling step begins at, as the solver of a pipeline sets them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
+from tstitch_search.measurement import Step
 from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.loading import load_scheduler
 from tstitch_search.members.weights import read_json
@@ -15,17 +15,6 @@ from tstitch_search.sampling.pipeline_class import class_of
 
 # Solvers that go from one noise level to the next by Euler's rule, and remember nothing.
 EULER = ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
-
-
-@dataclass(frozen=True)
-class Step:
-    """The start of a sampling step: the members' time input, and the noise's standard deviation over the signal's.
-
-    That `sigma` is None for a solver that has neither sigmas nor a variance-preserving schedule.
-    """
-
-    timestep: float
-    sigma: float | None
 
 
 def timetable(space: SpaceConfig, near: Path, n_steps: int) -> list[Step]:

@@ -84,7 +84,7 @@ def _widened(found: Calibration, error: float, wanted: float, seconds: float, ne
     because = f"; {neighbours}" if neighbours.cores >= NOTABLE_CORES else ""
     return (
         f"timing the denoisers ended after {found.n_repeats} rounds in {seconds:.0f} s{because}; a batch's time is "
-        f"known to {error:.1%} (standard error), wanted was latency.error = {wanted:.1%}; "
+        f"known to {error:.1%} (standard error), not to latency.error = {wanted:.1%}; "
         "latency.seconds gives it more time"
     )
 

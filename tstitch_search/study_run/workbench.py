@@ -2,6 +2,8 @@
 
 Finished chunks come from the ledger, the rest from workers, which start when first needed. Every answer is on disk
 before anything is decided from it. Timing jobs have the bench to themselves.
+
+Over 250 lines, because asking, waiting, keeping and replaying are about one queue and one ledger.
 """
 
 from collections import deque

@@ -3,11 +3,11 @@
 Left out is what no file can say, and what the trajectory knows better: callbacks, and MagCache's number of steps.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from tstitch_search.config.models.base import Model
+from tstitch_search.config.models.base import Model, OneOf
 from tstitch_search.config.quantities import Number, Steps, Text
 
 TimestepRange = tuple[Number, Number]
@@ -129,7 +129,7 @@ class TaylorSeer(Model):
     use_lite_mode: bool | None = Field(None, description="Predict the last projection only, and skip the blocks.")
 
 
-class CacheConfig(Model):
+class CacheConfig(OneOf):
     """One cache of diffusers, as `{first_block: {threshold: 0.1}}`; `docs/caches.md` says which pipelines take it."""
 
     first_block: FirstBlockCache | None = Field(None, description="diffusers' FirstBlockCacheConfig.")
@@ -139,25 +139,3 @@ class CacheConfig(Model):
     )
     faster_cache: FasterCache | None = Field(None, description="diffusers' FasterCacheConfig.")
     taylorseer: TaylorSeer | None = Field(None, description="diffusers' TaylorSeerCacheConfig.")
-
-    @model_validator(mode="after")
-    def _one_is_named(self) -> "CacheConfig":
-        named = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(named) != 1:
-            given = ", ".join(named) or "no cache; {} behind its name stands for its defaults"
-            raise ValueError(f"got {given}, expected one of {', '.join(type(self).model_fields)}")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """Which cache it is."""
-        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What is said of it, by diffusers' names."""
-        given: Model = getattr(self, self.kind)
-        return given.model_dump(exclude_none=True)
-
-    def __str__(self) -> str:
-        return f"{self.kind}({', '.join(f'{name}={value}' for name, value in self.settings.items())})"

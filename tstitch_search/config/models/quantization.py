@@ -1,10 +1,10 @@
 """Quantised weights under diffusers' names, with the settings of its BitsAndBytesConfig."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from tstitch_search.config.models.base import Model
+from tstitch_search.config.models.base import Model, OneOf
 from tstitch_search.config.quantities import Number
 
 
@@ -24,28 +24,8 @@ class EightBits(Model):
     llm_int8_threshold: Annotated[Number, Field(ge=0)] | None = Field(None, description="Outliers above stay 16 bits.")
 
 
-class QuantizationConfig(Model):
+class QuantizationConfig(OneOf):
     """One way to quantise, as `{bitsandbytes_4bit: {}}`."""
 
     bitsandbytes_4bit: FourBits | None = Field(None, description="4 bits for each weight.")
     bitsandbytes_8bit: EightBits | None = Field(None, description="8 bits for each weight.")
-
-    @model_validator(mode="after")
-    def _one_is_named(self) -> "QuantizationConfig":
-        if (self.bitsandbytes_4bit is None) == (self.bitsandbytes_8bit is None):
-            raise ValueError(f"got not exactly one, expected one of {', '.join(type(self).model_fields)}")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """Which way it is."""
-        return "bitsandbytes_8bit" if self.bitsandbytes_4bit is None else "bitsandbytes_4bit"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What is said of it, by diffusers' names."""
-        given: Model = getattr(self, self.kind)
-        return given.model_dump(exclude_none=True)
-
-    def __str__(self) -> str:
-        return f"{self.kind}({', '.join(f'{name}={value}' for name, value in self.settings.items())})"

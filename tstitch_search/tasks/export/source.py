@@ -9,15 +9,8 @@ from pathlib import Path
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.lookup import LookupEntry, LookupTable
+from tstitch_search.measurement import Step
 from tstitch_search.tasks.from_table import study_from_table
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where a sampling step begins; `sigma` is None for a solver that has none."""
-
-    timestep: float
-    sigma: float | None
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,7 @@ class Source:
             return [Step(t, sigma) for t, sigma in zip(entry.timesteps, sigmas, strict=True)]
         from tstitch_search.sampling.timetable import timetable  # torch, which reading a table does without
 
-        steps = timetable(self.study.space, self.study.space_path.parent, entry.allocation.n_steps)
-        return [Step(step.timestep, step.sigma) for step in steps]
+        return timetable(self.study.space, self.study.space_path.parent, entry.allocation.n_steps)
 
 
 def ranges(allocation: Allocation) -> list[tuple[str, int, int]]:
