@@ -1,14 +1,16 @@
 """`stitch` on loaded stock pipelines: three lines, switching without loading, and refusals that say what to do."""
 
+import copy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoModel, DDIMScheduler, DiTPipeline, DPMSolverMultistepScheduler, StableDiffusionPipeline
-from text_to_image import ENCODER_WIDTH, new_unet, new_vae
+from text_to_image import ENCODER_WIDTH, letter_tokenizer, new_unet, new_vae
 
 from tstitch_search import Allocation, stitch
 from tstitch_search.errors import ConfigError
@@ -110,6 +112,26 @@ def test_problems_are_said_with_what_to_do(members: dict[str, Any]) -> None:
         draw(pipeline, 4)
     with pytest.raises(ConfigError, match="unknown denoiser 'M'"):
         stitch(pipeline, "M*4")
+
+
+def test_copies_take_turns_at_the_tokenizer_they_share(members: dict[str, Any]) -> None:
+    pipeline = text_pipeline(members["L"])
+    pipeline.register_modules(tokenizer=letter_tokenizer())
+    stitch(pipeline, "S*4", members=members)
+    asked: list[dict[str, Any]] = [{"padding": "longest"}, {"padding": "max_length", "max_length": 12}, {}]
+
+    def encoded(k: int) -> Any:
+        return copy.copy(pipeline).tokenizer(["ab", "abcdef"], **asked[k % len(asked)]).input_ids
+
+    expected = [encoded(k) for k in range(len(asked))]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads that do not wait for each other meet at every few instructions
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(encoded, range(600)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert made == expected * 200
 
 
 def test_the_package_brings_torch_only_when_stitch_is_asked_for() -> None:

@@ -97,7 +97,7 @@ def test_quantised_weights_are_refused_by_check_where_they_do_not_run(folder: Pa
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("quantization: {}", "got not exactly one, expected one of bitsandbytes_4bit, bitsandbytes_8bit"),
+        ("quantization: {}", "got none; .* expected one of bitsandbytes_4bit, bitsandbytes_8bit"),
         ("quantization: {bitsandbytes_4bit: {}}, dtype: float16", "got quantization with dtype, expected it alone"),
         ("quantization: {bitsandbytes_2bit: {}}", "unknown key .*bitsandbytes_2bit, did you mean"),
         ("dtype: int8", "expected 'float32', 'float16' or 'bfloat16'"),

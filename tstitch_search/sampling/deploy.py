@@ -29,7 +29,7 @@ from tstitch_search.sampling.guidance import guide
 from tstitch_search.sampling.member_settings import MemberSettings
 from tstitch_search.sampling.number_formats import in_own_formats
 from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
-from tstitch_search.sampling.stitched_pipeline import stitched_class
+from tstitch_search.sampling.stitched_pipeline import make_stitched
 
 # Names by which a table's denoisers say that they are accelerated: XL+deepcache3.
 ACCELERATED = re.compile(rf"\+({'|'.join(KINDS)})[0-9.]+$")
@@ -86,8 +86,7 @@ def stitch(
     for each in (slot, SECOND):
         if getattr(pipeline, each, None) is not None:
             setattr(pipeline, each, denoiser)
-    kind: Any = type(pipeline)
-    pipeline.__class__ = stitched_class(kind)
+    make_stitched(pipeline)
     if members is not None and getattr(pipeline, "_all_hooks", None):  # they are those of the denoiser before
         pipeline.enable_model_cpu_offload(device=pipeline._offload_device)
     return pipeline

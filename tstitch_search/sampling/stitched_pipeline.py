@@ -1,23 +1,34 @@
-"""A pipeline that is stitched: called as its entry was measured by default, one call at a time, not saved by itself."""
+"""A pipeline that is stitched: called as its entry was measured by default, one call at a time, not saved by itself.
+
+Copies of it share their tokenizers, whose padding each call sets anew: there calls take turns.
+"""
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tstitch_search.errors import ConfigError
+from tstitch_search.sampling.extended_class import extended
 from tstitch_search.sampling.trajectory import NOW, RESERVED, Watch, in_use, watch_of
 
 # How a pipeline may be told its number of steps.
 STEPS = ("num_inference_steps", "timesteps", "sigmas")
 
 
-@functools.cache
-def stitched_class(kind: Any) -> Any:
-    """The pipeline class, extended; under its own name, by which diffusers finds related pipelines."""
-    if hasattr(kind, "is_stitched"):
-        return kind
+def make_stitched(pipeline: Any) -> None:
+    """Have the pipeline go by the allocation that its scheduler is watched with, and its tokenizers take turns."""
+    pipeline.__class__ = extended(type(pipeline), "stitched", _stitched)
+    for part in pipeline.components.values():
+        for tokenizer in (part, getattr(part, "tokenizer", None)):  # a processor has one
+            if hasattr(tokenizer, "backend_tokenizer"):
+                tokenizer.__class__ = extended(type(tokenizer), "taking turns", _taking_turns)
+
+
+def _stitched(kind: Any) -> dict[str, Callable[..., Any]]:
+    """The methods of a pipeline class that change once it is stitched."""
 
     @functools.wraps(kind.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -34,9 +45,22 @@ def stitched_class(kind: Any) -> Any:
             hint="save the lookup table, and each member by itself: members['XL'].save_pretrained(folder)",
         )
 
-    methods = {"__call__": call, "save_pretrained": save_pretrained}
-    same = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__qualname__": kind.__qualname__}
-    return type(kind.__name__, (kind,), {"is_stitched": True, **same, **methods})
+    return {"__call__": call, "save_pretrained": save_pretrained}
+
+
+def _taking_turns(kind: Any) -> dict[str, Callable[..., Any]]:
+    """The methods of a tokenizer class that set its padding and truncation, one call at a time."""
+    lock = threading.RLock()
+
+    def taking_turns(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def one_at_a_time(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                return method(*args, **kwargs)
+
+        return one_at_a_time
+
+    return {name: taking_turns(getattr(kind, name)) for name in ("__call__", "encode", "tokenize")}
 
 
 def _arguments(

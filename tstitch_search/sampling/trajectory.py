@@ -18,6 +18,7 @@ import torch
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
+from tstitch_search.sampling.extended_class import extended
 from tstitch_search.sampling.instances import Instance
 
 
@@ -170,8 +171,7 @@ class Watch:
 
 def watch(scheduler: Any, follower: Follower, allocation: Allocation | None = None) -> None:
     """Have `follower` follow this diffusers scheduler from now on, and its copies; who did before does so no longer."""
-    kind: Any = type(scheduler)
-    scheduler.__class__ = _watched(kind)
+    scheduler.__class__ = extended(type(scheduler), "watched", _watched)
     scheduler.watched_by = Watch(follower, allocation)
 
 
@@ -181,11 +181,8 @@ def watch_of(scheduler: Any) -> Watch | None:
     return found
 
 
-@functools.cache
-def _watched(kind: Any) -> Any:
-    """The scheduler class, extended; under its own name, by which diffusers saves it and finds it again."""
-    if hasattr(kind, "is_watched"):
-        return kind
+def _watched(kind: Any) -> dict[str, Callable[..., Any]]:
+    """The methods of a scheduler class by which it opens trajectories and moves them on."""
 
     @functools.wraps(kind.set_timesteps)
     def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -205,8 +202,7 @@ def _watched(kind: Any) -> Any:
     methods: dict[str, Callable[..., Any]] = {"set_timesteps": set_timesteps, "step": step}
     if hasattr(kind, "scale_model_input"):
         methods["scale_model_input"] = _watched_scaling(kind)
-    same = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__qualname__": kind.__qualname__}
-    return type(kind.__name__, (kind,), {"is_watched": True, **same, **methods})
+    return methods
 
 
 def _watched_scaling(kind: Any) -> Callable[..., Any]:
