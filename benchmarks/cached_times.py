@@ -22,12 +22,12 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.measure.latency import Stand, Timed, _interleaved
 from tstitch_search.measure.memory import memory_of
-from tstitch_search.members.accelerators import accelerate
+from tstitch_search.members.changes.accelerators import accelerate
+from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.members.device import device_name
-from tstitch_search.members.twins import twin_of
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.conditions import Condition
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "cached_times.md"

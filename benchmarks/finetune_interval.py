@@ -27,7 +27,7 @@ from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import Jackknifed, jackknifed
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run.folder import environment
-from tstitch_search.study_run.pool import build_measurer
+from tstitch_search.study_run.preparation.pool import build_measurer
 from tstitch_search.tasks.finetune import Wanted, training_of
 
 ROOT = Path(__file__).parent.parent

@@ -18,7 +18,7 @@ from tstitch_search.progress import Silent
 from tstitch_search.sampling.assembly import Assembly, assemble
 from tstitch_search.sampling.conditions import ProxySet
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 
 # A study that a large model gets through in half an hour: few images, few allocations.
 SMALL = (

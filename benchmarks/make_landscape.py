@@ -32,8 +32,8 @@ from tstitch_search.quality.reference import save_reference
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.folder import RunFolder, environment
 from tstitch_search.study_run.key import resolve_facts
-from tstitch_search.study_run.pool import open_pool
-from tstitch_search.study_run.references import prepare_reference
+from tstitch_search.study_run.preparation.pool import open_pool
+from tstitch_search.study_run.preparation.references import prepare_reference
 from tstitch_search.study_run.stages import calibrate, search_chunks
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.tasks.stored import StoredRun

@@ -23,11 +23,11 @@ from tstitch_search.config import Study, load_study
 from tstitch_search.ledger import read_events
 from tstitch_search.measurement import Chunk, ChunkFeatures, MakeChunk, chunks_of
 from tstitch_search.progress import Silent
-from tstitch_search.sampling.prefixes import calls_of
+from tstitch_search.sampling.stitching.prefixes import calls_of
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run import run_study
 from tstitch_search.study_run.folder import environment
-from tstitch_search.study_run.pool import build_measurer, open_pool
+from tstitch_search.study_run.preparation.pool import build_measurer, open_pool
 from tstitch_search.workers.affinity import next_job
 
 ROOT = Path(__file__).parent.parent

@@ -30,7 +30,7 @@ from tstitch_search.search.gaussian_process import fit
 from tstitch_search.search.posterior import Candidates, History, QualityScale, Told, observations, posterior
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.folder import environment
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 from tstitch_search.tasks.probe import probe_study
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from diffusers import DDIMScheduler
 from torch import nn
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 from tstitch_search.study_run.folder import environment
 
 RESULTS = Path(__file__).parent / "results"

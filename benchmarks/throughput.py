@@ -20,7 +20,7 @@ from tstitch_search.measurement import chunks_of
 from tstitch_search.progress import Silent
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.study_run.folder import environment
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 from tstitch_search.study_run.workbench import Workbench
 
 ROOT = Path(__file__).parents[1]

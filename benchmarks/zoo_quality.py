@@ -26,7 +26,7 @@ from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run.folder import environment
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.zoo import FASHION_EXTRACTOR
 from tstitch_search.zoo.data import load_fashion_mnist

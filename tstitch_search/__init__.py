@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from tstitch_search.config import Study
     from tstitch_search.lookup import LookupTable
-    from tstitch_search.sampling.deploy import stitch
+    from tstitch_search.sampling.deployment.stitch import stitch
     from tstitch_search.study_run import Result
 
 __all__ = [
@@ -60,7 +60,7 @@ _HOMES = {
     "LookupTable": "tstitch_search.lookup",
     "Result": "tstitch_search.study_run",
     "Study": "tstitch_search.config",
-    "stitch": "tstitch_search.sampling.deploy",
+    "stitch": "tstitch_search.sampling.deployment.stitch",
 }
 
 

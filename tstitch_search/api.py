@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tstitch_search.tasks.check import Check
     from tstitch_search.tasks.compare import Comparison
     from tstitch_search.tasks.plan import Plan
-    from tstitch_search.tasks.verify import Verification
+    from tstitch_search.tasks.tables.verify import Verification
 
 StudyLike: TypeAlias = Union["Study", Path, str]
 Overrides: TypeAlias = Mapping[str, Any] | Sequence[str]
@@ -51,7 +51,7 @@ def run(
     loaded = load_study(study, overrides)
     from tstitch_search.signals import stop_on_signals
     from tstitch_search.study_run import run_study
-    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.study_run.preparation.pool import open_pool
 
     with ExitStack() as stack:
         shown = stack.enter_context(_shown(progress))
@@ -79,7 +79,7 @@ def load_table(table: Path | str) -> "LookupTable":
     Raises ConfigError naming the file and the field, EnvironmentProblem when the hub does not have it.
     """
     if isinstance(table, str) and table.startswith("hub:"):
-        from tstitch_search.tasks.hub import load
+        from tstitch_search.tasks.tables.hub import load
 
         return load(table)
     from tstitch_search.lookup import LookupTable
@@ -94,7 +94,7 @@ def push_to_hub(table: "LookupTable | Path | str", repository: str, *, private: 
     replaced. The table names the paths of its study. Raises EnvironmentProblem when the hub does not take it.
     """
     from tstitch_search.lookup import LookupTable
-    from tstitch_search.tasks.hub import push
+    from tstitch_search.tasks.tables.hub import push
 
     return push(table if isinstance(table, LookupTable) else load_table(table), repository, private)
 
@@ -112,7 +112,7 @@ def plan(
     With `calibrate` step times are measured first. Raises what `run` raises.
     """
     loaded = load_study(study, overrides)
-    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.study_run.preparation.pool import open_pool
     from tstitch_search.tasks.plan import plan_study
 
     with _shown(progress) as shown:
@@ -127,7 +127,7 @@ def check(study: StudyLike, *, probe: int = 0, overrides: Overrides = (), progre
     had.
     """
     loaded, beside = _for_members(study, _settings(overrides), own=["workers.pool=inline"])
-    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.study_run.preparation.pool import open_pool
     from tstitch_search.tasks.check import check_study
     from tstitch_search.tasks.probe import probe_study
 
@@ -146,8 +146,8 @@ def calibrate(
     Raises ConfigError and EnvironmentProblem before anything is measured, MeasurementError when it fails.
     """
     loaded = load_study(study, overrides, own=["workers.n_workers=1"])
-    from tstitch_search.study_run.calibrations import calibrate_study
-    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.study_run.preparation.pool import open_pool
+    from tstitch_search.study_run.times.calibrations import calibrate_study
 
     with _shown(progress) as shown:
         return calibrate_study(loaded, None if output is None else Path(output), open_pool, shown)
@@ -180,7 +180,7 @@ def generate(
     """
     texts = [allocations] if isinstance(allocations, str) else list(allocations)
     if isinstance(source, (Path, str)) and is_of_run(source):
-        from tstitch_search.tasks.generate_from_table import Wanted, draw_from_table, entry_for
+        from tstitch_search.tasks.tables.generate_from_table import Wanted, draw_from_table, entry_for
 
         table = table_path(source)
         wanted = Wanted(tuple(labels), tuple(prompts), negative_prompt, seed)
@@ -190,7 +190,7 @@ def generate(
             drawn = draw_from_table(table, entry, wanted, shown, strict=strict, other_study=other, settings=settings)
         return _as_images({str(entry.allocation): drawn})
     loaded = load_study(source, overrides, own=["workers.pool=inline"])
-    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.study_run.preparation.pool import open_pool
     from tstitch_search.tasks.generate import images_of
 
     with _shown(progress) as shown:
@@ -223,8 +223,8 @@ def verify(
     it may take, judged on the table's device and beyond its errors. Raises ConfigError when members or
     settings are not the table's.
     """
-    from tstitch_search.study_run.pool import open_pool
-    from tstitch_search.tasks.verify import verify as measure_again
+    from tstitch_search.study_run.preparation.pool import open_pool
+    from tstitch_search.tasks.tables.verify import verify as measure_again
 
     other = Path(study) if study else None
     with _shown(progress) as shown:
@@ -239,7 +239,7 @@ def merge(first: Path | str, second: Path | str) -> "LookupTable":
 
     Raises ConfigError naming the facts that differ.
     """
-    from tstitch_search.tasks.merge import merge as made_of
+    from tstitch_search.tasks.tables.merge import merge as made_of
 
     return made_of(table_path(first), table_path(second))
 
@@ -256,8 +256,8 @@ def recalibrate(
 
     Raises ConfigError when members or settings are not the table's.
     """
-    from tstitch_search.study_run.pool import open_pool
-    from tstitch_search.tasks.recalibrate import recalibrate as measure_again
+    from tstitch_search.study_run.preparation.pool import open_pool
+    from tstitch_search.tasks.tables.recalibrate import recalibrate as measure_again
 
     other = Path(study) if study else None
     with _shown(progress) as shown:

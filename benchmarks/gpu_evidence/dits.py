@@ -24,8 +24,8 @@ from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.members.device import device_name
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.families import dit
-from tstitch_search.sampling.guidance import guide
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.guidance import guide
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 from tstitch_search.sampling.timetable import steps_of
 
 GUIDANCE_SCALE = 1.5

@@ -17,7 +17,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measure.latency import Stand, calibrate, median_se, time_allocations
 from tstitch_search.measurement import AllocationTime, Calibrate, TimeAllocations
-from tstitch_search.members.accelerators import accelerate
+from tstitch_search.members.changes.accelerators import accelerate
 from tstitch_search.members.device import resolve_device
 
 MEDIAN_GOAL, WORST_GOAL = 0.02, 0.05

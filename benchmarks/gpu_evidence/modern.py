@@ -23,7 +23,7 @@ from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measurement import Calibrate, TimeAllocations
 from tstitch_search.members.device import device_name, resolve_device
 from tstitch_search.members.execution import Offload
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 from tstitch_search.sampling.timetable import steps_of
 
 N_REPEATS, N_STEPS, N_LORAS, RANK = 5, 8, 4, 16

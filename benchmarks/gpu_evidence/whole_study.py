@@ -27,8 +27,8 @@ from tstitch_search.measurement import Finished, Job, Loaded
 from tstitch_search.members.device import resolve_device
 from tstitch_search.progress import Silent
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.calibrations import calibrate_study
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
+from tstitch_search.study_run.times.calibrations import calibrate_study
 from tstitch_search.workers.protocol import WorkerPool
 
 ROOT = Path(__file__).parents[2]

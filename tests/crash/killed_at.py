@@ -13,7 +13,7 @@ from typing import Any
 
 from tstitch_search.cli import main
 from tstitch_search.ledger import Ledger
-from tstitch_search.measure.recorded import RecordedMeasurer
+from tstitch_search.measure.recorded.measurer import RecordedMeasurer
 from tstitch_search.measurement import MakeChunk
 from tstitch_search.search import AllocationStudy
 

@@ -25,7 +25,7 @@ from tstitch_search.ledger import read_events
 from tstitch_search.lookup import LookupTable
 from tstitch_search.progress import Silent
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 
 KILLED_AT = Path(__file__).with_name("killed_at.py")
 POINTS = [

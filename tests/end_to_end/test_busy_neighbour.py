@@ -14,8 +14,8 @@ from tstitch_search.config import load_study
 from tstitch_search.lookup import LookupTable
 from tstitch_search.progress import Silent
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.calibrations import calibrate_study
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
+from tstitch_search.study_run.times.calibrations import calibrate_study
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,7 +9,7 @@ from text_to_image import PROMPTS, save_stable_diffusion
 from tstitch_search.config import load_study
 from tstitch_search.progress import Silent
 from tstitch_search.study_run import Result, run_study
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 
 STUDY = """\
 name: tiny_text

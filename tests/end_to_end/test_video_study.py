@@ -15,7 +15,7 @@ from tstitch_search.config import load_study
 from tstitch_search.measure.picture_files import save_grid
 from tstitch_search.progress import Silent
 from tstitch_search.study_run import Result, run_study
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 from tstitch_search.tasks.generate import images_of
 
 STUDY = """\

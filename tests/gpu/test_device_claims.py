@@ -27,8 +27,8 @@ from tstitch_search.measurement import (
 )
 from tstitch_search.members.execution import Offload
 from tstitch_search.members.noise_process import NoiseProcess
-from tstitch_search.sampling.conversion import conversion_of
 from tstitch_search.sampling.families import dit
+from tstitch_search.sampling.stitching.conversion import conversion_of
 
 pytestmark = pytest.mark.gpu
 MIXED = Allocation.parse("S*2-XL*2")

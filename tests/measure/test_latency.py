@@ -17,7 +17,7 @@ from tstitch_search.measure.clock import CpuClock, CudaClock, clock_of
 from tstitch_search.measure.latency import MAX_WARM_UP, Stand, calibrate, time_allocations, time_batch
 from tstitch_search.measurement import Calibrate, Step, TimeAllocations
 from tstitch_search.members.device import cpu_threads, device_name, resolve_device, timing_threads
-from tstitch_search.study_run.timing import of_rounds
+from tstitch_search.study_run.times.timing import of_rounds
 
 STEP_S = {"S": 1.0, "B": 2.0, "XL": 8.0}
 SWITCH_S = {"S": 0.125, "B": 0.25, "XL": 0.5}

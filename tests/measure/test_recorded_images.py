@@ -8,7 +8,7 @@ import pytest
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.measure.recorded_images import FeatureFolder, SimulatedImages
+from tstitch_search.measure.recorded.images import FeatureFolder, SimulatedImages
 from tstitch_search.measurement import Chunk
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import jackknifed

@@ -7,7 +7,7 @@ import pytest
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.measure.recorded_table import RecordedTable, read_table
+from tstitch_search.measure.recorded.table import RecordedTable, read_table
 
 SPACE = SpaceConfig(name="x", denoisers=({"name": "S"}, {"name": "XL"}), n_steps=20, grid=2)
 HEAD = "allocation,latency_s,fid\n"

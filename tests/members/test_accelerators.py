@@ -14,7 +14,7 @@ from torch import nn
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.members.accelerators import accelerate
+from tstitch_search.members.changes.accelerators import accelerate
 from tstitch_search.sampling.assembly import Assembly, assemble
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.space_check import check_space

@@ -17,7 +17,7 @@ from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Calibrate, Calibration, Chunk, MakeImages
 from tstitch_search.members.execution import Offload, require_working
 from tstitch_search.study_run.key import resolve_facts
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 
 CPU = torch.device("cpu")
 MIXED = Allocation.parse("S*2-XL*2")

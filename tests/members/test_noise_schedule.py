@@ -19,8 +19,8 @@ from tstitch_search.members.noise_schedule import (
     matching_timesteps,
     prediction_of,
 )
-from tstitch_search.sampling.calls import call
-from tstitch_search.sampling.conversion import conversion_of
+from tstitch_search.sampling.stitching.calls import call
+from tstitch_search.sampling.stitching.conversion import conversion_of
 
 DIT = NoiseProcess()
 STABLE_DIFFUSION = NoiseProcess(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)

@@ -22,11 +22,11 @@ from tstitch_search.config.caches import HOOKED, KINDS, WITHOUT_HOOKS, needs, re
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.config.models.accelerator import CacheConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.accelerators import accelerate
-from tstitch_search.members.caches import HOOKS, add_cache
-from tstitch_search.members.twins import twin_of
+from tstitch_search.members.changes.accelerators import accelerate
+from tstitch_search.members.changes.caches import HOOKS, add_cache
+from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.sampling.assembly import accelerated
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 pytestmark = [
     # diffusers' solvers hand torch tensors to numpy the old way.

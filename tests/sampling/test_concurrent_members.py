@@ -14,9 +14,9 @@ from sampling.tiny_pipelines import TINY, Tiny, draw
 
 from tstitch_search import stitch
 from tstitch_search.config.models import SpaceConfig
-from tstitch_search.members.twins import tensors_of, twin_of
+from tstitch_search.members.changes.twins import tensors_of, twin_of
 from tstitch_search.sampling.assembly import accelerated
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

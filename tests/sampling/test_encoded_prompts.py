@@ -12,7 +12,7 @@ from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Chunk, ChunkFeatures, MakeChunk
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts, _told
-from tstitch_search.study_run.prompt_price import prompt_price
+from tstitch_search.study_run.times.prompt_price import prompt_price
 
 STUDY = """\
 name: tiny

@@ -17,10 +17,10 @@ from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import Calls, Chunk
-from tstitch_search.members.twins import twin_of
-from tstitch_search.sampling.guidance import guide
-from tstitch_search.sampling.prefixes import Start, TrajectoryMemo
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.members.changes.twins import twin_of
+from tstitch_search.sampling.stitching.guidance import guide
+from tstitch_search.sampling.stitching.prefixes import Start, TrajectoryMemo
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

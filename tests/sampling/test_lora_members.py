@@ -23,7 +23,7 @@ from tstitch_search.sampling.assembly import Assembly, assemble
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.tasks.check import check_study
-from tstitch_search.tasks.generate_from_table import changed_files
+from tstitch_search.tasks.tables.generate_from_table import changed_files
 
 pytest.importorskip("peft")
 # diffusers' solvers hand torch tensors to numpy the old way.

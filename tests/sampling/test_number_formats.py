@@ -15,7 +15,7 @@ from tstitch_search import stitch
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.memory import tensors_mb
-from tstitch_search.members.quantization import require_package
+from tstitch_search.members.changes.quantization import require_package
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.tasks.check import check_study

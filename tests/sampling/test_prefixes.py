@@ -17,7 +17,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.measurement import Calls, Chunk
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.families import dit
-from tstitch_search.sampling.prefixes import Start, TrajectoryMemo, calls_of, copied, size_of
+from tstitch_search.sampling.stitching.prefixes import Start, TrajectoryMemo, calls_of, copied, size_of
 from tstitch_search.search_space import SearchSpace
 
 # diffusers' solvers hand torch tensors to numpy the old way.

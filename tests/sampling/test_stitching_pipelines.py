@@ -23,9 +23,9 @@ from torch import nn
 from tstitch_search.allocation import Allocation
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.noise_schedule import compare
-from tstitch_search.sampling.conversion import conversion_of
 from tstitch_search.sampling.families import dit
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.conversion import conversion_of
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -15,7 +15,7 @@ from torch import nn
 
 from tstitch_search import Allocation, stitch
 from tstitch_search.errors import ConfigError
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -16,7 +16,7 @@ from tstitch_search.measurement import Answer, Calibrate, Calibration, Job
 from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.calibrations import calibrate_study
+from tstitch_search.study_run.times.calibrations import calibrate_study
 from tstitch_search.tasks.plan import plan_study
 from tstitch_search.workers.inline import InlinePool
 

@@ -13,7 +13,7 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.lookup import LookupTable
 from tstitch_search.measurement import Answer, Calibration, Job, MakeChunk
-from tstitch_search.study_run.drift import drift_of
+from tstitch_search.study_run.times.drift import drift_of
 from tstitch_search.tasks.status import status_of
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tstitch_search.study_run.pool import share_of_gpus
+from tstitch_search.study_run.preparation.pool import share_of_gpus
 
 
 @pytest.mark.parametrize("n_gpus", range(1, 9))

@@ -15,7 +15,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.ledger import read_events
-from tstitch_search.measure.recorded import RecordedMeasurer
+from tstitch_search.measure.recorded.measurer import RecordedMeasurer
 from tstitch_search.measurement import Calibration, Chunk, MakeChunk
 from tstitch_search.pareto import pareto_front
 from tstitch_search.progress import Silent
@@ -23,9 +23,9 @@ from tstitch_search.report.plots.pareto import pareto
 from tstitch_search.report.reading import read_record
 from tstitch_search.study_run import Result, run_study
 from tstitch_search.study_run.key import resolve_facts
-from tstitch_search.study_run.pool import open_pool
-from tstitch_search.tasks.from_table import study_from_table
+from tstitch_search.study_run.preparation.pool import open_pool
 from tstitch_search.tasks.plan import plan_study
+from tstitch_search.tasks.tables.from_table import study_from_table
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "studies" / "recorded"

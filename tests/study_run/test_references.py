@@ -22,7 +22,7 @@ from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.reference import Reference, load_reference
 from tstitch_search.study_run import run_study
 from tstitch_search.study_run.key import resolve_facts
-from tstitch_search.study_run.references import CHUNK, prepare_reference, recall
+from tstitch_search.study_run.preparation.references import CHUNK, prepare_reference, recall
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.tasks.plan import plan_study
 from tstitch_search.workers.inline import InlinePool

@@ -13,7 +13,7 @@ import pytest
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study, load_study
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.measure.recorded import RecordedMeasurer
+from tstitch_search.measure.recorded.measurer import RecordedMeasurer
 from tstitch_search.measurement import Chunk, ChunkFeatures, MakeChunk
 from tstitch_search.progress import Silent
 from tstitch_search.quality.estimate import QualityEstimate

@@ -17,7 +17,7 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.machine import CpuTimes
 from tstitch_search.measurement import Calibrate, Calibration
 from tstitch_search.progress import Silent
-from tstitch_search.study_run.timing import batch_error, of_rounds, time_denoisers
+from tstitch_search.study_run.times.timing import batch_error, of_rounds, time_denoisers
 
 
 class Listener(Silent):

@@ -22,7 +22,7 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measurement import Calibration
 from tstitch_search.progress import Silent
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.pool import open_pool
+from tstitch_search.study_run.preparation.pool import open_pool
 from tstitch_search.tasks.check import _measured_speed, check_study
 from tstitch_search.tasks.probe import probe_study
 

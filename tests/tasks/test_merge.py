@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tstitch_search.cli import app
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
-from tstitch_search.tasks.merge import combined, merge
+from tstitch_search.tasks.tables.merge import combined, merge
 
 
 def table_of(outcome) -> Path:

@@ -27,7 +27,7 @@ from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.study_run.key import pipeline_sha256
 from tstitch_search.tasks.export import export
-from tstitch_search.tasks.generate_from_table import Wanted, draw_from_table, entry_for
+from tstitch_search.tasks.tables.generate_from_table import Wanted, draw_from_table, entry_for
 
 # diffusers' solvers hand torch tensors to numpy the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -14,8 +14,8 @@ from tstitch_search.lookup import LookupTable
 from tstitch_search.measurement import AllocationTime
 from tstitch_search.pareto import pareto_front
 from tstitch_search.progress import Silent
-from tstitch_search.tasks.recalibrate import recalibrate
-from tstitch_search.tasks.verify import Verification, spread, verify
+from tstitch_search.tasks.tables.recalibrate import recalibrate
+from tstitch_search.tasks.tables.verify import Verification, spread, verify
 from tstitch_search.workers.inline import InlinePool
 
 

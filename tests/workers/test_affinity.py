@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.measurement import Chunk, Job, MakeChunk, MakeImages
-from tstitch_search.sampling.prefixes import calls_of
+from tstitch_search.sampling.stitching.prefixes import calls_of
 from tstitch_search.workers.affinity import n_steps_in_common, next_job
 
 allocations = st.lists(st.sampled_from("SBX"), min_size=5, max_size=5).map(

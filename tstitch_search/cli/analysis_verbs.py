@@ -77,7 +77,7 @@ def _analyze_and_print(study: "Study", wanted: "Wanted", folder: "Path", as_json
     from tstitch_search.cli.running import interrupted
     from tstitch_search.display import shown
     from tstitch_search.signals import stop_on_signals
-    from tstitch_search.study_run.pool import open_pool
+    from tstitch_search.study_run.preparation.pool import open_pool
     from tstitch_search.tasks.analysis import analyze_study
 
     try:

@@ -10,7 +10,7 @@ from tstitch_search.cli.tables import console
 from tstitch_search.report.wording import named
 
 if TYPE_CHECKING:
-    from tstitch_search.tasks.verify import Verification
+    from tstitch_search.tasks.tables.verify import Verification
 
 
 def print_verification(found: "Verification", as_json: bool) -> None:

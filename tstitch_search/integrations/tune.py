@@ -25,11 +25,11 @@ from tstitch_search.quality.metrics import metric_named, of_kind
 from tstitch_search.quality.reference import Reference
 from tstitch_search.search import AllocationStudy, Trial
 from tstitch_search.search_space import SearchSpace, allocation_in
-from tstitch_search.study_run.calibrations import given_calibration
 from tstitch_search.study_run.key import StudyFacts, resolve_facts
-from tstitch_search.study_run.pool import build_measurer
-from tstitch_search.study_run.references import recall
+from tstitch_search.study_run.preparation.pool import build_measurer
+from tstitch_search.study_run.preparation.references import recall
 from tstitch_search.study_run.stages import candidates_in_focus, rule_of, search_chunks
+from tstitch_search.study_run.times.calibrations import given_calibration
 from tstitch_search.workers.ray_session import ray
 
 # isort: split

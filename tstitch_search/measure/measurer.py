@@ -61,7 +61,7 @@ from tstitch_search.quality.reference import Reference
 from tstitch_search.real_images import RealImages
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.conditions import ProxySet
-from tstitch_search.sampling.prefixes import Answerer, Start, TrajectoryMemo
+from tstitch_search.sampling.stitching.prefixes import Answerer, Start, TrajectoryMemo
 from tstitch_search.sampling.timetable import steps_of, timetable
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from tstitch_search.members.twins import tensors_of
+from tstitch_search.members.changes.twins import tensors_of
 
 # torch's profiler reports its own comings and goings to stderr, in colours of its own.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")

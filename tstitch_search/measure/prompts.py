@@ -9,7 +9,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.measurement import Chunk, EncodedOnce, chunks_of
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts
-from tstitch_search.sampling.prefixes import Answerer
+from tstitch_search.sampling.stitching.prefixes import Answerer
 
 FOLDER = "prompts"
 

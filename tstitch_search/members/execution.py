@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tstitch_search.config.models import ExecutionConfig
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.members.twins import tensors_of
+from tstitch_search.members.changes.twins import tensors_of
 from tstitch_search.members.weights import first_line
 
 # torch's kernels for scaled dot product attention, by the study's word for them; `default` lets torch choose.

@@ -13,13 +13,13 @@ from torch import nn
 
 from tstitch_search.config.models.quantization import QuantizationConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.members.changes.quantization import loading_options
+from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.members.custom import call, read_custom_config
 from tstitch_search.members.facts import MemberFacts, weights_of
 from tstitch_search.members.formats.checkpoint_models import load_checkpoint
 from tstitch_search.members.formats.class_conditional import ClassConditionalUNet
 from tstitch_search.members.formats.uvit import UViT2DModel
-from tstitch_search.members.quantization import loading_options
-from tstitch_search.members.twins import twin_of
 from tstitch_search.members.weights import first_line, read_json
 
 # Denoisers that diffusers has no class for.

@@ -8,8 +8,8 @@ import torch
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import MeasurementError
 from tstitch_search.measurement import Chunk, Probe
-from tstitch_search.sampling.prefixes import Answerer, Path
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.prefixes import Answerer, Path
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # Samples these images with the allocation, letting the answerer answer.
 Sample = Callable[[Allocation, Chunk, Answerer], object]

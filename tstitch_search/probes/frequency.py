@@ -18,8 +18,8 @@ from tstitch_search.measurement import Frequencies, Probe, Spectrum, Step
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.noise_schedule import PREDICTION_TYPES, clean_and_noise
 from tstitch_search.probes.along_trajectory import Sample, answers_of_all, prediction_in, probe_along
-from tstitch_search.sampling.prefixes import Path
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.prefixes import Path
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # Bands of latents that are large enough for as many.
 MAX_BANDS = 8

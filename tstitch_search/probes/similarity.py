@@ -14,8 +14,8 @@ import torch
 
 from tstitch_search.measurement import PairSimilarity, Probe, Similarity
 from tstitch_search.probes.along_trajectory import Sample, answers_of_all, prediction_in, probe_along
-from tstitch_search.sampling.prefixes import Path
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.prefixes import Path
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 
 def similarity(job: Probe, denoiser: StitchedDenoiser, sample: Sample, batch_size: int) -> Similarity:

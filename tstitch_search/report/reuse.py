@@ -1,4 +1,4 @@
-"""What a run saved by making nothing twice: denoiser calls (`sampling/prefixes.py`) and prompts, from its ledger."""
+"""What a run saved by making nothing twice: denoiser calls and prompts, from its ledger."""
 
 from collections.abc import Iterable
 

@@ -15,22 +15,22 @@ from tstitch_search.config import Study
 from tstitch_search.config.caches import require_caches
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.config.models.accelerator import CacheConfig
-from tstitch_search.members.accelerators import accelerate
+from tstitch_search.members.changes.accelerators import accelerate
+from tstitch_search.members.changes.lora import add_loras
+from tstitch_search.members.changes.lora_files import lora_files
+from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
 from tstitch_search.members.facts import vae_folder, weights_of
 from tstitch_search.members.loading import load_members, load_model
-from tstitch_search.members.lora import add_loras
-from tstitch_search.members.lora_files import lora_files
-from tstitch_search.members.twins import twin_of
 from tstitch_search.members.weights import weights_mb
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts
 from tstitch_search.sampling.families import Family, family_of
-from tstitch_search.sampling.guidance import guide
-from tstitch_search.sampling.instances import Instance
-from tstitch_search.sampling.number_formats import in_own_formats
 from tstitch_search.sampling.space_check import check_space, conversions, require_pipeline
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
-from tstitch_search.sampling.trajectory import NOW
+from tstitch_search.sampling.stitching.guidance import guide
+from tstitch_search.sampling.stitching.instances import Instance
+from tstitch_search.sampling.stitching.number_formats import in_own_formats
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.trajectory import NOW
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from diffusers.configuration_utils import FrozenDict
 
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.sampling.calls import Forward, ForwardAdapter, changed
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.calls import Forward, ForwardAdapter, changed
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # What DiTPipeline calls "no label".
 NULL_LABEL = 1000

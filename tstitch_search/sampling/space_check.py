@@ -11,6 +11,8 @@ from tstitch_search.config.caches import require_caches
 from tstitch_search.config.guidance import guidance_of, require_guidance
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
+from tstitch_search.members.changes.lora_files import lora_files, require_fitting_lora
+from tstitch_search.members.changes.quantization import require_quantization
 from tstitch_search.members.compatibility import (
     Finding,
     against_member,
@@ -26,14 +28,12 @@ from tstitch_search.members.facts import (
     read_shared_facts,
 )
 from tstitch_search.members.headers import count_parameters
-from tstitch_search.members.lora_files import lora_files, require_fitting_lora
 from tstitch_search.members.noise_process import NoiseProcess
-from tstitch_search.members.quantization import require_quantization
 from tstitch_search.members.vae import latent_channels, read_vae_config
 from tstitch_search.members.weights import ENCODER_WEIGHTS, WEIGHTS, is_of_hub, read_json
 
 if TYPE_CHECKING:
-    from tstitch_search.sampling.calls import ForwardAdapter
+    from tstitch_search.sampling.stitching.calls import ForwardAdapter
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def converted_members(facts: SpaceFacts) -> dict[str, NoiseProcess]:
 
 def conversions(facts: SpaceFacts) -> dict[str, "ForwardAdapter"]:
     """How those members answer."""
-    from tstitch_search.sampling.conversion import conversion_of  # loads torch
+    from tstitch_search.sampling.stitching.conversion import conversion_of  # loads torch
 
     want = facts.shared.noise
     return {name: conversion_of(have, want) for name, have in converted_members(facts).items() if want}

@@ -19,13 +19,10 @@ from tstitch_search.report.reuse import prompts_in_words, reuse_in_words
 from tstitch_search.report.writing import write_report
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.ask_and_tell import search
-from tstitch_search.study_run.calibrations import calibrate_points
 from tstitch_search.study_run.confirmation import confirm
-from tstitch_search.study_run.drift import settle_times
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.pictures import make_strips, make_worst
-from tstitch_search.study_run.prices import price, seconds_of
 from tstitch_search.study_run.proxy_quality import ProxyQuality
 from tstitch_search.study_run.race import race
 from tstitch_search.study_run.selection import posterior_estimates, record_posterior, select_for_confirmation
@@ -39,6 +36,9 @@ from tstitch_search.study_run.stages import (
     tell,
 )
 from tstitch_search.study_run.table import in_groups, make_table
+from tstitch_search.study_run.times.calibrations import calibrate_points
+from tstitch_search.study_run.times.drift import settle_times
+from tstitch_search.study_run.times.prices import price, seconds_of
 from tstitch_search.workers.protocol import WorkerPool
 
 

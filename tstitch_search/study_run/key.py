@@ -10,7 +10,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import SpaceConfig, Study
 from tstitch_search.config.models.quality import OF_TRANSFORMERS
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.measure.recorded import Record, open_record
+from tstitch_search.measure.recorded.measurer import Record, open_record
+from tstitch_search.members.changes.lora_files import loras_identity
 from tstitch_search.members.custom import source_of
 from tstitch_search.members.facts import (
     SHARED_FILES,
@@ -19,12 +20,11 @@ from tstitch_search.members.facts import (
     shared_folders,
     vae_folder,
 )
-from tstitch_search.members.lora_files import loras_identity
 from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.sampling.space_check import check_space, converted_members, require_answers
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.warm_start import warm_start_facts
+from tstitch_search.study_run.preparation.warm_start import warm_start_facts
 from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
 
 # The networks of the study that metrics look with, and the files that hold weights.

@@ -18,17 +18,17 @@ from tstitch_search.quality.reference import save_reference
 from tstitch_search.search import AllocationStudy, Rule
 from tstitch_search.search.embedding import Positions
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.calibrations import given_calibration, remember, warn
-from tstitch_search.study_run.drift import times_decided_by
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import StudyFacts
-from tstitch_search.study_run.member_positions import member_positions
-from tstitch_search.study_run.prices import seconds_of
+from tstitch_search.study_run.preparation.member_positions import member_positions
+from tstitch_search.study_run.preparation.references import prepare_reference
+from tstitch_search.study_run.preparation.warm_start import warm_start
 from tstitch_search.study_run.proxy_quality import ProxyQuality
-from tstitch_search.study_run.references import prepare_reference
-from tstitch_search.study_run.timing import time_denoisers
-from tstitch_search.study_run.warm_start import warm_start
+from tstitch_search.study_run.times.calibrations import given_calibration, remember, warn
+from tstitch_search.study_run.times.drift import times_decided_by
+from tstitch_search.study_run.times.prices import seconds_of
+from tstitch_search.study_run.times.timing import time_denoisers
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.workers.protocol import WorkerPool
 

@@ -23,7 +23,7 @@ from tstitch_search.lookup import (
     PointTime,
     build_table,
 )
-from tstitch_search.measure.recorded import Record
+from tstitch_search.measure.recorded.measurer import Record
 from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.quality.joint import shown_together
 from tstitch_search.quality.metrics import metric_named
@@ -31,11 +31,11 @@ from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.report.headline import headline
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.confirmation import Confirmed
-from tstitch_search.study_run.drift import times_decided_by
 from tstitch_search.study_run.evaluation import Estimates, Evaluator, Reader
 from tstitch_search.study_run.folder import environment
 from tstitch_search.study_run.key import StudyFacts
 from tstitch_search.study_run.stages import confirm_chunks
+from tstitch_search.study_run.times.drift import times_decided_by
 
 # The standard error of a median is this times that of a mean, for normal noise.
 MEDIAN_FACTOR = 1.2533

@@ -19,8 +19,8 @@ from tstitch_search.sampling.space_check import (
     require_answers,
     require_pipeline,
 )
-from tstitch_search.study_run.calibrations import given_calibration, recall
 from tstitch_search.study_run.key import resolve_facts
+from tstitch_search.study_run.times.calibrations import given_calibration, recall
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tstitch_search.progress import Progress
 from tstitch_search.sampling.space_check import check_space
 from tstitch_search.search_space import allocation_in
 from tstitch_search.tasks.finetuned_folder import WORK, open_finetuned, publish
-from tstitch_search.tasks.from_table import study_from_table
+from tstitch_search.tasks.tables.from_table import study_from_table
 
 if TYPE_CHECKING:
     from tstitch_search.probes.finetuning import Training

@@ -17,14 +17,14 @@ from tstitch_search.progress import Progress
 from tstitch_search.quality.metrics import metric_named, needs_real_features
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.calibrations import given_calibration, measure_calibration, recall, remember
 from tstitch_search.study_run.folder import key_of_measurements, require_same_key
 from tstitch_search.study_run.key import StudyFacts, resolve_facts
-from tstitch_search.study_run.pool import count_workers
-from tstitch_search.study_run.prices import price
-from tstitch_search.study_run.prompt_price import PromptPrice, prompt_price
-from tstitch_search.study_run.references import feature_dim, state_of_reference
+from tstitch_search.study_run.preparation.pool import count_workers
+from tstitch_search.study_run.preparation.references import feature_dim, state_of_reference
 from tstitch_search.study_run.stages import candidates_in_focus, require_budget
+from tstitch_search.study_run.times.calibrations import given_calibration, measure_calibration, recall, remember
+from tstitch_search.study_run.times.prices import price
+from tstitch_search.study_run.times.prompt_price import PromptPrice, prompt_price
 from tstitch_search.tasks.status import Status, status_of
 from tstitch_search.workers.protocol import WorkerPool
 

@@ -13,11 +13,11 @@ from tstitch_search.quality.metrics import metric_named
 from tstitch_search.search import AllocationStudy
 from tstitch_search.search.storage import set_aside, shown
 from tstitch_search.search_space import SearchSpace
-from tstitch_search.study_run.drift import times_decided_by
 from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.proxy_quality import controls_of
 from tstitch_search.study_run.stages import candidates_in_focus, rule_of
+from tstitch_search.study_run.times.drift import times_decided_by
 
 
 @dataclass(frozen=True)

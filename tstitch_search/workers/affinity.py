@@ -14,7 +14,7 @@ def next_job(jobs: Iterable[Job], last: Job | None) -> int:
     """Position of the job that has most in common with the worker's last one; the first when none has anything.
 
     What counts is the same chunk, then the number of steps from the noise end that are the same: those denoiser calls
-    are still in the worker's memory (sampling/prefixes.py). So a queue full of allocations is worked off chunk by
+    are still in the worker's memory. So a queue full of allocations is worked off chunk by
     chunk, and within a chunk branch by branch of the tree that the allocations make.
     """
     if not isinstance(last, MakeChunk):

@@ -1,7 +1,7 @@
 """Ray itself, started quietly on this machine or joined where the study or RAY_ADDRESS says; imported nowhere else.
 
 Import `ray` from here: its settings are then in place before it reads them. A study with an address must say so before:
-see `study_run/pool.py`.
+see `study_run/preparation/pool.py`.
 """
 
 import logging

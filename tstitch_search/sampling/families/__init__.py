@@ -13,7 +13,7 @@ from torch import nn
 from tstitch_search.config.family_traits import FamilyName
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.sampling.conditions import Condition
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 
 class Family(Protocol):

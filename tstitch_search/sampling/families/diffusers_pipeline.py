@@ -22,7 +22,7 @@ from tstitch_search.members.text_encoders import load_parts
 from tstitch_search.sampling.conditions import Condition, prompts_of
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts
 from tstitch_search.sampling.pipeline_class import arguments_of, class_of, require_drivable, slots_of
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # A safety checker would blacken images and a watermark change them.
 SWITCHED_OFF = {"add_watermarker": False, "requires_safety_checker": False}

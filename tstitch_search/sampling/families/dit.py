@@ -15,7 +15,7 @@ from tstitch_search.members.loading import load_scheduler
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.dit_options import with_options
 from tstitch_search.sampling.step_noise import own_step_noise
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 
 def stitch(members: Mapping[str, nn.Module]) -> StitchedDenoiser:

@@ -11,7 +11,7 @@ from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.formats.class_conditional import ClassConditionalPipeline
 from tstitch_search.members.loading import load_scheduler
 from tstitch_search.sampling.conditions import Condition
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 
 def stitch(members: Mapping[str, nn.Module]) -> StitchedDenoiser:

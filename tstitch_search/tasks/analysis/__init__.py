@@ -17,7 +17,7 @@ from tstitch_search.progress import Progress
 from tstitch_search.report.analysis_tables import COLUMNS, FOLDER, AnalysisTable
 from tstitch_search.report.writing import write_report
 from tstitch_search.study_run.key import StudyFacts, facts_as_asked, resolve_facts
-from tstitch_search.study_run.prices import seconds_of
+from tstitch_search.study_run.times.prices import seconds_of
 from tstitch_search.tasks.analysis.growing import growing_n
 from tstitch_search.tasks.analysis.measuring import Measured, Rows, measure, stage_of
 from tstitch_search.tasks.analysis.prices import AnalysisPrice, price_of

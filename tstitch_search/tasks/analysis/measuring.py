@@ -13,12 +13,12 @@ from tstitch_search.quality.estimate import estimate
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.report.analysis_tables import Value
-from tstitch_search.study_run.calibrations import recall, remember
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import Key, RunFolder
 from tstitch_search.study_run.key import StudyFacts
-from tstitch_search.study_run.references import prepare_reference
+from tstitch_search.study_run.preparation.references import prepare_reference
 from tstitch_search.study_run.stages import anchor_of_pairs, calibrate
+from tstitch_search.study_run.times.calibrations import recall, remember
 from tstitch_search.study_run.workbench import Workbench
 from tstitch_search.tasks.analysis.probes import probe_rows
 from tstitch_search.tasks.analysis.rows import row_of

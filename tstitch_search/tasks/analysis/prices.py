@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.latency_model import LatencyModel
-from tstitch_search.study_run.calibrations import given_calibration, recall
 from tstitch_search.study_run.key import StudyFacts
-from tstitch_search.study_run.prices import seconds_of
+from tstitch_search.study_run.times.calibrations import given_calibration, recall
+from tstitch_search.study_run.times.prices import seconds_of
 from tstitch_search.tasks.analysis.variants import Variant
 from tstitch_search.tasks.plan import rough_calibration
 

@@ -10,7 +10,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.measurement import Step
-from tstitch_search.tasks.from_table import study_from_table
+from tstitch_search.tasks.tables.from_table import study_from_table
 
 
 @dataclass(frozen=True)

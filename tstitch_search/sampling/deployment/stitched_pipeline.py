@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tstitch_search.errors import ConfigError
-from tstitch_search.sampling.extended_class import extended
-from tstitch_search.sampling.trajectory import NOW, RESERVED, Watch, in_use, watch_of
+from tstitch_search.sampling.stitching.extended_class import extended
+from tstitch_search.sampling.stitching.trajectory import NOW, RESERVED, Watch, in_use, watch_of
 
 # How a pipeline may be told its number of steps.
 STEPS = ("num_inference_steps", "timesteps", "sigmas")

@@ -13,9 +13,9 @@ from torch import nn
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
+from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.noise_schedule import compare
-from tstitch_search.members.twins import twin_of
 from tstitch_search.members.weights import weight_files, weights_sha256
 
 

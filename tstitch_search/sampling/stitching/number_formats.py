@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from tstitch_search.config.models import SpaceConfig
-from tstitch_search.sampling.calls import Forward, ForwardAdapter, changed
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.calls import Forward, ForwardAdapter, changed
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # Positions, which denoisers keep in the format that they come in.
 KEPT = ("image_rotary_emb",)

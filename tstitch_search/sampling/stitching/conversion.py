@@ -14,7 +14,7 @@ from tstitch_search.members.noise_schedule import (
     matching_timesteps,
     prediction_of,
 )
-from tstitch_search.sampling.calls import Forward, ForwardAdapter, changed
+from tstitch_search.sampling.stitching.calls import Forward, ForwardAdapter, changed
 
 
 def conversion_of(have: NoiseProcess, want: NoiseProcess) -> ForwardAdapter:

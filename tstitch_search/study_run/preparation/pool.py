@@ -108,7 +108,7 @@ def _on(study: Study, device: Literal["cpu", "cuda"]) -> Study:
 def build_measurer(study: Study, threads: int) -> Measurer:
     """A measurer of the study, made inside the worker that will use it."""
     if study.config.measure.recorded is not None:
-        from tstitch_search.measure.recorded import RecordedMeasurer
+        from tstitch_search.measure.recorded.measurer import RecordedMeasurer
 
         return RecordedMeasurer(study)
     from tstitch_search.measure.measurer import StudyMeasurer

@@ -10,8 +10,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.latency_model import Parts
-from tstitch_search.measure.recorded_images import FeatureFolder, RecordedImages, SimulatedImages
-from tstitch_search.measure.recorded_table import RecordedTable, Row, read_table
+from tstitch_search.measure.recorded.images import FeatureFolder, RecordedImages, SimulatedImages
+from tstitch_search.measure.recorded.table import RecordedTable, Row, read_table
 from tstitch_search.measurement import (
     AllocationTime,
     AllocationTimes,

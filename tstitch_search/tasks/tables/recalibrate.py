@@ -22,9 +22,9 @@ from tstitch_search.measurement import (
 from tstitch_search.progress import Progress
 from tstitch_search.report.headline import headline
 from tstitch_search.study_run.table import MEDIAN_FACTOR
-from tstitch_search.study_run.timing import time_denoisers
+from tstitch_search.study_run.times.timing import time_denoisers
 from tstitch_search.study_run.workbench import run_alone
-from tstitch_search.tasks.from_table import facts_like, study_from_table
+from tstitch_search.tasks.tables.from_table import facts_like, study_from_table
 from tstitch_search.workers.protocol import WorkerPool
 
 # What may be another here: it decides neither the images nor what a step is.

@@ -10,12 +10,12 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import Candidate, LookupTable
+from tstitch_search.members.changes.lora_files import loras_identity
 from tstitch_search.members.facts import read_member_facts, shared_folders
-from tstitch_search.members.lora_files import loras_identity
 from tstitch_search.progress import Progress
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.study_run.key import pipeline_sha256
-from tstitch_search.tasks.from_table import study_from_table
+from tstitch_search.tasks.tables.from_table import study_from_table
 
 
 @dataclass(frozen=True)

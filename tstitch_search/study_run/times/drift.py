@@ -17,7 +17,7 @@ from tstitch_search.config import Study
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Event, Ledger
 from tstitch_search.measurement import Calibration
-from tstitch_search.study_run.timing import batch_error, time_denoisers
+from tstitch_search.study_run.times.timing import batch_error, time_denoisers
 from tstitch_search.study_run.workbench import Workbench
 
 # Fewer chunks in a third say nothing; a drift of less than this share is not worth timing again.

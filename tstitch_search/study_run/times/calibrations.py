@@ -24,7 +24,7 @@ from tstitch_search.measurement import Calibration
 from tstitch_search.progress import Progress
 from tstitch_search.study_run.folder import Key
 from tstitch_search.study_run.key import resolve_facts
-from tstitch_search.study_run.timing import time_denoisers
+from tstitch_search.study_run.times.timing import time_denoisers
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.workers.protocol import WorkerPool
 

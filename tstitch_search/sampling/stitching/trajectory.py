@@ -18,8 +18,8 @@ import torch
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
-from tstitch_search.sampling.extended_class import extended
-from tstitch_search.sampling.instances import Instance
+from tstitch_search.sampling.stitching.extended_class import extended
+from tstitch_search.sampling.stitching.instances import Instance
 
 
 class Follower(Protocol):

@@ -17,7 +17,7 @@ from diffusers.models.attention_processor import Attention
 
 from tstitch_search.config.models.accelerator import CacheConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.members.caches import Forget, Where, add_cache, forget, remembering
+from tstitch_search.members.changes.caches import Forget, Where, add_cache, forget, remembering
 
 
 def accelerate(member: Any, accelerator: str | CacheConfig, owner: str, where: Where = lambda: None) -> Forget:

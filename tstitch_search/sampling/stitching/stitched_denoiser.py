@@ -1,8 +1,8 @@
 """The stand-in that makes a stock diffusers pipeline stitch (T-Stitch, arXiv 2402.14167, figure 2).
 
 A `StitchedDenoiser` sits in the pipeline's `transformer` or `unet` slot and lets the right member answer each sampling
-step. Which step it is, the pipeline's own scheduler tells (`sampling/trajectory.py`): no tensor is read back from the
-device, and forward calls are not counted, because guidance may take one or two per step.
+step. Which step it is, the pipeline's own scheduler tells (`trajectory.py`): no tensor is read back from the device,
+and forward calls are not counted, because guidance may take one or two per step.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,12 +14,12 @@ from torch import nn
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.caches import CALL
+from tstitch_search.members.changes.caches import CALL
 from tstitch_search.members.execution import Offload
-from tstitch_search.sampling.calls import Forward, ForwardAdapter, call, fitted
-from tstitch_search.sampling.instances import Instance, Instances, nothing
-from tstitch_search.sampling.prefixes import Answerer
-from tstitch_search.sampling.trajectory import NOW, Once, Trajectory, nothing_under_way, watch
+from tstitch_search.sampling.stitching.calls import Forward, ForwardAdapter, call, fitted
+from tstitch_search.sampling.stitching.instances import Instance, Instances, nothing
+from tstitch_search.sampling.stitching.prefixes import Answerer
+from tstitch_search.sampling.stitching.trajectory import NOW, Once, Trajectory, nothing_under_way, watch
 
 
 class StitchedDenoiser(nn.Module):
@@ -30,7 +30,7 @@ class StitchedDenoiser(nn.Module):
     strength below 1) or leaves it earlier (`denoising_end`) runs that part of it. `on_step(i)`, when set, is called
     once i sampling steps are done, i = 0 ... n_steps, without waiting for the device. `offload`, when set, brings in
     whoever's turn it is. `at_turn[name]()`, where there is one, comes before a member's first answer of a segment.
-    `answerer`, when set, may answer a call in the member's place (`sampling/prefixes.py`). Several pipelines may ask it
+    `answerer`, when set, may answer a call in the member's place (`prefixes.py`). Several pipelines may ask it
     at once, each in a trajectory of its own; `more[name]()` is another module for a member that remembers its calls.
     `defaults`: arguments of a stitched pipeline for calls that do not give them; `fixed`: by member those that
     no call of an entry with it may change. `asked_in`: the pipeline's number format, where members have their own.

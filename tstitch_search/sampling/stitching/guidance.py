@@ -14,10 +14,10 @@ from torch import nn
 from tstitch_search.config.guidance import Guidance, guidance_of
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.sampling.calls import Forward, ForwardAdapter, changed
-from tstitch_search.sampling.prefixes import copied
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
-from tstitch_search.sampling.trajectory import NOW
+from tstitch_search.sampling.stitching.calls import Forward, ForwardAdapter, changed
+from tstitch_search.sampling.stitching.prefixes import copied
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.trajectory import NOW
 
 # Tensors that go with tokens, not with images: their first axis is no batch, whatever its length.
 WITHOUT_BATCH = ("image_rotary_emb", "img_ids", "txt_ids")

@@ -21,10 +21,10 @@ from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.confirmation import publish, time_entries
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.study_run.folder import RunFolder, environment
-from tstitch_search.study_run.references import prepare_reference
+from tstitch_search.study_run.preparation.references import prepare_reference
 from tstitch_search.study_run.stages import anchor_of_pairs
 from tstitch_search.study_run.workbench import Workbench
-from tstitch_search.tasks.from_table import facts_like, study_from_table
+from tstitch_search.tasks.tables.from_table import facts_like, study_from_table
 from tstitch_search.workers.protocol import WorkerPool
 
 # What may be another here: it decides times or the search, or it is what is being verified (versions).

@@ -11,7 +11,7 @@ from diffusers.utils import set_weights_and_activate_adapters
 from torch import nn
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
-from tstitch_search.members.lora_files import LoraFile, require_no_text_encoder
+from tstitch_search.members.changes.lora_files import LoraFile, require_no_text_encoder
 from tstitch_search.members.weights import first_line
 
 # What diffusers and peft raise for a file that is no LoRA, or one for another architecture.

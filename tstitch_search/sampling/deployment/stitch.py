@@ -15,21 +15,21 @@ from tstitch_search.config.family_traits import TRAITS, FamilyName
 from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import Candidate, LookupTable
-from tstitch_search.members.accelerators import KINDS
+from tstitch_search.members.changes.accelerators import KINDS
+from tstitch_search.members.changes.lora import add_loras
+from tstitch_search.members.changes.lora_files import lora_files
 from tstitch_search.members.facts import conditioning_width
 from tstitch_search.members.loading import scheduler_of
-from tstitch_search.members.lora import add_loras
-from tstitch_search.members.lora_files import lora_files
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.sampling.assembly import accelerated
-from tstitch_search.sampling.conversion import conversion_of
+from tstitch_search.sampling.deployment.member_settings import MemberSettings
+from tstitch_search.sampling.deployment.stitched_pipeline import make_stitched
 from tstitch_search.sampling.dit_options import with_options
 from tstitch_search.sampling.families import adapter, family_of
-from tstitch_search.sampling.guidance import guide
-from tstitch_search.sampling.member_settings import MemberSettings
-from tstitch_search.sampling.number_formats import in_own_formats
-from tstitch_search.sampling.stitched_denoiser import StitchedDenoiser
-from tstitch_search.sampling.stitched_pipeline import make_stitched
+from tstitch_search.sampling.stitching.conversion import conversion_of
+from tstitch_search.sampling.stitching.guidance import guide
+from tstitch_search.sampling.stitching.number_formats import in_own_formats
+from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # Names by which a table's denoisers say that they are accelerated: XL+deepcache3.
 ACCELERATED = re.compile(rf"\+({'|'.join(KINDS)})[0-9.]+$")
