@@ -53,7 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help takes a third of the time
     context_settings={"max_content_width": 100},
-    help="Find which diffusion denoiser should take which sampling steps: a lookup table of time against FID.",
+    help="Find how to divide sampling steps among diffusion denoisers: a lookup table of time against quality.",
 )
 
 

@@ -39,7 +39,7 @@ def pick(
     at_batch: Annotated[int | None, typer.Option(help="The operating point with batches of so many images.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The best allocation in a time budget, or fastest in an FID.
+    """The best allocation in a time budget, or the fastest in a limit.
 
     Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.3s
     """
