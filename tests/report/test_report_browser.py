@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from children import HANG_S
 
 from tstitch_search.errors import QualityGateError
-from tstitch_search.lookup import LookupTable
+from tstitch_search.lookup import GroupValue, LookupTable, MetricValue
 from tstitch_search.report.writing import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -117,6 +118,38 @@ def test_the_switches_change_the_axis_and_hide_the_search(probed: Path, tmp_path
     document, console = visit(probed, tmp_path)
     assert "axis log, hidden search" in document.rpartition("</script>")[2]
     assert console == []
+
+
+# Runs inside the page: asks for the front of a group, then for all images again, and tells what the plot shows.
+BY_GROUP = """
+<script>addEventListener("drawn", () => {
+  const plot = document.getElementById("pareto"), told = [];
+  const shown = () => plot.data.filter((trace) => trace.visible !== false).map((trace) => trace.meta || "mark");
+  document.querySelector("[data-posterior=hidden]")?.click();
+  document.querySelector('[data-group="1"]').click();
+  setTimeout(() => {
+    told.push("one " + shown());
+    document.querySelector("[data-group=all]").click();
+    setTimeout(() => document.body.append([...told, "all " + [...new Set(shown())]].join("; ") + "; end"), 500);
+  }, 500);
+});</script></body>"""
+
+
+def test_the_front_of_a_group_stands_alone(run_folder, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run_folder.path, tmp_path / "run"))
+    table = LookupTable.read(run / "lookup.json")
+    values = [GroupValue(n_images=n, metrics={"fid": MetricValue(value=9.0, se=0.1)}) for n in (200, 300)]
+    groups = dict(zip(("cats", "dogs"), values, strict=True))
+    replace(table, entries=tuple(replace(e, by_group=groups) for e in table.entries)).write(run / "lookup.json")
+    page = write_report(run)
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", BY_GROUP), encoding="utf-8")
+    document, console = visit(page, tmp_path / "profile")
+    assert console == []
+    one, everything = re.findall(r"one (.*?); all (.*?); end", document.rpartition("</script>")[2])[0]
+    assert one == "group-1"
+    assert {"front", "search"} <= set(everything.split(","))
+    assert "group" not in everything
+    assert "posterior" not in everything
 
 
 def test_a_narrow_screen_needs_no_sideways_scrolling(probed: Path, tmp_path: Path) -> None:

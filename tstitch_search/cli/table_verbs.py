@@ -37,6 +37,9 @@ def pick(
     lossless: Annotated[bool, typer.Option("--lossless", help="The fastest that is shown to lose nothing.")] = False,
     at: Annotated[str | None, typer.Option(help="Another operating point of the table.", metavar="ID")] = None,
     at_batch: Annotated[int | None, typer.Option(help="The operating point with batches of so many images.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="By the values of this group of images alone.", metavar="NAME")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The best allocation in a time budget, or the fastest in a limit.
@@ -46,6 +49,8 @@ def pick(
     from tstitch_search.api import load_table
 
     lookup = load_table(table)
+    if group is not None:
+        lookup = lookup.of_group(group)
     entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch, lossless)
     picked = lookup.describe(entry, at, at_batch)
     if lossless and entry.allocation == lookup.anchor:

@@ -77,7 +77,9 @@ def _print_front(out: Console, table: LookupTable) -> None:
     out.print(front_table(table, out.width))
     if further_metrics(table):
         out.print(metrics_table(table))
-    for note in (*front_notes(table), table.provenance.get("headline")):
+    about = table.provenance.get("groups")
+    served = about.get("answer") if isinstance(about, dict) else None
+    for note in (*front_notes(table), served, table.provenance.get("headline")):
         if note:
             out.print(note, markup=False)
 

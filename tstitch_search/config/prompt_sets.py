@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +24,10 @@ class Prompt(NamedTuple):
     category: str | None = None
 
 
-def parse_prompts(path: Path, content: bytes, column: str | None = None) -> list[Prompt]:
+def parse_prompts(path: Path, content: bytes, column: str | None = None, groups: str | None = None) -> list[Prompt]:
     """The prompts in `content`, in their order; the name of `path` says in which form, `column` where they are.
+
+    `groups`: the column of their categories, where it is called otherwise than usual.
 
     Raises ValueError for another form or column, and for a blank prompt, which would otherwise shift or empty the ones
     of other images.
@@ -34,7 +37,9 @@ def parse_prompts(path: Path, content: bytes, column: str | None = None) -> list
         raise ValueError(f"the name ends in {path.suffix!r}, expected {', '.join(_ROWS)}")
     if end == ".txt" and column is not None:
         raise ValueError(f"a .txt has no columns, and proxy_set.prompt_column is {column!r:.60}")
-    prompts = _prompts(_ROWS[end](content), column)
+    if end == ".txt" and groups is not None:
+        raise ValueError(f"a .txt has no columns, and proxy_set.groups names {groups!r:.60}")
+    prompts = _prompts(_ROWS[end](content), column, groups)
     blank = next((i for i, prompt in enumerate(prompts, start=1) if not prompt.text), None)
     if blank is not None:
         raise ValueError(f"prompt {blank} is blank, expected some text for every image")
@@ -46,15 +51,23 @@ def lines_of(text: str) -> list[str]:
     return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
 
 
-def _prompts(rows: Sequence[str | Mapping[str, Any]], column: str | None) -> list[Prompt]:
+def _prompts(rows: Sequence[str | Mapping[str, Any]], column: str | None, groups: str | None) -> list[Prompt]:
     """Rows are prompts, or hold them under the column's name."""
     columns = list(dict.fromkeys(key for row in rows if not isinstance(row, str) for key in row))
     wanted = [column] if column else PROMPT_COLUMNS
-    place, category = _named(columns, wanted), _named(columns, CATEGORY_COLUMNS)
+    place, category = _named(columns, wanted), _named(columns, [groups] if groups else CATEGORY_COLUMNS)
     if place is None and not all(isinstance(row, str) for row in rows):
         expected = f"`{column}`" if column else "`prompt` or `caption`, or another as proxy_set.prompt_column"
         raise ValueError(f"expected a column {expected}; found {', '.join(map(str, columns))[:60] or 'none'}")
+    if groups and category is None:
+        raise ValueError(f"expected the column `{groups:.60}` of proxy_set.groups; {_found(groups, columns)}")
     return [_prompt(i, row, place, category) for i, row in enumerate(rows, start=1)]
+
+
+def _found(wanted: str, columns: Sequence[str]) -> str:
+    """The column that was probably meant, else all there are."""
+    near = get_close_matches(wanted, [str(column) for column in columns], n=1)
+    return f"did you mean `{near[0]}`?" if near else f"found {', '.join(map(str, columns))[:200] or 'none'}"
 
 
 def _named(columns: Sequence[str], wanted: Sequence[str]) -> str | None:

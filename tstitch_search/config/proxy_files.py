@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tstitch_search.config.groups import check_groups
 from tstitch_search.config.models import ProxyFiles, ProxySetConfig, SpaceConfig
 from tstitch_search.config.prompt_sets import Prompt, lines_of, parse_prompts
 from tstitch_search.errors import ConfigError, TooFewEntries
@@ -61,14 +62,18 @@ def read_proxy_files(config: ProxySetConfig, n_classes: int, n_search: int, n_co
     def labels_in(_: Path, content: bytes) -> list[int]:
         return parse_labels(content.decode("utf-8-sig"), n_classes)
 
+    groups = None if config.groups is None else config.groups.column
+
     def prompts_in(path: Path, content: bytes) -> list[Prompt]:
-        return parse_prompts(path, content, config.prompt_column)
+        return parse_prompts(path, content, config.prompt_column, groups)
 
     prompts: tuple[Prompt, ...] | None = None if config.prompts is None else entries("prompts", prompts_in)
     categories = tuple(prompt.category for prompt in prompts or ())
+    labels = None if config.labels in DRAWN else entries("labels", labels_in)
+    check_groups(config, categories[n_search:], range(n_classes) if labels is None else labels[n_search:], n_confirm)
     return ProxyFiles(
         n_search,
-        labels=None if config.labels in DRAWN else entries("labels", labels_in),
+        labels=labels,
         prompts=None if prompts is None else tuple(prompt.text for prompt in prompts),
         categories=categories if any(categories) else None,
         control_images=None if folder is None else _images("control_images", near / folder, n_search, n_confirm),

@@ -17,6 +17,7 @@ from tstitch_search.json_fields import (
     get_mapping,
     refuse,
 )
+from tstitch_search.lookup.groups import GroupValue
 from tstitch_search.lookup.objective import MetricValue, Objective
 
 # The lists that have one number for each step.
@@ -58,6 +59,7 @@ class Candidate:
     ...). `metrics`: further metrics by name. `lossless`: shown, with 95 % confidence, to lose less than the study's
     margin. `guard_lost`: the study's guard metric is worse by more than its tolerance. `confirmed`: measured on
     images that the search never saw. `group`: neighbours on the front with the same number cannot be told apart.
+    `by_group`: the same metrics of the images of one group (a category of prompts, a class) alone, by its name.
     `peak_memory_mb`: of the device while a batch is made; `extra_weights_mb`: its members' weights less the
     anchor's. `timesteps`, `sigmas`: where each step begins, as the scheduler had it while it was timed.
     """
@@ -79,6 +81,7 @@ class Candidate:
     group: int | None = None
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
     latency_by_point: Mapping[str, PointTime] = field(default_factory=dict)
+    by_group: Mapping[str, GroupValue] = field(default_factory=dict)
     timesteps: tuple[float, ...] = ()
     sigmas: tuple[float, ...] = ()
 
@@ -119,6 +122,7 @@ class Candidate:
                 allocation=allocation,
                 metrics=get_mapping(data, "metrics", MetricValue.from_json),
                 latency_by_point=get_mapping(data, "latency_by_point", PointTime.from_json),
+                by_group=get_mapping(data, "by_group", GroupValue.from_json),
                 timesteps=_by_step(data, "timesteps"),
                 sigmas=_by_step(data, "sigmas"),
                 **values,
@@ -137,6 +141,7 @@ class Candidate:
             **{key: getattr(self, f.name) for f, key in _plain_fields(type(self), objective)},
             "metrics": {name: asdict(value) for name, value in self.metrics.items()},
             "latency_by_point": {point: asdict(time) for point, time in self.latency_by_point.items()},
+            **({"by_group": {n: v.to_json() for n, v in self.by_group.items()}} if self.by_group else {}),
             **{name: list(values) for name in _BY_STEP if (values := getattr(self, name))},
         }
 
@@ -153,7 +158,8 @@ class LookupEntry(Candidate):
 
 def _plain_fields(kind: type[Candidate], objective: Objective) -> list[tuple[Any, str]]:
     """The fields that hold one value, each with its key in the file."""
-    plain = [f for f in fields(kind) if f.name not in ("allocation", "metrics", "latency_by_point", *_BY_STEP)]
+    nested = ("allocation", "metrics", "latency_by_point", "by_group", *_BY_STEP)
+    plain = [f for f in fields(kind) if f.name not in nested]
     return [(f, f.name.replace("quality", objective.name, 1)) for f in plain]
 
 

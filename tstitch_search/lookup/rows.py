@@ -6,7 +6,7 @@ from typing import Any
 from tstitch_search.lookup.entry import Candidate
 from tstitch_search.lookup.objective import Objective
 
-_NESTED = ("steps", "fractions", "metrics", "latency_by_point", "timesteps", "sigmas")
+_NESTED = ("steps", "fractions", "metrics", "latency_by_point", "by_group", "timesteps", "sigmas")
 
 
 def rows_of(entries: Sequence[Candidate], others: Sequence[Candidate], objective: Objective) -> list[dict[str, Any]]:

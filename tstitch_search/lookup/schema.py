@@ -73,6 +73,11 @@ def _measured(timed: bool) -> Json:
             "group": _or_null(COUNT),
             "metrics": {"type": "object", "additionalProperties": _metric()},
             "latency_by_point": {"type": "object", "additionalProperties": _time_at_point()},
+            "by_group": {
+                "type": "object",
+                "additionalProperties": _group(),
+                "description": "The metrics of the images of one group (a category of prompts, a class) alone.",
+            },
             "timesteps": _list(NUMBER, "The timestep at which each step begins, from the noise end."),
             "sigmas": _list(NUMBER, "The noise level there, relative to the signal."),
         },
@@ -82,6 +87,11 @@ def _measured(timed: bool) -> Json:
 def _metric() -> Json:
     optional = {"se": _or_null(POSITIVE), "difference": _or_null(NUMBER), "difference_se": _or_null(POSITIVE)}
     return _object(value=NUMBER, optional=optional)
+
+
+def _group() -> Json:
+    metrics = {"type": "object", "additionalProperties": _metric(), "description": "By name, the objective too."}
+    return _object(n_images=COUNT, metrics=metrics, optional={"lossless": FLAG})
 
 
 def _time_at_point() -> Json:

@@ -13,7 +13,9 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.files import write_whole
 from tstitch_search.json_fields import check_count, check_text, get, get_list, read_json, refuse
+from tstitch_search.lookup.anchor import anchor_of, name_of_anchor, quality_of_anchor, value_at_loss
 from tstitch_search.lookup.entry import Candidate, LookupEntry
+from tstitch_search.lookup.groups import table_of_group
 from tstitch_search.lookup.notebook import html_of
 from tstitch_search.lookup.objective import Objective, OperatingPoint
 from tstitch_search.lookup.picking import Deployed, Limits, Option, Shelf, choose, fastest_lossless
@@ -45,8 +47,9 @@ class LookupTable:
         for name in ("operating_points", "entries"):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected at least one, got none")
+        loss = self.objective.loss
         for i, (a, b) in enumerate(pairwise(self.entries), start=1):
-            if not (a.latency_s < b.latency_s and self._loss(a) > self._loss(b)):
+            if not (a.latency_s < b.latency_s and loss(a.quality) > loss(b.quality)):
                 better = "a higher" if self.objective.higher_is_better else "a lower"
                 raise ConfigError(
                     f"entries[{i}]: expected slower than the one before and {better} {self.objective.label}: "
@@ -55,37 +58,22 @@ class LookupTable:
             if a.n_images != b.n_images:
                 raise ConfigError(f"entries[{i}].n_images: expected {a.n_images} as before, got {b.n_images}")
 
-    def _loss(self, candidate: Candidate) -> float:
-        return self.objective.loss(candidate.quality)
-
-    @property
+    @cached_property
     def anchor(self) -> Allocation | None:
         """What all are held against; of an older table the largest denoiser alone. None where it does not say which."""
-        if isinstance(named := self.provenance.get("anchor"), str):
-            try:
-                return Allocation.parse(named)
-            except (ConfigError, ValueError):
-                return None
-        measured = [c.allocation for c in (*self.entries, *self.candidates)]
-        largest, n_steps = self.provenance.get("largest"), self.provenance.get("n_steps")
-        if not any(largest in allocation.steps for allocation in measured):
-            return None
-        if not isinstance(n_steps, int) or n_steps < 1:
-            n_steps = max(a.n_steps for a in measured)
-        return Allocation.of([(str(largest), n_steps)])
+        return anchor_of(self)
 
-    @property
+    @cached_property
     def anchor_name(self) -> str:
         """What the anchor is called beside a number: `XL`, or `S*4-XL*16`."""
-        anchor, largest = self.anchor, self.provenance.get("largest")
-        if anchor is None:
-            return "the anchor" if largest is None else str(largest)
-        is_alone = anchor == Allocation.of([(str(largest), anchor.n_steps)])
-        return (
-            str(largest)
-            if is_alone and self.provenance.get("n_steps", anchor.n_steps) == anchor.n_steps
-            else str(anchor)
-        )
+        return name_of_anchor(self)
+
+    anchor_quality = cached_property(quality_of_anchor)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of images that have values of their own."""
+        return tuple(dict.fromkeys(name for entry in self.entries for name in entry.by_group))
 
     def pick(
         self,
@@ -97,6 +85,7 @@ class LookupTable:
         at: str | None = None,
         at_batch: int | None = None,
         lossless: bool = False,
+        group: str | None = None,
     ) -> Candidate:
         """The best allocation within `budget_s` seconds, or without a budget the fastest that is good enough.
 
@@ -104,19 +93,37 @@ class LookupTable:
         `max_fid_loss`: the share by which it may be worse than the anchor; `max_memory_mb`: peak memory.
         `at`: another operating point of the table, whose front may hold confirmed candidates too; `at_batch`: the same,
         by its batch size. `lossless`: the fastest whose loss is shown to be below the study's margin, and that loses no
-        guard metric; the anchor counts as such. What is picked was measured as it stands; nothing is
-        interpolated. Raises QualityGateError saying what is possible when nothing fits, ConfigError for an unknown
-        operating point or `max_fid` of a table without FID.
+        guard metric; the anchor counts as such. `group`: by that group's values, which what is picked then has.
+        What is picked was measured as it stands; nothing is interpolated. Raises QualityGateError saying what is
+        possible when nothing fits or the group is too small, ConfigError for an unknown operating point or group, or
+        `max_fid` of a table without FID.
         """
+        if group is not None:
+            return self.of_group(group).pick(
+                budget_s, max_fid, limit, max_fid_loss, max_memory_mb, at, at_batch, lossless
+            )
         if max_fid is not None and self.objective.name != "fid":
             raise ConfigError(f"this table is about {self.objective.label}, not FID", hint="give it as --limit instead")
         given = [value for value in (max_fid, limit) if value is not None]
         if max_fid_loss is not None:
-            given.append(self._value_at_loss(max_fid_loss))
+            given.append(value_at_loss(self, max_fid_loss))
         limits = Limits(budget_s, min(given, key=self.objective.loss, default=None), max_memory_mb)
         point = self._point(at, at_batch)
         shelf, every = self._shelf(point, max_memory_mb), self._shelf(point).options
         return fastest_lossless(shelf, limits) if lossless else choose(shelf, limits, every)
+
+    def of_group(self, name: str) -> "LookupTable":
+        """The table by the values of one group's images: its own front of everything that was confirmed.
+
+        Raises ConfigError for an unknown group, QualityGateError for one whose images are too few.
+        """
+        if name not in self._of_groups:
+            self._of_groups[name] = table_of_group(self, name, LookupEntry)
+        return self._of_groups[name]
+
+    @cached_property
+    def _of_groups(self) -> dict[str, "LookupTable"]:
+        return {}
 
     def front(self, at: str | None = None, at_batch: int | None = None) -> tuple[Candidate, ...]:
         """What `pick` may answer with at an operating point, fastest first; `entries` at the first one."""
@@ -180,26 +187,6 @@ class LookupTable:
 
     def _option(self, candidate: Candidate, latency_s: float, memory_mb: float | None) -> Option:
         return Option(candidate, latency_s, inf if memory_mb is None else memory_mb, self.objective)
-
-    def _value_at_loss(self, share: float) -> float:
-        """The quality that is worse than the anchor's by this share."""
-        if (value := self._anchor_quality) is None:
-            raise ConfigError("the table does not say how good the anchor is", hint="give --limit")
-        if value <= 0:
-            raise ConfigError(
-                f"the {self.objective.label} of the anchor is {value:g}, of which there is no share",
-                hint="give --limit",
-            )
-        return value - share * abs(value) if self.objective.higher_is_better else value + share * abs(value)
-
-    @cached_property
-    def _anchor_quality(self) -> float | None:
-        """The quality of the anchor, if it is known."""
-        known = [(abs(e.quality_difference), e) for e in self.entries if e.quality_difference is not None]
-        if not known:
-            return None
-        _, nearest = min(known, key=lambda pair: pair[0])
-        return nearest.quality - (nearest.quality_difference or 0.0)
 
     @classmethod
     def read(cls, path: Path | str) -> Self:

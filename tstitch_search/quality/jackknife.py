@@ -40,6 +40,11 @@ class Jackknifed:
         k = len(self.left_out)
         return float(np.sqrt((k - 1) / k * ((self.left_out - self.left_out.mean()) ** 2).sum()))
 
+    @property
+    def df(self) -> int:
+        """Degrees of freedom of `se`."""
+        return len(self.left_out) - 1
+
     def minus(self, other: "Jackknifed") -> "Jackknifed":
         """The difference of two statistics; block i of both holds the same image seeds, so errors they share cancel.
 

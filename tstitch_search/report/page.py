@@ -9,6 +9,7 @@ from tstitch_search.report.record import Record
 from tstitch_search.report.sections.alignment import alignment
 from tstitch_search.report.sections.analysis import analysis
 from tstitch_search.report.sections.front import front
+from tstitch_search.report.sections.groups import groups
 from tstitch_search.report.sections.limits import limits
 from tstitch_search.report.sections.overview import costs, pareto_section, provenance
 from tstitch_search.report.sections.picker import picker
@@ -27,6 +28,7 @@ def page(record: Record, images: Path) -> str:
         section("Time against quality", pareto_section(record, pareto_html(record))),
         section("Pick by budget", picker(record)),
         section("The front: how the steps are divided", front(record)),
+        section("Groups", groups(record)),
         section("Samples", sample_grid(record, images)),
         section("The worst pictures", worst(record, images)),
         section("Prompt alignment", alignment(record)),

@@ -61,11 +61,18 @@ document.addEventListener("DOMContentLoaded", () => {
         Plotly.relayout(plot, { [`${axis}.type`]: type, [`${axis}.autorange`]: true, [`${axis}.nticks`]: nticks });
       });
     });
-    ["search", "believed"].forEach((group) => onPress(group, (choice) => {
-      const of = plot.data.map((trace, i) => (trace.meta === group ? i : -1)).filter((i) => i >= 0);
-      Plotly.restyle(plot, { visible: choice === "shown" }, of);
+    ["group", "search", "posterior"].forEach((name) => onPress(name, () => {
+      Plotly.restyle(plot, { visible: plot.data.map(isShown) }, plot.data.map((_, i) => i));
       Plotly.relayout(plot, { "xaxis.autorange": true, "yaxis.autorange": true });
     }));
+  }
+
+  // The values of one group of images stand alone; the front of all images has the search's points beside it.
+  function isShown({ meta }) {
+    const pressed = (name) => document.querySelector(`button[data-${name}][aria-pressed="true"]`)?.dataset[name];
+    const group = pressed("group") || "all";
+    if (String(meta).startsWith("group-")) return meta === `group-${group}`;
+    return group === "all" && (pressed(meta || "none") || "shown") === "shown";
   }
 
   // A card shows the strip that the sample grid has.

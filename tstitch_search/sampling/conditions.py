@@ -89,6 +89,12 @@ class ProxySet:
         order = self._rng(chunk.set_name).permutation(self.n_classes)
         return [int(order[i % self.n_classes]) for i in images]
 
+    def groups_of(self, chunk: Chunk) -> list[str]:
+        """The group of each image: what the column of its prompt says, or its class label."""
+        if self.files.categories is None:
+            return [str(label) for label in self.labels_of(chunk)]
+        return [category or "none" for category in self._entries(self.files.categories, chunk)]
+
     def seeds_of(self, chunk: Chunk) -> list[int]:
         """One seed of 64 bits per image, for the generator of its start and step noise."""
         images = range(chunk.first, chunk.last)

@@ -21,6 +21,7 @@ from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.ask_and_tell import search
 from tstitch_search.study_run.confirmation import confirm
 from tstitch_search.study_run.folder import RunFolder
+from tstitch_search.study_run.groups import by_groups
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.pictures import make_strips, make_worst
 from tstitch_search.study_run.proxy_quality import ProxyQuality
@@ -96,7 +97,7 @@ def run_study(
         selected = select_for_confirmation(posterior, latency, space, study.config.confirm, study.config.focus)
         confirmed = confirm(bench, study, evaluator, selected)
         table = make_table(study, facts, latency, evaluator, searched, confirmed, folder.ledger, at_points)
-        table = in_groups(table, evaluator, bench, study)
+        table = by_groups(in_groups(table, evaluator, bench, study), evaluator, bench, study)
         table.write(folder.lookup)
         make_strips(bench, folder, table)
         make_worst(bench, folder, table, evaluator, study)

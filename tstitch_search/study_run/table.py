@@ -25,15 +25,14 @@ from tstitch_search.lookup import (
 )
 from tstitch_search.measure.recorded.measurer import Record
 from tstitch_search.quality.estimate import QualityEstimate
-from tstitch_search.quality.joint import shown_together
 from tstitch_search.quality.metrics import metric_named
-from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.report.headline import headline
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.confirmation import Confirmed
 from tstitch_search.study_run.evaluation import Estimates, Evaluator, Reader
 from tstitch_search.study_run.folder import environment
 from tstitch_search.study_run.key import StudyFacts
+from tstitch_search.study_run.lossless import margin_of, shown_lossless
 from tstitch_search.study_run.stages import confirm_chunks
 from tstitch_search.study_run.times.drift import times_decided_by
 
@@ -139,22 +138,6 @@ def _entry(
         confirmed=True,
         metrics=_metrics(allocation, confirmed),
     )
-
-
-def shown_lossless(estimates: Estimates, metric: Metric, study: Study) -> set[Allocation]:
-    """Whose loss is shown to be below the margin: the metric's own, or the study's share of the anchor's value.
-
-    All verdicts hold together. Without an error, as of recorded values, nothing is shown.
-    """
-    margin, share = margin_of(metric, study), study.config.confirm.lossless_margin
-    held = {a: q for a, q in estimates.items() if q.difference_se > 0}
-    return shown_together({a: q.p_of_loss(q.in_units(share) if margin is None else margin) for a, q in held.items()})
-
-
-def margin_of(metric: Metric, study: Study) -> float | None:
-    """The margin in the metric's own unit; None where it is a share of the anchor's value."""
-    own = study.config.confirm.margin
-    return metric.margin if metric.kind != "pair" or own is None else own
 
 
 def _quality_fields(quality: QualityEstimate) -> dict[str, Any]:

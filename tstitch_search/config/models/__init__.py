@@ -7,7 +7,7 @@ frozen objects. Descriptions become the JSON Schema that editors use (`tstitch-s
 from tstitch_search.config.models.denoiser import DenoiserConfig, LoraConfig
 from tstitch_search.config.models.latency import DEFAULT_POINT, LatencyConfig, PointConfig
 from tstitch_search.config.models.measure import MeasureConfig
-from tstitch_search.config.models.proxy_set import ProxyFiles, ProxySetConfig
+from tstitch_search.config.models.proxy_set import GroupsConfig, ProxyFiles, ProxySetConfig
 from tstitch_search.config.models.quality import GuardConfig, MetricName, QualityConfig
 from tstitch_search.config.models.search import ConfirmConfig, FocusConfig, SearchConfig
 from tstitch_search.config.models.space import SpaceConfig
@@ -20,6 +20,7 @@ __all__ = [
     "DenoiserConfig",
     "ExecutionConfig",
     "FocusConfig",
+    "GroupsConfig",
     "GuardConfig",
     "LatencyConfig",
     "LoraConfig",

@@ -10,6 +10,14 @@ from tstitch_search.config.models.base import Model
 from tstitch_search.config.quantities import Text, Whole
 
 
+class GroupsConfig(Model):
+    """Which image belongs to which group."""
+
+    column: Text = Field(
+        description="A column of the prompts file, for example category; without prompts: label, the class label."
+    )
+
+
 class ProxySetConfig(Model):
     """The images used while searching."""
 
@@ -25,6 +33,11 @@ class ProxySetConfig(Model):
         "with one, or COCO captions.",
     )
     prompt_column: Text | None = Field(None, description="The column of the prompts, where it is called otherwise.")
+    groups: GroupsConfig | None = Field(
+        None,
+        description="Every value of the table also for each group of images, as {column: category}; see "
+        "docs/statistics.md.",
+    )
     negative_prompt: str | None = Field(None, description="What no image shall show.")
     control_images: Text | None = Field(None, description="Folder of images; image i by name is for image i.")
     inputs: dict[str, Text] = Field(
@@ -40,8 +53,9 @@ class ProxySetConfig(Model):
 class ProxyFiles:
     """Entries of the `n_search` images of the proxy set, then of the confirmation set; None where there is no file.
 
-    `categories`: what each prompt's set says it is about, None where it does not say. `sha256` holds (key, hash of the
-    file) of the text files. `inputs`: images by the argument of the pipeline's call.
+    `categories`: what the study's column of groups, or else each prompt's set, says it is about; None where neither
+    does. `sha256` holds (key, hash of the file) of the text files. `inputs`: images by the argument of the pipeline's
+    call.
     """
 
     n_search: int = 0

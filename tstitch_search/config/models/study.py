@@ -45,6 +45,14 @@ class StudyConfig(Model):
         pattern=r"^[a-z0-9_+]+://",
     )
 
+    @field_validator("measure")
+    @classmethod
+    def _groups_of_images(cls, measure: MeasureConfig, info: ValidationInfo) -> MeasureConfig:
+        proxy_set = info.data.get("proxy_set")
+        if measure.recorded and proxy_set is not None and proxy_set.groups is not None:
+            raise ValueError(f"got recorded {measure.recorded!r:.60}, expected none: proxy_set.groups are of images")
+        return measure
+
     @field_validator("search")
     @classmethod
     def _racing_compares(cls, search: SearchConfig, info: ValidationInfo) -> SearchConfig:

@@ -8,6 +8,7 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate
 from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.plots.common import laid_out, plot_html, spans_a_decade
+from tstitch_search.report.plots.groups import group_fronts
 from tstitch_search.report.plots.labels import kept_apart
 from tstitch_search.report.plots.palette import FRONT, RULE, SEARCH, STAR, colours
 from tstitch_search.report.plots.still import still
@@ -34,7 +35,7 @@ def pareto(record: Record) -> go.Figure:
     """
     landmarks = [*_singles(record), *_paper_rule(record), *_further_rules(record)]
     measured = [*_search(record), _front(record), *_beaten(record), *kept_apart(landmarks)]
-    figure = laid_out(go.Figure([*_posterior(record), *measured, *_rivals(record), _ring()]))
+    figure = laid_out(go.Figure([*_posterior(record), *measured, *_rivals(record), *group_fronts(record), _ring()]))
     point = record.table.operating_points[0]
     better = "higher" if record.table.objective.higher_is_better else "lower"
     figure.update_xaxes(

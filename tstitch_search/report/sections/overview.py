@@ -5,6 +5,7 @@ from typing import Any
 
 from tstitch_search.report.markup import Html, join, switch, table, tag
 from tstitch_search.report.plots.bars import chip
+from tstitch_search.report.plots.groups import groups_of_plot
 from tstitch_search.report.record import Cost, Failure, Record
 from tstitch_search.report.sections.economy import enumeration, prompts, reuse
 from tstitch_search.report.wording import DASH, duration, named
@@ -17,6 +18,7 @@ def pareto_section(record: Record, plot: Html) -> Html:
     choices = {"show": "shown", "hide": "hidden"}
     search = switch("search measurements", choices, "search") if record.trials else Html()
     expected = switch("model's predictions", choices, "posterior") if record.posterior else Html()
+    groups = switch("images of", groups_of_plot(record), "group") if record.table.groups else Html()
     down, lowest = ("Up", "highest") if record.table.objective.higher_is_better else ("Down", "lowest")
     note = (
         f"{down} and left is better. Grey points are what the search found on few images, with predicted times; "
@@ -26,7 +28,7 @@ def pareto_section(record: Record, plot: Html) -> Html:
         "the steps; triangles are other rules that need no search. "
         "Hover over a point to see its allocation; click it to pin it below, click again to unpin."
     )
-    parts = (_key(record), tag("div", plot, kind="plot"), tag("div", *axes, search, expected, kind="switches"))
+    parts = (_key(record), tag("div", plot, kind="plot"), tag("div", *axes, groups, search, expected, kind="switches"))
     pinned = tag("div", kind="pinned", attributes={"id": "pinned", "aria-label": "pinned allocations"})
     return join(*parts, tag("p", note, kind="note"), pinned)
 
@@ -99,7 +101,7 @@ def failure_table(failures: Sequence[Failure]) -> Html:
     return table(["allocation", "set", "attempts", "error"], rows, kind="cards") if rows else Html()
 
 
-_SHOWN_ELSEWHERE = {"denoisers", "headline"}
+_SHOWN_ELSEWHERE = {"denoisers", "groups", "headline"}
 # What a field of the table's provenance is called on the page, where its name does not say it.
 _NAMES = {
     "created_at": "made at",

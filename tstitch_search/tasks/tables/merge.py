@@ -176,6 +176,7 @@ def _averaged(a: LookupEntry, b: LookupEntry) -> LookupEntry:
         quality_difference=_mean(a.quality_difference, b.quality_difference),
         quality_difference_se=_half(a.quality_difference_se, b.quality_difference_se),
         metrics=metrics,
+        by_group={},
         guard_lost=a.guard_lost or b.guard_lost,
     )
 
@@ -210,8 +211,9 @@ def _lossless(table: LookupTable, entries: Sequence[LookupEntry]) -> set[Allocat
 def _provenance(a: LookupTable, b: LookupTable, entries: Sequence[LookupEntry], pace: Value) -> dict[str, Any]:
     largest = next((e.latency_s for e in entries if e.allocation == a.anchor), None)
     said = [{k: t.provenance.get(k) for k in ("created_at", "seed", "n_images_confirm")} for t in (a, b)]
+    about = {key: value for key, value in a.provenance.items() if key != "groups"}
     return {
-        **a.provenance,
+        **about,
         "created_at": max(str(t.provenance.get("created_at", "")) for t in (a, b)),
         "largest_latency_s": largest,
         "merged": {"tables": said, "pace": pace[0], "pace_se": pace[1]},
