@@ -7,6 +7,7 @@ from typing import Any
 
 import diffusers as d
 import torch
+from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
 from sampling.tiny_families import save_sana
 from text_to_image import letter_tokenizer, save_sdxl, save_sdxl_controlnet, save_stable_diffusion
 from transformers import (
@@ -15,8 +16,11 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLTextModel,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -71,7 +75,7 @@ def t5(kind: Any = T5EncoderModel, config: Any = T5Config, width: int = WIDTH) -
     return kind(config(vocab_size=len(letter_tokenizer()), initializer_factor=5.0, **sizes))
 
 
-def clip(kind: Any) -> Any:
+def clip(kind: Any, n_positions: int = 12) -> Any:
     words = letter_tokenizer()
     torch.manual_seed(7)
     return kind(
@@ -82,7 +86,7 @@ def clip(kind: Any) -> Any:
             num_hidden_layers=2,
             num_attention_heads=2,
             projection_dim=WIDTH,
-            max_position_embeddings=12,
+            max_position_embeddings=n_positions,
             bos_token_id=words.bos_token_id,
             eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,
@@ -222,7 +226,8 @@ def qwen_vision(kind: Any) -> Any:
     rope = {"rope_type": "default", "type": "default", "mrope_section": [2, 3, 3]}
     vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": WIDTH}
     torch.manual_seed(7)
-    return kind(Qwen2_5_VLConfig(text_config={**text, "rope_scaling": rope}, vision_config=vision))
+    config = Qwen2_5_VLConfig(text_config={**text, "rope_scaling": rope}, vision_config=vision)
+    return kind(config.text_config if kind is Qwen2_5_VLTextModel else config)
 
 
 def qwen_image() -> tuple[Any, Callable[[int], Any]]:
@@ -382,6 +387,163 @@ def ltx() -> tuple[Any, Callable[[int], Any]]:
     )
 
 
+def hunyuan_image() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLHunyuanImage(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(32, 32),
+        layers_per_block=1,
+        spatial_compression_ratio=2,
+        sample_size=16,
+        scaling_factor=0.75,
+    )
+    guiders = {
+        "guider": d.AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=1),
+        "ocr_guider": d.AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=2),
+    }
+    parts = {"text_encoder": qwen_vision(Qwen2_5_VLForConditionalGeneration), "tokenizer": letter_tokenizer()}
+    parts |= {"text_encoder_2": t5(), "tokenizer_2": letter_tokenizer(), "vae": vae, "scheduler": FLOW(shift=5.0)}
+    sizes = {"in_channels": 4, "out_channels": 4, "attention_head_dim": 8, "num_attention_heads": 2}
+    return d.HunyuanImagePipeline, lambda n: (
+        {**parts, **guiders},
+        d.HunyuanImageTransformer2DModel(
+            **sizes,
+            text_embed_dim=WIDTH,
+            text_embed_2_dim=WIDTH,
+            num_refiner_layers=1,
+            num_single_layers=1,
+            rope_axes_dim=(4, 4),
+            num_layers=n,
+        ),
+    )
+
+
+def hunyuan_video15() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLHunyuanVideo15(
+        latent_channels=4,
+        block_out_channels=(16, 16),
+        layers_per_block=1,
+        spatial_compression_ratio=4,
+        temporal_compression_ratio=2,
+        downsample_match_channel=False,
+        upsample_match_channel=False,
+    )
+    words = letter_tokenizer()
+    words.chat_template = "{{ 'x' * 107 }}{{ messages[1]['content'] }}"  # the pipeline leaves out 108 tokens
+    parts = {"text_encoder": qwen_vision(Qwen2_5_VLTextModel), "tokenizer": words, "text_encoder_2": t5()}
+    parts |= {"tokenizer_2": letter_tokenizer(), "vae": vae, "scheduler": FLOW(shift=7.0)}
+    parts |= {"guider": d.ClassifierFreeGuidance()}
+    sizes = {"in_channels": 9, "out_channels": 4, "attention_head_dim": 8, "num_attention_heads": 2}
+    return d.HunyuanVideo15Pipeline, lambda n: (
+        parts,
+        d.HunyuanVideo15Transformer3DModel(
+            **sizes,
+            text_embed_dim=WIDTH,
+            text_embed_2_dim=WIDTH,
+            image_embed_dim=12,
+            num_refiner_layers=1,
+            rope_axes_dim=(2, 2, 4),
+            target_size=16,
+            task_type="t2v",
+            num_layers=n,
+        ),
+    )
+
+
+def kandinsky5() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    vae = d.AutoencoderKLHunyuanVideo(
+        latent_channels=4,
+        down_block_types=("HunyuanVideoDownBlock3D",) * 4,
+        up_block_types=("HunyuanVideoUpBlock3D",) * 4,
+        block_out_channels=(4, 4, 4, 4),
+        layers_per_block=1,
+        norm_num_groups=2,
+        mid_block_add_attention=False,
+    )
+    parts = {"text_encoder": qwen_vision(Qwen2_5_VLForConditionalGeneration), "tokenizer": letter_tokenizer()}
+    parts |= {"text_encoder_2": clip(CLIPTextModel, n_positions=77), "tokenizer_2": letter_tokenizer()}
+    parts |= {"vae": vae, "scheduler": FLOW(shift=5.0)}
+    sizes = {"in_visual_dim": 4, "out_visual_dim": 4, "in_text_dim": WIDTH, "in_text_dim2": WIDTH, "time_dim": 16}
+    return d.Kandinsky5T2VPipeline, lambda n: (
+        parts,
+        d.Kandinsky5Transformer3DModel(
+            **sizes, model_dim=32, ff_dim=32, num_text_blocks=1, axes_dims=(4, 6, 6), num_visual_blocks=n
+        ),
+    )
+
+
+def ltx2() -> tuple[Any, Callable[[int], Any]]:
+    torch.manual_seed(0)
+    words = letter_tokenizer()
+    text = {"hidden_size": WIDTH, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    text |= {"num_hidden_layers": 2, "head_dim": 16, "vocab_size": len(words), "initializer_range": 1.0}
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    encoder = Gemma3ForConditionalGeneration(
+        Gemma3Config(
+            text_config=text, vision_config={**vision, "image_size": 8, "patch_size": 4}, mm_tokens_per_image=4
+        )
+    )
+    vae = d.AutoencoderKLLTX2Video(
+        latent_channels=4,
+        block_out_channels=(8,),
+        decoder_block_out_channels=(8,),
+        layers_per_block=(1,),
+        decoder_layers_per_block=(1, 1),
+        spatio_temporal_scaling=(True,),
+        decoder_spatio_temporal_scaling=(True,),
+        decoder_inject_noise=(False, False),
+        down_block_types=("LTX2VideoDownBlock3D",),
+        downsample_type=("spatial",),
+        upsample_residual=(False,),
+        upsample_factor=(1,),
+        patch_size=4,
+        patch_size_t=1,
+        decoder_causal=False,
+    )
+    audio_vae = d.AutoencoderKLLTX2Audio(
+        base_channels=4, ch_mult=(1,), num_res_blocks=1, resolution=32, latent_channels=2, mel_bins=8
+    )
+    connector = {"num_attention_heads": 4, "attention_head_dim": 8, "num_layers": 1, "num_learnable_registers": None}
+    connectors = LTX2TextConnectors(
+        caption_channels=WIDTH,
+        text_proj_in_factor=3,
+        rope_type="split",
+        rope_double_precision=False,
+        connector_rope_base_seq_len=32,
+        **{f"{kind}_connector_{key}": value for kind in ("video", "audio") for key, value in connector.items()},
+    )
+    vocoder = LTX2Vocoder(
+        in_channels=16,
+        hidden_channels=8,
+        upsample_kernel_sizes=[4, 4],
+        upsample_factors=[2, 2],
+        resnet_kernel_sizes=[3],
+        resnet_dilations=[[1]],
+    )
+    parts = {"text_encoder": encoder, "tokenizer": words, "vae": vae, "audio_vae": audio_vae}
+    parts |= {"connectors": connectors, "vocoder": vocoder, "scheduler": FLOW(use_dynamic_shifting=True)}
+    sizes = {"num_attention_heads": 2, "attention_head_dim": 8, "cross_attention_dim": 16}
+    audio = {"num_attention_heads": 2, "attention_head_dim": 4, "cross_attention_dim": 8}
+    audio |= {"in_channels": 4, "out_channels": 4}
+    return d.LTX2Pipeline, lambda n: (
+        parts,
+        d.LTX2VideoTransformer3DModel(
+            **sizes,
+            **{f"audio_{key}": value for key, value in audio.items()},
+            in_channels=4,
+            out_channels=4,
+            caption_channels=WIDTH,
+            rope_type="split",
+            rope_double_precision=False,
+            num_layers=n,
+        ),
+    )
+
+
 SIZE = {"height": 16, "width": 16}
 T5_LENGTH = {"max_sequence_length": 16}
 # By name: how its parts and a transformer of n layers are built, and the `call` of its space.
@@ -400,6 +562,21 @@ BUILT: dict[str, tuple[Callable[[], Any], Mapping[str, Any]]] = {
     "wan22": (wan22, {**SIZE, **T5_LENGTH, "num_frames": 5}),
     "cogvideox": (cogvideox, {**SIZE, **T5_LENGTH, "num_frames": 5}),
     "ltx": (ltx, {"height": 32, "width": 32, **T5_LENGTH, "num_frames": 9}),
+    "hunyuan_image": (hunyuan_image, SIZE),
+    "hunyuan_video15": (hunyuan_video15, {**SIZE, "num_frames": 5}),
+    "kandinsky5": (kandinsky5, {"height": 32, "width": 32, **T5_LENGTH, "num_frames": 5}),
+    "ltx2": (ltx2, {"height": 32, "width": 32, **T5_LENGTH, "num_frames": 5}),
+}
+# What some pipelines fix for their real text encoders: lengths that would take seconds, templates of many letters.
+SHORTENED: dict[str, Mapping[str, Any]] = {
+    "hunyuan_image": {
+        "prompt_template_encode": "{}",
+        "prompt_template_encode_start_idx": 0,
+        "tokenizer_max_length": 16,
+        "tokenizer_2_max_length": 4,
+    },
+    "hunyuan_video15": {"tokenizer_max_length": 16, "tokenizer_2_max_length": 4, "vision_num_semantic_tokens": 4},
+    "kandinsky5": {"prompt_template": "{}", "prompt_template_encode_start_idx": 0},
 }
 SAVED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "stable_diffusion": (save_stable_diffusion, "StableDiffusionPipeline"),
@@ -408,7 +585,7 @@ SAVED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "sana": (save_sana, "SanaPipeline"),
 }
 NAMES = (*BUILT, *SAVED)
-SLOW = ("flux2_klein", "mochi")
+SLOW = ("flux2_klein", "mochi", "hunyuan_image", "ltx2")
 
 
 def save_pipeline(name: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What holds for every pipeline that draws from prompts, on tiny saved folders of eighteen kinds, no space naming any.
+"""What holds for every pipeline that draws from prompts, on tiny saved folders of 22 kinds, no space naming any.
 
 A member alone makes the bits of the stock pipeline; two and three members those of a switch made by hand; planted
 mismatches are refused; an image does not depend on its batch.
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from sampling.saved_pipelines import NAMES, SLOW, save_pipeline
+from sampling.saved_pipelines import NAMES, SHORTENED, SLOW, save_pipeline
 from text_to_image import PROMPTS
 
 from tstitch_search.allocation import Allocation
@@ -41,8 +41,11 @@ guidance_scale: 3
 proxy_set: {{chunk_size: 2, prompts: prompts.txt{further}}}
 quality: {{objective: inception_score, n_images: 20}}
 confirm: {{n_images: 20}}
-workers: {{pool: inline, n_workers: 1, device: cpu}}
+latency: {{batch_size: 1}}
+workers: {{pool: inline, n_workers: 1, device: cpu, device_batch_size: {batch}}}
 """
+# Their clips are made one by one.
+ONE_AT_A_TIME = ("hunyuan_video15", "kandinsky5")
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,28 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         for i in range(40):
             Image.new("RGB", (32, 32), (6 * i, 0, 255 - 6 * i)).save(folder / "controls" / f"{i:02}.png")
         further = ", control_images: controls"
-    (folder / "study.yaml").write_text(STUDY.format(further=further))
+    batch = 1 if request.param in ONE_AT_A_TIME else 2
+    (folder / "study.yaml").write_text(STUDY.format(further=further, batch=batch))
     study = load_study(folder / "study.yaml")
-    return Tiny(request.param, folder, study, assemble(study, CPU))
+    assembly = assemble(study, CPU)
+    shorten(request.param, assembly.pipeline)
+    return Tiny(request.param, folder, study, assembly)
 
 
-def images(tiny: Tiny, pipeline: Any, first: int = 0, n_images: int = 3) -> torch.Tensor:
+def shorten(name: str, pipeline: Any) -> None:
+    for attribute, value in SHORTENED.get(name, {}).items():
+        assert hasattr(pipeline, attribute)
+        setattr(pipeline, attribute, value)
+
+
+def images(tiny: Tiny, pipeline: Any, first: int = 0, n_images: int = 2) -> torch.Tensor:
     chunk = Chunk("search", first, first + n_images)
     generators = [torch.Generator().manual_seed(i) for i in range(chunk.first, chunk.last)]
     conditions = ProxySet.of_study(tiny.study).conditions_of(chunk)
-    return tiny.assembly.family.sample(pipeline, conditions, generators, N_STEPS, tiny.study.config.guidance_scale)
+    n_at_once = tiny.study.config.workers.device_batch_size
+    scale, batches = tiny.study.config.guidance_scale, range(0, n_images, n_at_once)
+    parts = [(conditions[i : i + n_at_once], generators[i : i + n_at_once]) for i in batches]
+    return torch.cat([tiny.assembly.family.sample(pipeline, *part, N_STEPS, scale) for part in parts])
 
 
 def stitched(tiny: Tiny, allocation: str, **options: int) -> torch.Tensor:
@@ -112,6 +127,7 @@ def stock_with(tiny: Tiny, denoiser: Any) -> Any:
         parts["boundary_ratio"] = pipeline.config.boundary_ratio
     stock = type(pipeline)(**parts, **({"requires_safety_checker": False} if "safety_checker" in parts else {}))
     stock.set_progress_bar_config(disable=True)
+    shorten(tiny.name, stock)
     denoiser.defaults = dict(tiny.study.space.call)
     return stock
 
@@ -137,7 +153,7 @@ def test_two_and_three_members_are_bit_equal_to_a_switch_by_hand(tiny: Tiny, all
 
 def test_an_image_is_the_same_in_whatever_batch_it_is_made(tiny: Tiny) -> None:
     whole = stitched(tiny, "S*2-L*2")
-    parts = [stitched(tiny, "S*2-L*2", first=i, n_images=n) for i, n in ((0, 1), (1, 2))]
+    parts = [stitched(tiny, "S*2-L*2", first=i, n_images=1) for i in range(2)]
     assert ((torch.cat(parts) * 255).round() - (whole * 255).round()).abs().max() <= 1
     assert not torch.equal(whole[0], whole[1])
 
@@ -152,6 +168,15 @@ def test_prompts_that_were_encoded_once_are_the_same_bits(tiny: Tiny, tmp_path: 
     assert torch.equal(stitched(tiny, "S*2-L*2"), fresh)
     assert prompts.encoders_mb == 0
     prompts.folder = None
+
+
+def test_a_batch_that_would_not_be_what_its_clips_are_alone_is_refused(tiny: Tiny) -> None:
+    study = load_study(tiny.folder / "study.yaml", ["workers.device_batch_size=2"])
+    if tiny.name not in ONE_AT_A_TIME:
+        assert check_study(study).problem is None
+        return
+    with pytest.raises(ConfigError, match=r"device_batch_size: got 2, but .*Pipeline takes 1: .*clip"):
+        check_study(study)
 
 
 def change(path: Path, **values: Any) -> None:
@@ -176,13 +201,14 @@ def test_a_planted_mismatch_is_refused(tiny: Tiny, tmp_path: Path, kind: str) ->
         "cap_feat_dim",
         "text_dim",
         "text_embed_dim",
+        "in_text_dim",
         "cross_attention_dim",
     )
     width = next(key for key in widths if config.get(key))
     flow = tiny.name not in ("stable_diffusion", "sdxl", "sdxl_controlnet", "pixart_sigma", "cogvideox")
     other = {"use_flow_sigmas": False, "_class_name": "DDIMScheduler"} if flow else {"beta_end": 0.03}
     file, values = {
-        "channels": ("config.json", {"in_channels": 9}),
+        "channels": ("config.json", {"in_visual_dim" if tiny.name == "kandinsky5" else "in_channels": 11}),
         "conditioning": ("config.json", {width: 1021}),
         "VAE scale": ("vae/config.json", {"scaling_factor": 0.5}),
         "noise": ("scheduler/scheduler_config.json", other),
@@ -216,7 +242,7 @@ def with_class(tiny_folder: Path, name: str) -> Path:
 def test_a_pipeline_that_cannot_be_driven_is_refused_by_check(tmp_path: Path, name: str, why: str) -> None:
     folder = save_pipeline("stable_diffusion", tmp_path)
     (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
-    (folder / "study.yaml").write_text(STUDY.format(further=""))
+    (folder / "study.yaml").write_text(STUDY.format(further="", batch=2))
     with pytest.raises(ConfigError, match=why):
         check_study(load_study(with_class(folder, name)))
 

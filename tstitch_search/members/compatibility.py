@@ -52,7 +52,7 @@ def against_pipeline(member: MemberFacts, shared: SharedFacts, n_classes: int | 
     """
     name, own = member.name, member.own
     vae = "the pipeline's VAE has"
-    found = [_channels(member, shared.latent_channels)]
+    found = [_channels(member, shared)]
     if n_classes is not None:
         found.append(_equal(name, "classes", member.n_classes, "the search space has n_classes", n_classes))
     if own.vae and shared.vae:
@@ -110,9 +110,15 @@ def guidance_embedding(members: Sequence[MemberFacts]) -> list[Finding]:
     ]
 
 
-def _channels(member: MemberFacts, latent_channels: int) -> Finding:
-    """Some transformers take the latents of a square of 2 x 2 as the channels of one token ("packed")."""
-    expected = latent_channels * (4 if member.class_name in PACKED else 1)
+def _channels(member: MemberFacts, shared: SharedFacts) -> Finding:
+    """Some transformers take the latents of a square of 2 x 2 as the channels of one token ("packed").
+
+    Some pipelines put further latents beside: of an image to edit or to begin with, and a mask.
+    """
+    expected = shared.latent_channels * (4 if member.class_name in PACKED else 1)
+    if shared.in_channels > expected:
+        has = "the pipeline's own denoiser takes"
+        return _equal(member.name, "in_channels", member.in_channels, has, shared.in_channels)
     return _equal(member.name, "in_channels", member.in_channels, "the VAE has latent_channels", expected)
 
 

@@ -24,10 +24,11 @@ from tstitch_search.members.weights import WEIGHTS, is_of_hub, locate, read_json
 WORDS = ("*.json", "*.txt", "*.model")
 # How the names of weights end: in one file, or in parts with an index of them.
 WEIGHT_FILES = (".safetensors", "-*.safetensors", ".safetensors.index.json")
+DENOISERS = ("transformer", "unet")
 # Components that the members stand for, or that a study leaves out.
 NOT_SHARED = ("transformer", "transformer_2", "unet", "controlnet", "safety_checker", "feature_extractor")
-# What CogVideoX and Wan call the width of their text embeddings.
-VIDEO_WIDTHS = ("text_embed_dim", "text_dim")
+# What CogVideoX, Wan and Kandinsky 5 call the width of their text embeddings.
+VIDEO_WIDTHS = ("text_embed_dim", "text_dim", "in_text_dim")
 SHARED_FILES = (*WORDS, *(f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")))
 
 
@@ -62,13 +63,15 @@ def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
 class SharedFacts:
     """What stands beside a denoiser in a repository, None or empty where it is not there: VAE, scheduler, encoders.
 
-    `latent_channels` are those of the VAE in use, which may be another than the repository's own.
+    `latent_channels` are those of the VAE in use, which may be another than the repository's own. `in_channels`: what
+    the pipeline's own denoiser takes, 0 where it is not there.
     """
 
     vae: VaeFacts | None = None
     noise: NoiseProcess | None = None
     encoders: tuple[EncoderFacts, ...] = ()
     latent_channels: int = 0
+    in_channels: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,15 +161,17 @@ def _custom_facts(denoiser: DenoiserConfig, owner: str, with_hash: bool) -> Memb
 
 def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], own: SharedFacts) -> MemberFacts:
     """What a denoiser's configuration says. Raises ConfigError when it describes none."""
-    if missing := [key for key in ("_class_name", "in_channels") if config.get(key) is None]:
+    in_channels = in_channels_of(config)
+    known = {"_class_name": config.get("_class_name"), "in_channels": in_channels or None}
+    if missing := [key for key, value in known.items() if value is None]:
         where = path / "config.json" if path.is_dir() else path
         raise ConfigError(f"denoiser {denoiser.name!r}: {where} lacks {', '.join(missing)}: it describes no denoiser")
     return MemberFacts(
         name=denoiser.name,
         class_name=config["_class_name"],
         path=path,
-        in_channels=config["in_channels"],
-        out_channels=config.get("out_channels") or config["in_channels"],
+        in_channels=in_channels,
+        out_channels=config.get("out_channels") or config.get("out_visual_dim") or in_channels,
         sample_size=_side(config.get("sample_size")),
         n_classes=n_classes(config),
         conditioning_width=conditioning_width(config),
@@ -181,6 +186,11 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         dtype=denoiser.dtype,
         quantization=denoiser.quantization,
     )
+
+
+def in_channels_of(config: Mapping[str, Any]) -> int:
+    """The channels that a denoiser takes, 0 where its configuration does not say; Kandinsky 5 has its own word."""
+    return int(config.get("in_channels") or config.get("in_visual_dim") or 0)
 
 
 def n_classes(config: Mapping[str, Any]) -> int:
@@ -200,7 +210,7 @@ def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True
     kinds, owner = SHARED_FILES if with_weights else WORDS, f"the pipeline of {space.name}"
     index = ["model_index.json"]
     shared = space.traits.shared or shared_parts(locate(space.pipeline, near, owner, index, space.pipeline_revision))
-    files = [*index, *(f"{part}/{kind}" for part in shared for kind in kinds)]
+    files = [*index, *(f"{part}/{kind}" for part in shared for kind in kinds), *(f"{d}/config.json" for d in DENOISERS)]
     return locate(space.pipeline, near, owner, files, space.pipeline_revision)
 
 
@@ -267,10 +277,12 @@ def read_shared_facts(owner: str, *places: Path) -> SharedFacts:
     vae = _first(owner, [place / "vae" / "config.json" for place in places])
     names = ("text_encoder", "text_encoder_2", "text_encoder_3")
     encoders = [_first(owner, [place / name / "config.json" for place in places]) for name in names]
+    denoiser = _first(owner, [place / name / "config.json" for place in places for name in DENOISERS])
     return SharedFacts(
         vae=VaeFacts.of(vae) if vae and latent_channels(vae) else None,
         noise=NoiseProcess.of(noise) if noise else None,
         encoders=tuple(EncoderFacts.of(encoder) for encoder in encoders if encoder),
+        in_channels=in_channels_of(denoiser or {}),
     )
 
 

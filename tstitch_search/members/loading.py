@@ -59,14 +59,20 @@ def load_member(facts: MemberFacts, device: torch.device, dtype: torch.dtype) ->
 
 
 def load_model(
-    folder: Path, device: torch.device, dtype: torch.dtype, quantization: QuantizationConfig | None = None
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: QuantizationConfig | None = None,
+    kind: Any = None,
 ) -> nn.Module:
-    """The model, of whatever class, in a local diffusers folder: safetensors, no gradients, in `dtype` on `device`.
+    """The model in a local diffusers folder: safetensors, no gradients, in `dtype` on `device`.
+
+    `kind`: its class; None for what its config.json names.
 
     Raises EnvironmentProblem when the weights are missing or do not fit the folder's config.json.
     """
     name = str(read_json(folder / "config.json", "the model").get("_class_name"))
-    kind: Any = OWN_CLASSES.get(name, diffusers.AutoModel)
+    kind = kind or OWN_CLASSES.get(name, diffusers.AutoModel)
     options = loading_options(quantization)
     try:
         model: nn.Module = kind.from_pretrained(str(folder), torch_dtype=dtype, use_safetensors=True, **options)

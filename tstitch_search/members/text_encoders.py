@@ -1,10 +1,12 @@
-"""The further parts that a pipeline's members share: text encoders, tokenizers, image encoders."""
+"""The further parts that a pipeline's members share: text encoders, tokenizers, guiders, audio."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import transformers
+from diffusers.guiders import BaseGuidance
 from torch import nn
 
 from tstitch_search.errors import ConfigError, EnvironmentProblem
@@ -15,20 +17,31 @@ from tstitch_search.members.weights import first_line, read_json
 def load_parts(folder: Path, names: Sequence[str], like: nn.Module) -> dict[str, Any]:
     """The parts `names` of the diffusers pipeline in `folder`, modules in the place and number format of `like`.
 
-    Their classes are those of transformers or diffusers that model_index.json names; safetensors only, and no code of
-    the repository's own. Raises ConfigError for another class, EnvironmentProblem for a part that cannot be loaded.
+    Their classes are those of transformers or diffusers that model_index.json names, also such as belong to one kind of
+    pipeline; safetensors only, and no code of the repository's own. Raises ConfigError for another class,
+    EnvironmentProblem for a part that cannot be loaded.
     """
     index = read_json(folder / "model_index.json", "the pipeline")
     kind = next(like.parameters())
     parts = {}
     for name in names:
-        if (index.get(name) or [None])[0] == "diffusers":
-            parts[name] = load_model(folder / name, kind.device, kind.dtype)
+        own = _of_diffusers(*(*(index.get(name) or ()), None, None)[:2])
+        if own and issubclass(own, BaseGuidance):
+            parts[name] = own.from_pretrained(str(folder / name))
+            continue
+        if own:
+            parts[name] = load_model(folder / name, kind.device, kind.dtype, kind=own)
             continue
         parts[name] = _load(folder, name, index)
         if isinstance(parts[name], nn.Module):
             parts[name].requires_grad_(False).eval().to(device=kind.device, dtype=kind.dtype)
     return parts
+
+
+def _of_diffusers(library: str | None, class_name: str | None) -> Any:
+    """The class of diffusers itself, or of the pipelines that `library` names (LTX-2's vocoder); None for no such."""
+    place = diffusers if library == "diffusers" else getattr(diffusers.pipelines, str(library), None)
+    return getattr(place, str(class_name), None)
 
 
 def _load(folder: Path, name: str, index: dict[str, Any]) -> Any:

@@ -8,13 +8,29 @@ from typing import Any
 
 import diffusers
 
-from tstitch_search.config.models import SpaceConfig
+from tstitch_search.config.guidance import GUIDANCE
+from tstitch_search.config.models import SpaceConfig, StudyConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.weights import read_json
 from tstitch_search.sampling.space_check import pipeline_name
 
 # What a study gives by itself; `call` names the rest.
 OURS = ("prompt", "negative_prompt", "num_inference_steps", "generator", "output_type", "guidance_scale")
+# Components that guide in the pipeline's place: HunyuanImage, HunyuanVideo 1.5.
+GUIDERS = ("guider", "ocr_guider")
+# What pipelines call their guidance, where nothing else is known of them.
+SCALES = ("guidance_scale", "distilled_guidance_scale")
+# Pipelines that make one clip at a time, and why.
+_PADDED = "prompts of a batch are padded, and clips attend to the padding: each would depend on its neighbours"
+_ONE_MASK = "its VAE decodes one clip at a time"
+ONE_AT_A_TIME = {
+    "Kandinsky5T2VPipeline": _PADDED,
+    "Kandinsky5I2VPipeline": _PADDED,
+    "Kandinsky5T2IPipeline": _PADDED,
+    "Kandinsky5I2IPipeline": _PADDED,
+    "HunyuanVideo15Pipeline": _ONE_MASK,
+    "HunyuanVideo15ImageToVideoPipeline": _ONE_MASK,
+}
 NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
 
 
@@ -74,6 +90,47 @@ def require_drivable(space: SpaceConfig, kind: Any, inputs: Collection[str] | No
     for name in space.call:
         if name in (*OURS, "true_cfg_scale"):
             raise ConfigError(f"call: {name!r} is the study's to give", hint=f"leave it out of `call`: {_place(name)}")
+
+
+def scale_arguments(kind: Any) -> list[str]:
+    """The arguments by which a call of the pipeline is told its guidance scale; none where only a guider has it."""
+    if facts := GUIDANCE.get(kind.__name__):
+        return [facts.argument]
+    return [name for name in SCALES if name in inspect.signature(kind.__call__).parameters][:1]
+
+
+def set_guiders(pipeline: Any, **settings: float) -> None:
+    """Give the pipeline guiders of its own with these settings, where it has any; their others stay.
+
+    Copies of a pipeline would share theirs, which remember the step that they are at.
+    """
+    for name in GUIDERS:
+        if (guider := getattr(pipeline, name, None)) is not None:
+            setattr(pipeline, name, guider.new(**settings))
+
+
+def require_scale(kind: Any, guidance_scale: float) -> None:
+    """Nothing, when the pipeline can be told this guidance scale, or 1 is asked for, which is none."""
+    has_guider = any(name in inspect.signature(kind.__init__).parameters for name in GUIDERS)
+    if guidance_scale != 1 and not has_guider and not scale_arguments(kind):
+        raise ConfigError(
+            f"guidance_scale: {kind.__name__} takes none, got {guidance_scale:g}", hint="guidance_scale: 1"
+        )
+
+
+def require_batches(kind: Any, study: StudyConfig) -> None:
+    """Nothing, when the pipeline makes batches of the study's sizes as it makes their images one by one."""
+    points = [(f"latency.points[{i}]", point.batch_size) for i, point in enumerate(study.latency.points)]
+    sizes = {
+        "workers.device_batch_size": study.workers.device_batch_size,
+        "latency.batch_size": study.latency.batch_size,
+    }
+    for setting, size in [*sizes.items(), *points]:
+        if kind.__name__ in ONE_AT_A_TIME and size is not None and size > 1:
+            raise ConfigError(
+                f"{setting}: got {size}, but {kind.__name__} takes 1: {ONE_AT_A_TIME[kind.__name__]}",
+                hint=f"set {' and '.join(f'{name}: 1' for name in sizes)}",
+            )
 
 
 def _place(name: str) -> str:

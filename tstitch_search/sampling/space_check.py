@@ -104,11 +104,14 @@ def require_pipeline(study: Study) -> None:
     space, near = study.space, study.space_path.parent
     if "labels" in space.traits.takes:
         return
+    from tstitch_search.sampling import pipeline_class  # loads diffusers
     from tstitch_search.sampling.frames import require_frames
-    from tstitch_search.sampling.pipeline_class import class_of, require_drivable  # loads diffusers
     from tstitch_search.sampling.published_boundary import require_published_boundary
 
-    require_drivable(space, class_of(space, near), [name for name, _ in study.proxy_files.inputs])
+    kind = pipeline_class.class_of(space, near)
+    pipeline_class.require_drivable(space, kind, [name for name, _ in study.proxy_files.inputs])
+    pipeline_class.require_scale(kind, study.config.guidance_scale)
+    pipeline_class.require_batches(kind, study.config)
     require_published_boundary(space, near)
     require_frames(space, near)
 

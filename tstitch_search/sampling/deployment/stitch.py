@@ -12,7 +12,6 @@ from torch import nn
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.family_traits import TRAITS, FamilyName
-from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.members.changes.accelerators import KINDS
@@ -26,6 +25,7 @@ from tstitch_search.sampling.deployment.member_settings import MemberSettings
 from tstitch_search.sampling.deployment.stitched_pipeline import make_stitched
 from tstitch_search.sampling.dit_options import with_options
 from tstitch_search.sampling.families import adapter, family_of
+from tstitch_search.sampling.pipeline_class import scale_arguments, set_guiders
 from tstitch_search.sampling.stitching.conversion import conversion_of
 from tstitch_search.sampling.stitching.guidance import guide
 from tstitch_search.sampling.stitching.number_formats import in_own_formats
@@ -86,6 +86,7 @@ def stitch(
     for each in (slot, SECOND):
         if getattr(pipeline, each, None) is not None:
             setattr(pipeline, each, denoiser)
+    set_guiders(pipeline)
     make_stitched(pipeline)
     if members is not None and getattr(pipeline, "_all_hooks", None):  # they are those of the denoiser before
         pipeline.enable_model_cpu_offload(device=pipeline._offload_device)
@@ -179,8 +180,9 @@ def _as_studied(
             add_loras(members[d.name], loras, pipeline, _slot_of(pipeline), f"denoiser {d.name!r}")
     accelerated(space, denoiser, pipeline, settings.guidance_scale)
     guide(space, denoiser, pipeline, settings.guidance_scale)
-    facts = GUIDANCE.get(type(pipeline).__name__)
-    denoiser.defaults = {**space.call, facts.argument if facts else "guidance_scale": settings.guidance_scale}
+    set_guiders(pipeline, guidance_scale=settings.guidance_scale)
+    scale = dict.fromkeys(scale_arguments(type(pipeline)), settings.guidance_scale)
+    denoiser.defaults = {**space.call, **scale}
     return denoiser
 
 

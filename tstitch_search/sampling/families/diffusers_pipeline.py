@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.facts import controlnet_folder, pipeline_folder, shared_parts
@@ -21,7 +20,14 @@ from tstitch_search.members.loading import load_model, load_scheduler
 from tstitch_search.members.text_encoders import load_parts
 from tstitch_search.sampling.conditions import Condition, prompts_of
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts
-from tstitch_search.sampling.pipeline_class import arguments_of, class_of, require_drivable, slots_of
+from tstitch_search.sampling.pipeline_class import (
+    arguments_of,
+    class_of,
+    require_drivable,
+    scale_arguments,
+    set_guiders,
+    slots_of,
+)
 from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # A safety checker would blacken images and a watermark change them.
@@ -73,6 +79,7 @@ def sample(
 ) -> torch.Tensor:
     """Images (n, 3, h, w), or clips (n, frames, 3, h, w), in [0, 1] of the conditions, on the pipeline's device."""
     prompts, negative_prompts = prompts_of(conditions)
+    set_guiders(pipeline, guidance_scale=guidance_scale)
     made = pipeline(
         prompt=prompts,
         **_arguments(pipeline, conditions, negative_prompts, guidance_scale),
@@ -92,8 +99,8 @@ def _arguments(
     Where images are cut to trained sizes ("resolution binning"), they are made as large as the denoiser was trained
     for. A true guidance scale counts only beside a negative prompt, so that an empty one stands for none.
     """
-    takes, facts = _takes(pipeline), GUIDANCE.get(type(pipeline).__name__)
-    given: dict[str, Any] = {facts.argument if facts else "guidance_scale": guidance_scale}
+    takes = _takes(pipeline)
+    given: dict[str, Any] = {name: guidance_scale for name in scale_arguments(type(pipeline))}
     if "negative_prompt" in takes and (negative_prompts or "true_cfg_scale" in given):
         given["negative_prompt"] = negative_prompts or [" "] * len(conditions)
     if "use_resolution_binning" in takes:
