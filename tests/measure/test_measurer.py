@@ -13,6 +13,7 @@ import torch
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError, EnvironmentProblem, MeasurementError
+from tstitch_search.measure.kept_arrays import KeptArrays
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measure.published import publish
 from tstitch_search.measurement import (
@@ -83,14 +84,13 @@ def test_a_chunk_is_answered_with_its_features_and_seconds(measurer: StudyMeasur
     assert answer.seconds > 0
 
 
-def test_images_are_uint8_rgb_and_those_the_features_are_of(measurer: StudyMeasurer) -> None:
-    from tstitch_search.measure.features import extract
-
+def test_images_are_uint8_rgb_and_those_the_features_are_of(study: Study, measurer: StudyMeasurer) -> None:
     chunk = Chunk("search", 0, 6)
     made = measurer.do(MakeImages(MIXED, chunk))
     assert isinstance(made, np.ndarray)
     assert (made.shape, made.dtype) == ((6, 32, 32, 3), np.uint8)
-    again = extract(measurer._extractor, torch.from_numpy(made).permute(0, 3, 1, 2))["features"]
+    exact = torch.from_numpy(made).permute(0, 3, 1, 2)
+    again = KeptArrays(study, torch.device("cpu")).of(exact, chunk, anchors=None)["features"]
     np.testing.assert_allclose(features(measurer, MIXED, chunk).arrays["features"], again, rtol=1e-5)
 
 

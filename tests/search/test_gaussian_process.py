@@ -10,11 +10,11 @@ from scipy.stats import multivariate_normal
 from tstitch_search.search.gaussian_process import (
     MEAN_SD,
     GaussianProcess,
-    Hyperparameters,
     Observations,
     fit,
     log_evidence,
 )
+from tstitch_search.search.hyperparameters import Hyperparameters
 
 HYPER = Hyperparameters(variance=0.7, length_scales=(0.4, 1.3), noise_share=0.5)
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from search.studies import ANY_ORDER, THREE, answer, ask_all, fid, in_optuna, la
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search.encoding import StickBreaking
-from tstitch_search.search.fixed_sampler import FixedSampler
+from tstitch_search.search.samplers import FixedSampler
 
 
 def forget_trials_after(n_kept: int, database: Path) -> None:

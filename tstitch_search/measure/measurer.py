@@ -4,23 +4,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
-from tstitch_search.config.models.quality import OF_TRANSFORMERS
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measure.clock import clock_of
-from tstitch_search.measure.datasets import batches_of, count_images
-from tstitch_search.measure.features import count_features, extract, load_extractor, require_content, to_uint8
+from tstitch_search.measure.datasets import count_images
+from tstitch_search.measure.features import require_content, to_uint8
+from tstitch_search.measure.kept_arrays import KeptArrays
 from tstitch_search.measure.latency import Stand, calibrate, time_allocations
 from tstitch_search.measure.memory import memory_of, tensors_mb
 from tstitch_search.measure.prompts import Prompts
 from tstitch_search.measure.published import publish
-from tstitch_search.measure.scores import Scores
 from tstitch_search.measure.skipping import require_skipping
 from tstitch_search.measurement import (
     AllocationTimes,
@@ -50,15 +48,11 @@ from tstitch_search.members.device import (
     resolve_device,
     timing_threads,
 )
-from tstitch_search.members.execution import (
-    attention,
-)
+from tstitch_search.members.execution import attention
 from tstitch_search.members.weights import first_line
 from tstitch_search.probes.frequency import NoiseLevels, frequencies
 from tstitch_search.probes.similarity import similarity
-from tstitch_search.quality.metrics import arrays_for, of_kind
 from tstitch_search.quality.reference import Reference
-from tstitch_search.real_images import RealImages
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.conditions import ProxySet
 from tstitch_search.sampling.stitching.prefixes import Answerer, Start, TrajectoryMemo
@@ -91,18 +85,8 @@ class StudyMeasurer:
         self._assembly = assemble(self._study, self._device)
         self._denoiser = self._assembly.denoiser
         self._prompts = Prompts(self._study, self._assembly.prompts, self._sample)
-        self._load_quality()
+        self._arrays = KeptArrays(self._study, self._device)
         return dict(self._assembly.load_s)
-
-    def _load_quality(self) -> None:
-        quality, near = self._config.quality, self._study.study_path.parent
-        given = quality.extractor_weights
-        is_file = given is not None and (quality.extractor not in OF_TRANSFORMERS or (near / given).exists())
-        weights = near / str(given) if is_file else None if given is None else Path(given)
-        arrays = arrays_for(quality.all_metrics)
-        extracted = [name for name in arrays if name not in of_kind(quality.all_metrics, "image", "pair")]
-        self._extractor = load_extractor(quality.extractor, weights, self._device, extracted)
-        self._scores = Scores.load(quality, near, self._device)
 
     def do(self, job: Job) -> Answer:
         """The answer to `job`; images that do not fit into memory together are made in smaller batches from then on.
@@ -146,9 +130,9 @@ class StudyMeasurer:
             case Publish():
                 return _publish(job)
             case DescribeFeatures(images):
-                return FeatureFacts(count_features(self._extractor), count_images(images) if images else 0)
+                return FeatureFacts(self._arrays.n_features(), count_images(images) if images else 0)
             case ExtractReference(images, _):
-                return self._extract_reference(images)
+                return self._arrays.of_reference(images, self._device_batch_size)
             case Probe():
                 return self._probe(job)
             case Calibrate() | TimeAllocations():
@@ -193,33 +177,13 @@ class StudyMeasurer:
             exact = to_uint8(images)
             require_content(exact, part.first)
             anchors = None if against is None else against[part.first - chunk.first : part.last - chunk.first]
-            made.append(self._arrays_of(exact, part, exact if job.is_anchor else _tensor(anchors, exact)))
+            made.append(self._arrays.of(exact, part, exact if job.is_anchor else _tensor(anchors, exact)))
             if job.is_anchor:
                 made[-1]["images"] = exact.movedim(-3, -1).cpu().numpy()
         arrays = {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
         images_kept, saved = arrays.pop("images", None), self._prompts.saved()
         self._prompts.leave()
         return ChunkFeatures(arrays, time.perf_counter() - started, calls, images_kept, saved)
-
-    def _arrays_of(self, images: torch.Tensor, chunk: Chunk, anchors: torch.Tensor | None) -> dict[str, np.ndarray]:
-        """What is kept of uint8 images, as the metrics need it; `anchors` are the anchor's of the same seeds.
-
-        Of a clip (frames, 3, h, w) it is the mean over its frames.
-        """
-        prompts = [condition.prompt or "" for condition in self._proxy_set.conditions_of(chunk)]
-        n_frames = images.shape[1] if images.ndim == 5 else 1
-        if images.ndim == 5:
-            images, prompts = images.flatten(0, 1), [prompt for prompt in prompts for _ in range(n_frames)]
-            anchors = None if anchors is None else anchors.flatten(0, 1)
-        arrays = extract(self._extractor, images) | self._scores.of(images, prompts, anchors, n_frames)
-        if n_frames == 1:
-            return arrays
-        return {name: values.reshape(-1, n_frames, *values.shape[1:]).mean(axis=1) for name, values in arrays.items()}
-
-    def _extract_reference(self, images: RealImages) -> np.ndarray:
-        batches = batches_of(images, self._device_batch_size)
-        tensors = (torch.from_numpy(batch.copy()).permute(0, 3, 1, 2).to(self._device) for batch in batches)
-        return np.concatenate([extract(self._extractor, images)["features"] for images in tensors])
 
     def _make_images(self, allocation: Allocation, chunk: Chunk) -> np.ndarray:
         batches = [to_uint8(images) for _, images in self._batches(allocation, chunk, Calls())]

@@ -14,6 +14,8 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 
+from tstitch_search.search.hyperparameters import BESIDE_TREND, PRIOR, Hyperparameters, Prior
+
 # Prior standard deviation of the mean's constant and slopes, in standard deviations of what was observed.
 MEAN_SD = 3.0
 # That of the other slopes, where a trend is taken to explain the mean.
@@ -22,51 +24,6 @@ BESIDE_TREND_SD = 0.3
 JITTER = 1e-8
 # Rows of a large set that are worked on at once: they stay in the processor's cache.
 BLOCK = 128
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """Of a kernel in units of the standardised observations: its variance and one length scale per group of columns.
-
-    `noise_share`: the part of the stated noise variance that differs from observation to observation. What all
-    observations have in common (they are made from the same random numbers) is a shift, which the mean takes up.
-    """
-
-    variance: float
-    length_scales: tuple[float, ...]
-    noise_share: float
-
-    @property
-    def logs(self) -> np.ndarray:
-        """Logarithms (2 + number of groups,) in the order of the fields."""
-        return np.log([self.variance, *self.length_scales, self.noise_share])
-
-    @classmethod
-    def of_logs(cls, logs: np.ndarray) -> "Hyperparameters":
-        """The hyperparameters with these logarithms."""
-        variance, *length_scales, noise_share = map(float, np.exp(logs))
-        return cls(variance, tuple(length_scales), noise_share)
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Log-normal priors: median and standard deviation of the logarithm. They decide while little is observed.
-
-    A length scale of one half says that halving a denoiser's share gives another allocation; a noise share of 0.3 that
-    shared random numbers make most of the noise common.
-    """
-
-    variance: tuple[float, float] = (1.0, 1.0)
-    length_scale: tuple[float, float] = (0.5, 0.7)
-    noise_share: tuple[float, float] = (0.3, 1.0)
-
-    def medians(self, n_groups: int) -> Hyperparameters:
-        """The hyperparameters to start from."""
-        return Hyperparameters(self.variance[0], (self.length_scale[0],) * n_groups, self.noise_share[0])
-
-    def widths(self, n_groups: int) -> np.ndarray:
-        """Standard deviations of the logarithms, in the order of the fields."""
-        return np.array([self.variance[1], *[self.length_scale[1]] * n_groups, self.noise_share[1]])
 
 
 @dataclass(frozen=True)
@@ -195,15 +152,11 @@ def linear_mean(a: np.ndarray, b: np.ndarray, slope_variance: np.ndarray) -> np.
     return covariance
 
 
-# Beside a trend that explains the mean little is left.
-BESIDE_TREND = Prior(variance=(0.02, 2.0))
-
-
 # The latest fit: one decision asks for it more than once.
 _LATEST: dict[tuple[tuple[bytes, ...], Prior], GaussianProcess] = {}
 
 
-def fit(seen: Observations, prior: Prior = Prior()) -> GaussianProcess:
+def fit(seen: Observations, prior: Prior = PRIOR) -> GaussianProcess:
     """The Gaussian process whose hyperparameters have the highest posterior density; no randomness.
 
     Started from the prior's medians and from both sides of them, so that one poor valley is not all that is seen. With

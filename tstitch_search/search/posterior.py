@@ -17,7 +17,8 @@ from tstitch_search.pareto import Point, hypervolume, pareto_front
 from tstitch_search.search.acquisition import expected_hypervolume_improvement
 from tstitch_search.search.earlier import Earlier, Trend
 from tstitch_search.search.embedding import Embedding, Positions
-from tstitch_search.search.gaussian_process import GaussianProcess, Observations, Prior, fit
+from tstitch_search.search.gaussian_process import GaussianProcess, Observations, fit
+from tstitch_search.search.hyperparameters import Prior
 
 # The worst corner that still counts: this much above the longest candidate, and above the worst baseline on the front
 # of them, the latter as a share of that front's range. So the ends of the front count too.

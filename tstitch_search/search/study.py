@@ -22,12 +22,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search.encoding import BASELINE, CutPoints, Encoding, StickBreaking
-from tstitch_search.search.fixed_sampler import FixedSampler
 from tstitch_search.search.known_latency import AllocationSampler, history_of
 from tstitch_search.search.posterior import Candidates, QualityScale, Told, posterior
 from tstitch_search.search.proposals import near_front
 from tstitch_search.search.rule import Rule
-from tstitch_search.search.stock_samplers import stock_sampler
+from tstitch_search.search.samplers import FixedSampler, stock_sampler
 from tstitch_search.search.storage import open_study
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.space_sampling import moves
