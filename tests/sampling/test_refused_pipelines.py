@@ -16,7 +16,7 @@ from sampling.saved_pipelines import STUDY, save_pipeline
 
 from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
-from tstitch_search.sampling.frames import frames_per_latent
+from tstitch_search.members.vae import frames_per_latent
 from tstitch_search.tasks.check import check_study
 
 

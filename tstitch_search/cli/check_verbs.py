@@ -58,6 +58,7 @@ def _as_text(found: "Check") -> str:
         compared = ", ".join(dict.fromkeys("VAE" if "VAE" in f.what else f.what for f in match.findings))
         said = "; ".join(map(str, match.differing)) or compared
         lines.append(f"  {f'{match.who}, {match.other}':{width}}  {match.verdict:11}  {said}")
+    lines += [f"Note: {remark}." for remark in found.remarks]
     if found.beside:
         lines.append(f"Beside the members: {found.beside}.")
     if found.speed:
@@ -90,6 +91,7 @@ def _as_json(found: "Check") -> dict[str, object]:
             }
             for match in found.matches
         ],
+        "remarks": found.remarks,
         "speed": found.speed and _speed(found.speed),
         "similarity": found.similarity and asdict(found.similarity),
     }

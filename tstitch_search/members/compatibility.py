@@ -81,6 +81,8 @@ def against_member(member: MemberFacts, other: MemberFacts) -> list[Finding]:
         _equal(member.name, what, getattr(member, what), has, getattr(other, what))
         for what in ("in_channels", "sample_size", "n_classes", "timestep_scale")
     ]
+    shared = member.prepared.keys() & other.prepared.keys()
+    found += [_equal(member.name, key, member.prepared[key], has, other.prepared[key]) for key in sorted(shared)]
     found.append(_output(member, other))
     if member.conditioning_width and other.conditioning_width:
         found.append(_width(member.name, member.conditioning_width, has, other.conditioning_width))

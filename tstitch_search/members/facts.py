@@ -5,7 +5,7 @@ before any device is touched.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from tstitch_search.members.custom import is_custom, read_custom_config, source_
 from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, read_checkpoint
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
+from tstitch_search.members.prepared import prepared_of
 from tstitch_search.members.vae import VaeFacts, latent_channels
 from tstitch_search.members.weights import WEIGHTS, is_of_hub, locate, read_json, weight_files, weights_sha256
 
@@ -84,6 +85,7 @@ class MemberFacts:
     `timestep_scale`: what it multiplies its time with. `form`: what `path` is, a diffusers folder, a checkpoint file of
     that format, or the source of a `custom` member.
     `copies`: what makes its weights another copy of those files: a `dtype` or `quantization` of its own, a fused LoRA.
+    `prepared`: what its pipeline asks the largest member for and hands to all.
     """
 
     name: str
@@ -105,6 +107,7 @@ class MemberFacts:
     copies: str = ""
     dtype: str | None = None
     quantization: QuantizationConfig | None = None
+    prepared: Mapping[str, object] = field(default_factory=dict)
 
     def same_weights(self, other: "MemberFacts") -> bool:
         """Whether both are the same weights in memory. A custom member's are its own affair: they differ."""
@@ -185,6 +188,7 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         copies=denoiser.copies,
         dtype=denoiser.dtype,
         quantization=denoiser.quantization,
+        prepared=prepared_of(config),
     )
 
 

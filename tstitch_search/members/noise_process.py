@@ -10,7 +10,7 @@ class NoiseProcess:
     """Members share a trajectory if they agree in it, or one can be converted.
 
     The defaults are what diffusers assumes for a key that a scheduler_config.json leaves out. Of flow matching, which
-    has no betas, `beta_schedule` is "flow".
+    has no betas, `beta_schedule` is "flow", or "rising flow" where the noise is at time 0 (Mochi).
     """
 
     num_train_timesteps: int = 1000
@@ -25,4 +25,5 @@ class NoiseProcess:
         """The noise process that a scheduler_config.json describes."""
         own = cls(**{key: scheduler_config.get(key, default) for key, default in asdict(cls()).items()})
         is_flow = "FlowMatch" in str(scheduler_config.get("_class_name")) or scheduler_config.get("use_flow_sigmas")
-        return cls(own.num_train_timesteps, "flow", 0.0, 0.0, "flow_prediction") if is_flow else own
+        schedule = "rising flow" if scheduler_config.get("invert_sigmas") else "flow"
+        return cls(own.num_train_timesteps, schedule, 0.0, 0.0, "flow_prediction") if is_flow else own

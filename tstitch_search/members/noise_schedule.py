@@ -22,6 +22,8 @@ def compare(have: NoiseProcess, want: NoiseProcess) -> tuple[Verdict, str]:
     """Whether a member of the noise process `have` can answer a solver of `want`, and why (not)."""
     if have == want:
         return "same", ""
+    if have.prediction_type == want.prediction_type == "flow_prediction":
+        return "refused", _why_no_time(have, want)
     for noise in (have, want):
         if noise.prediction_type not in PREDICTION_TYPES:
             return "refused", f"{noise.prediction_type} is none of {', '.join(PREDICTION_TYPES)}"
@@ -30,6 +32,14 @@ def compare(have: NoiseProcess, want: NoiseProcess) -> tuple[Verdict, str]:
     if replace(have, prediction_type=want.prediction_type) != want:
         return "convertible", "its timesteps stand for other amounts of noise, and are matched with `convert: true`"
     return "convertible", f"{have.prediction_type} becomes {want.prediction_type} with `convert: true`"
+
+
+def _why_no_time(have: NoiseProcess, want: NoiseProcess) -> str:
+    """What keeps a member of flow matching from being asked at the time of another flow."""
+    if have.num_train_timesteps != want.num_train_timesteps:
+        return f"it counts time to {have.num_train_timesteps}, the trajectory to {want.num_train_timesteps}"
+    ends = {"flow": "its end", "rising flow": "time 0"}
+    return f"its noise is at {ends[have.beta_schedule]}, the trajectory's at {ends[want.beta_schedule]}"
 
 
 def alphas_cumprod(noise: NoiseProcess) -> np.ndarray:

@@ -53,6 +53,16 @@ def pixels_per_latent(vae_config: Mapping[str, Any]) -> int:
     return 2 ** (len(_blocks_of(vae_config)) - 1)
 
 
+def frames_per_latent(vae_config: Mapping[str, Any]) -> int | None:
+    """Frames that one latent frame stands for, after the first; None where the VAE's config.json does not say."""
+    if ratio := vae_config.get("temporal_compression_ratio") or vae_config.get("scale_factor_temporal"):
+        return int(ratio)
+    for key in ("temperal_downsample", "spatio_temporal_scaling"):  # a doubling for each
+        if key in vae_config:
+            return int(2 ** sum(map(bool, vae_config[key])) * vae_config.get("patch_size_t", 1))
+    return None
+
+
 def latent_channels(vae_config: Mapping[str, Any]) -> int:
     """How many channels a latent has; 0 where the configuration is none of a VAE."""
     return int(vae_config.get("latent_channels") or vae_config.get("z_dim") or 0)

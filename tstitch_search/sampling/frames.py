@@ -1,23 +1,12 @@
 """How many frames a clip may have: what the pipeline's VAE packs into one latent frame decides."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.facts import pipeline_folder
+from tstitch_search.members.vae import frames_per_latent
 from tstitch_search.members.weights import read_json
-
-
-def frames_per_latent(vae_config: Mapping[str, Any]) -> int | None:
-    """Frames that one latent frame stands for, after the first; None where the VAE's config.json does not say."""
-    if ratio := vae_config.get("temporal_compression_ratio") or vae_config.get("scale_factor_temporal"):
-        return int(ratio)
-    for key in ("temperal_downsample", "spatio_temporal_scaling"):  # a doubling for each
-        if key in vae_config:
-            return int(2 ** sum(map(bool, vae_config[key])) * vae_config.get("patch_size_t", 1))
-    return None
 
 
 def require_frames(space: SpaceConfig, near: Path) -> None:

@@ -29,7 +29,9 @@ from tstitch_search.members.facts import (
 )
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
-from tstitch_search.members.vae import latent_channels, read_vae_config
+from tstitch_search.members.positions import beyond
+from tstitch_search.members.step_placement import own_placement, placement
+from tstitch_search.members.vae import frames_per_latent, latent_channels, pixels_per_latent, read_vae_config
 from tstitch_search.members.weights import ENCODER_WEIGHTS, WEIGHTS, is_of_hub, read_json
 
 if TYPE_CHECKING:
@@ -125,8 +127,34 @@ def require_answers(study: Study, members: Mapping[str, MemberFacts]) -> None:
     pipeline = pipeline_name(space, study.space_path.parent)
     require_guidance(space, pipeline, guidance_scale)
     _require_guidance_inputs(space, pipeline, guidance_scale, members)
+    _require_positions(space, study.space_path.parent, members)
     require_caches(space, pipeline, guidance_scale)
     require_quantization(study)
+
+
+def _require_positions(space: SpaceConfig, near: Path, members: Mapping[str, MemberFacts]) -> None:
+    """Nothing, when `call` asks no member for positions that it does not know. Raises ConfigError with both numbers."""
+    if not space.call:
+        return
+    vae = read_json(pipeline_folder(space, near, with_weights=False) / "vae" / "config.json", "the pipeline's VAE")
+    sizes = pixels_per_latent(vae), frames_per_latent(vae)
+    for name, member in members.items():
+        config = member.path / "config.json"
+        why = beyond(read_json(config, f"denoiser {name!r}"), space.call, *sizes) if config.is_file() else None
+        if why:
+            raise ConfigError(f"denoiser {name!r} {why}", hint="ask for less in `call`, or leave the denoiser out")
+
+
+def step_remarks(space: SpaceConfig, near: Path, members: Mapping[str, MemberFacts]) -> list[str]:
+    """Of each member that was published with a scheduler whose steps lie elsewhere than the pipeline's: both."""
+    folder = pipeline_folder(space, near, with_weights=False) / "scheduler"
+    here = placement(read_json(folder / "scheduler_config.json", "the pipeline's scheduler"))
+    found = {name: own_placement(member.path, f"denoiser {name!r}") for name, member in members.items()}
+    return [
+        f"denoiser {name!r} was published with {there}, and is asked where the pipeline's scheduler puts steps: {here}"
+        for name, there in found.items()
+        if here and there and there != here
+    ]
 
 
 def _require_guidance_inputs(

@@ -18,6 +18,7 @@ from tstitch_search.sampling.space_check import (
     read_space_facts,
     require_answers,
     require_pipeline,
+    step_remarks,
 )
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.times.calibrations import given_calibration, recall
@@ -66,7 +67,7 @@ class Check:
     """The verdict on a study's members; `speed` is None while nothing says how fast they are.
 
     `beside`: what is wrong with the study beside its members, None when nothing is. `similarity`: of the members'
-    predictions, None where they were not compared.
+    predictions, None where they were not compared. `remarks`: what is no misfit, but worth knowing.
     """
 
     study: str
@@ -75,6 +76,7 @@ class Check:
     speed: Speed | None
     beside: str | None = None
     similarity: Similarity | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def misfit(self) -> str | None:
@@ -101,9 +103,9 @@ def check_study(study: Study, beside: str | None = None) -> Check:
     require_pipeline(study)
     facts = read_space_facts(study.space, near, vae_folder(study, with_weights=False), with_weights=False)
     require_answers(study, facts.members)
-    return Check(
-        study.config.name, study.space.convert, tuple(_matches(study, facts)), _speed(study, facts.members), beside
-    )
+    matches, remarks = tuple(_matches(study, facts)), tuple(step_remarks(study.space, near, facts.members))
+    speed = _speed(study, facts.members)
+    return Check(study.config.name, study.space.convert, matches, speed, beside, remarks=remarks)
 
 
 def _matches(study: Study, facts: SpaceFacts) -> list[Match]:
