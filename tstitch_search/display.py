@@ -27,6 +27,7 @@ STAGES = {
     "search": "searching",
     "confirm": "confirming the front on held-out images",
     "publish": "computing the metrics of the front",
+    "lossless": "making more images of what could be shown to lose nothing",
     "groups": "comparing groups of images",
     "verify": "making the images of some entries again",
     "time": "timing the front end to end",

@@ -24,7 +24,7 @@ def test_without_files_there_is_nothing_to_read(tmp_path: Path) -> None:
     assert read(tmp_path, labels="random") == ProxyFiles(n_search=N_SEARCH)
 
 
-def test_as_many_entries_are_kept_as_the_study_has_images_and_the_files_are_hashed(tmp_path: Path) -> None:
+def test_all_entries_are_kept_and_the_files_are_hashed(tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("".join(f"{i}\n" for i in range(9)))
     (tmp_path / "prompts.txt").write_text("\ufeffa shoe\r\n bag \nhat\ncoat\nshirt\ndress\n\n")
     (tmp_path / "edges" / "deeper").mkdir(parents=True)
@@ -33,10 +33,11 @@ def test_as_many_entries_are_kept_as_the_study_has_images_and_the_files_are_hash
     (tmp_path / "edges" / "notes.txt").write_text("no image")
     found = read(tmp_path, labels="labels", prompts="prompts.txt", control_images="edges")
     assert found.n_search == N_SEARCH
-    assert found.labels == (0, 1, 2, 3, 4)
-    assert found.prompts == ("a shoe", "bag", "hat", "coat", "shirt")
+    assert found.labels == tuple(range(9))
+    assert found.prompts == ("a shoe", "bag", "hat", "coat", "shirt", "dress")
+    assert found.n_entries == 6
     assert [str(p.relative_to(tmp_path / "edges")) for p in found.control_images or ()] == [
-        "a.jpg", "b.png", "c.bmp", "d.webp", "deeper/a.png",
+        "a.jpg", "b.png", "c.bmp", "d.webp", "deeper/a.png", "e.PNG",
     ]  # fmt: skip
     assert dict(found.sha256) == {
         key: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()

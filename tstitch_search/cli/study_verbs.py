@@ -30,6 +30,10 @@ def run(
     workers: Workers = None,
     device: Device = None,
     output: Output = None,
+    until_lossless: Annotated[
+        bool,
+        typer.Option("--until-lossless", help="Where nothing is shown lossless, make more images of what could be."),
+    ] = False,
     as_json: AsJson = False,
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Say what happens as JSON on stderr, one event a line.")
@@ -46,6 +50,7 @@ def run(
     from tstitch_search.cli.running import run_and_show
 
     given = overrides(settings, budget, workers, device)
+    given += ["confirm.until_lossless=true"] if until_lossless else []
     run_and_show(study, given, output, as_json=as_json, json_log=json_log, tracker=tracker)
 
 

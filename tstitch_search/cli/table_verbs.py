@@ -54,9 +54,11 @@ def pick(
     entry = lookup.pick(seconds(budget), max_fid, limit, share(max_fid_loss), max_memory, at, at_batch, lossless)
     picked = lookup.describe(entry, at, at_batch)
     if lossless and entry.allocation == lookup.anchor:
-        typer.echo(
-            f"no faster entry is shown to lose nothing; {lookup.anchor_name}, the anchor, is what is left", err=True
-        )
+        from tstitch_search.lookup import promising
+
+        left, could = f"{lookup.anchor_name}, the anchor, is what is left", promising(lookup)
+        more = f"; {could}: run --until-lossless" if could else ""
+        typer.echo(f"no faster entry is shown to lose nothing; {left}{more}", err=True)
     if as_json:
         print(json.dumps({**entry.to_json(lookup.objective), "picked_at": picked.to_json()}, indent=2))
     else:

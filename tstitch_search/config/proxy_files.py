@@ -70,7 +70,8 @@ def read_proxy_files(config: ProxySetConfig, n_classes: int, n_search: int, n_co
     prompts: tuple[Prompt, ...] | None = None if config.prompts is None else entries("prompts", prompts_in)
     categories = tuple(prompt.category for prompt in prompts or ())
     labels = None if config.labels in DRAWN else entries("labels", labels_in)
-    check_groups(config, categories[n_search:], range(n_classes) if labels is None else labels[n_search:], n_confirm)
+    confirmed = slice(n_search, n_search + n_confirm)
+    check_groups(config, categories[confirmed], range(n_classes) if labels is None else labels[confirmed], n_confirm)
     return ProxyFiles(
         n_search,
         labels=labels,
@@ -126,11 +127,11 @@ def _images(key: str, folder: Path, n_search: int, n_confirm: int) -> tuple[Path
 
 
 def _enough(key: str, path: Path, entries: Sequence[Any], n_search: int, n_confirm: int) -> tuple[Any, ...]:
-    """As many entries as the study has images."""
+    """The entries, if they are enough; what is beyond the study's images is for `confirm.until_lossless`."""
     if len(entries) < n_search + n_confirm:
         raise TooFewEntries(
             f"{key}: {path} holds {len(entries)}, expected at least {n_search + n_confirm}: one for each of the "
             f"{n_search} images of the search and the {n_confirm} of the confirmation",
             hint="add some, or lower quality.n_images or confirm.n_images",
         )
-    return tuple(entries[: n_search + n_confirm])
+    return tuple(entries)

@@ -11,6 +11,7 @@ from tstitch_search.lookup.entry import Candidate as Candidate
 from tstitch_search.lookup.entry import LookupEntry as LookupEntry
 from tstitch_search.lookup.entry import PointTime as PointTime
 from tstitch_search.lookup.groups import GroupValue as GroupValue
+from tstitch_search.lookup.lossless import promising as promising
 from tstitch_search.lookup.objective import MetricValue as MetricValue
 from tstitch_search.lookup.objective import Objective as Objective
 from tstitch_search.lookup.objective import OperatingPoint as OperatingPoint

@@ -1,9 +1,10 @@
 """From jackknifed values to numbers with errors: an allocation's quality and its paired difference to the anchor's."""
 
 from dataclasses import dataclass
-from math import copysign, erfc, inf, sqrt
+from math import copysign, inf
 
 import numpy as np
+from scipy.special import ndtr, stdtr
 
 from tstitch_search.quality.jackknife import Jackknifed, Statistic, jackknifed, jackknifed_mean
 from tstitch_search.quality.metrics.metric import Metric
@@ -17,7 +18,7 @@ class QualityEstimate:
     """A metric's value on `n_images` images with its standard error, and its paired difference to the anchor's.
 
     The anchor is the allocation that all others are compared with, usually the largest denoiser alone. `difference` is
-    value minus the anchor's value, in the metric's own direction.
+    value minus the anchor's value, in the metric's own direction. `df`: degrees of freedom of `difference_se`.
     """
 
     value: float
@@ -26,6 +27,7 @@ class QualityEstimate:
     difference: float
     difference_se: float
     higher_is_better: bool = False
+    df: float = inf
 
     @property
     def loss(self) -> float:
@@ -44,10 +46,14 @@ class QualityEstimate:
         return self.loss + Z_95 * self.difference_se
 
     def p_of_loss(self, margin: float) -> float:
-        """One-sided p-value of a loss of `margin` or more, in the metric's own unit; 1 where there is no error."""
+        """One-sided p-value of a loss of `margin` or more, in the metric's own unit; 1 where there is no error.
+
+        Of Student's t: where several verdicts hold together the tails decide, and 20 blocks know their spread roughly.
+        """
         if self.difference_se == 0:
             return 1.0
-        return 0.5 * erfc((margin - self.loss) / self.difference_se / sqrt(2))
+        away = (self.loss - margin) / self.difference_se
+        return float(ndtr(away) if self.df == inf else stdtr(self.df, away))
 
     def in_units(self, share: float) -> float:
         """A share of the anchor's value, in the metric's own unit; -inf where that value is not above zero."""
@@ -82,4 +88,4 @@ def estimate(own: Jackknifed, anchor: Jackknifed, metric: Metric) -> QualityEsti
     Raises ValueError when the numbers of images differ.
     """
     paired = own.minus(anchor)
-    return QualityEstimate(own.value, own.se, own.n_images, paired.value, paired.se, metric.higher_is_better)
+    return QualityEstimate(own.value, own.se, own.n_images, paired.value, paired.se, metric.higher_is_better, paired.df)

@@ -1,9 +1,6 @@
 """How much faster, at what loss, and is that certain. "Lossless" is said only where it was shown."""
 
-from math import ceil
-from statistics import NormalDist
-
-from tstitch_search.lookup import LookupEntry, LookupTable
+from tstitch_search.lookup import LookupEntry, LookupTable, promising
 from tstitch_search.pareto import knee
 from tstitch_search.report.notes import anchor_in_words, speed_up
 
@@ -40,10 +37,17 @@ def _trades(table: LookupTable, faster: list[LookupEntry]) -> str:
     for entry in dict.fromkeys(e.allocation for e in shown if e):
         said.append(_trade(table, next(e for e in faster if e.allocation == entry), is_first=not said))
     if lossless:
-        said.append(f"No loss: {_more_than(table)} is ruled out (one-sided 95 %, {n:,} images).")
+        said.append(f"No loss: {_more_than(table)} is ruled out (one-sided 95 %, {_shown_on(table, n)}).")
     else:
-        said.append(f"None is shown to be lossless (margin {margin}, {n:,} images).{_what_could(table, faster)}")
+        said.append(f"None is shown to be lossless (margin {margin}, {n:,} images).{_what_could(table)}")
     return " ".join(said)
+
+
+def _shown_on(table: LookupTable, n: int) -> str:
+    """The images that showed it: of the confirmation, or made to show it."""
+    about = table.provenance.get("until_lossless")
+    shown = [c["seen"][-1] for c in about["candidates"] if c["outcome"] == "shown"] if isinstance(about, dict) else []
+    return f"{shown[0]['n_images']:,} further images" if shown else f"{n:,} images"
 
 
 def margin_in_words(table: LookupTable) -> str:
@@ -57,26 +61,15 @@ def _more_than(table: LookupTable) -> str:
     return f"more than {margin} of {label}" if margin.endswith("%") else f"a loss of {margin} in {label}"
 
 
-def _what_could(table: LookupTable, faster: list[LookupEntry]) -> str:
-    """How many images could show it of which entry: the fastest whose loss, as measured, is below the margin."""
-    surest = NormalDist().inv_cdf(1 - 0.05 / len(table.entries))
-    for entry in faster:
-        loss, se = table.objective.loss(entry.quality_difference or 0.0), entry.quality_difference_se
-        anchor = entry.quality - (entry.quality_difference or 0.0)
-        room = table.provenance.get("margin", table.provenance["lossless_margin"] * anchor) - loss
-        if se and room > 0:
-            n_needed = ceil(entry.n_images * (surest * se / room) ** 2)
-            if n_needed > entry.n_images:
-                return (
-                    f" About {_round_up(n_needed - entry.n_images):,} more images could show it of {entry.allocation}."
-                )
-    return ""
-
-
-def _round_up(n: int) -> int:
-    """In two digits."""
-    unit: int = 10 ** max(len(str(n)) - 2, 0)
-    return -(-n // unit) * unit
+def _what_could(table: LookupTable) -> str:
+    """What more images were asked in vain, or could show."""
+    about = table.provenance.get("until_lossless")
+    if isinstance(about, dict):
+        tried = [f"{c['allocation']} ({c['seen'][-1]['n_images']:,} more)" for c in about["candidates"] if c["seen"]]
+        return f" More images did not show it either: {', '.join(tried)}." if tried else " No entry could be."
+    found = promising(table)
+    said = str(found)
+    return f" {said[0].upper()}{said[1:]}." if found else ""
 
 
 def bend(table: LookupTable) -> LookupEntry | None:

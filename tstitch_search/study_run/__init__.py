@@ -40,6 +40,7 @@ from tstitch_search.study_run.table import in_groups, make_table
 from tstitch_search.study_run.times.calibrations import calibrate_points
 from tstitch_search.study_run.times.drift import settle_times
 from tstitch_search.study_run.times.prices import price, seconds_of
+from tstitch_search.study_run.until_lossless import as_planned, until_lossless
 from tstitch_search.workers.protocol import WorkerPool
 
 
@@ -75,6 +76,7 @@ def run_study(
     study = study.model_copy(update={"run_folder": path})
     pool, folder = open_pool(study), RunFolder.open(path, study, facts.key)
     folder.ledger.listen(LiveReport(path).event)
+    study = as_planned(study, folder.ledger)
     if reporter:
         folder.ledger.listen(reporter.event)
     with folder.ledger, open_bench(pool, folder, study, facts, progress, is_stopping) as bench:
@@ -98,6 +100,8 @@ def run_study(
         confirmed = confirm(bench, study, evaluator, selected)
         table = make_table(study, facts, latency, evaluator, searched, confirmed, folder.ledger, at_points)
         table = by_groups(in_groups(table, evaluator, bench, study), evaluator, bench, study)
+        table.write(folder.lookup)
+        table = until_lossless(table, bench, evaluator, study)
         table.write(folder.lookup)
         make_strips(bench, folder, table)
         make_worst(bench, folder, table, evaluator, study)

@@ -177,6 +177,7 @@ def _asked_beyond_one_count(space: SpaceConfig) -> dict[str, str]:
 def _proxy_facts(study: Study) -> dict[str, str]:
     """What the images are made from. With files, where the confirmation set begins in them decides its images too."""
     config, files = study.config.proxy_set, study.proxy_files
+    n_images = files.n_search + study.config.confirm.n_images
     labels = config.labels if files.labels is None else "given"
     facts = {"proxy_set": f"{labels} seed {config.seed} chunks of {config.chunk_size}"}
     facts |= {f"proxy_set.{key}": sha256 for key, sha256 in files.sha256}
@@ -185,8 +186,8 @@ def _proxy_facts(study: Study) -> dict[str, str]:
     if config.negative_prompt is not None:
         facts["proxy_set.negative_prompt"] = config.negative_prompt
     if files.control_images:
-        facts["proxy_set.control_images"] = _hash_files(files.control_images)
-    facts |= {f"proxy_set.inputs.{name}": _hash_files(paths) for name, paths in files.inputs}
+        facts["proxy_set.control_images"] = _hash_files(files.control_images[:n_images])
+    facts |= {f"proxy_set.inputs.{name}": _hash_files(paths[:n_images]) for name, paths in files.inputs}
     if files.sha256 or files.control_images or files.inputs:
         facts["proxy_set.n_search"] = str(files.n_search)
     return facts

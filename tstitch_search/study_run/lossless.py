@@ -7,14 +7,18 @@ from tstitch_search.quality.joint import shown_together
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.study_run.evaluation import Estimates
 
+# One-sided, of all verdicts of a table together; half of it is kept for later looks where these are planned.
+LEVEL = 0.05
+
 
 def shown_lossless(estimates: Estimates, metric: Metric, study: Study) -> set[Allocation]:
     """Whose loss is shown to be below the margin: the metric's own, or the study's share of the anchor's value.
 
     All verdicts hold together. Without an error, as of recorded values, nothing is shown.
     """
+    level = LEVEL / 2 if study.config.confirm.until_lossless else LEVEL
     held = {a: q for a, q in estimates.items() if q.difference_se > 0}
-    return shown_together({a: q.p_of_loss(margin_in(q, metric, study)) for a, q in held.items()})
+    return shown_together({a: q.p_of_loss(margin_in(q, metric, study)) for a, q in held.items()}, level)
 
 
 def margin_in(quality: QualityEstimate, metric: Metric, study: Study) -> float:

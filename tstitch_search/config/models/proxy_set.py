@@ -51,7 +51,8 @@ class ProxySetConfig(Model):
 
 @dataclass(frozen=True)
 class ProxyFiles:
-    """Entries of the `n_search` images of the proxy set, then of the confirmation set; None where there is no file.
+    """Entries of the `n_search` images of the proxy set, then of the confirmation set, and as many more as the files
+    hold; None where there is no file.
 
     `categories`: what the study's column of groups, or else each prompt's set, says it is about; None where neither
     does. `sha256` holds (key, hash of the file) of the text files. `inputs`: images by the argument of the pipeline's
@@ -65,3 +66,9 @@ class ProxyFiles:
     control_images: tuple[Path, ...] | None = None
     sha256: tuple[tuple[str, str], ...] = ()
     inputs: tuple[tuple[str, tuple[Path, ...]], ...] = ()
+
+    @property
+    def n_entries(self) -> int | None:
+        """How many images there are entries for; None where no file limits them."""
+        lists = [self.labels, self.prompts, self.control_images, *(paths for _, paths in self.inputs)]
+        return min((len(entries) for entries in lists if entries is not None), default=None)

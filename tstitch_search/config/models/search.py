@@ -96,6 +96,11 @@ class ConfirmConfig(Model):
     lossless_margin: Loss = Field(
         0.02, description="An entry is lossless if its FID loss is shown to be below this share, for example 2%.", le=1
     )
+    until_lossless: bool = Field(
+        False,
+        description="Where no entry is shown lossless, make more images of those that could be, up to 8 times "
+        "n_images, at looks planned in advance; see docs/statistics.md. `run --until-lossless` sets it.",
+    )
     margin: Number | None = Field(
         None,
         description="With a metric per pair: the loss that counts as none, in the metric's own unit (psnr: dB below "

@@ -44,6 +44,11 @@ class Metric:
     kind: Kind = "set"
     margin: float | None = None
 
+    @property
+    def sign(self) -> int:
+        """What a difference of values is multiplied with to be a loss."""
+        return -1 if self.higher_is_better else 1
+
 
 def mean_metric(
     name: str, label: str, kind: Literal["image", "pair"], higher_is_better: bool, margin: float | None = None

@@ -211,7 +211,7 @@ def _lossless(table: LookupTable, entries: Sequence[LookupEntry]) -> set[Allocat
 def _provenance(a: LookupTable, b: LookupTable, entries: Sequence[LookupEntry], pace: Value) -> dict[str, Any]:
     largest = next((e.latency_s for e in entries if e.allocation == a.anchor), None)
     said = [{k: t.provenance.get(k) for k in ("created_at", "seed", "n_images_confirm")} for t in (a, b)]
-    about = {key: value for key, value in a.provenance.items() if key != "groups"}
+    about = {key: value for key, value in a.provenance.items() if key not in ("groups", "until_lossless")}
     return {
         **about,
         "created_at": max(str(t.provenance.get("created_at", "")) for t in (a, b)),
