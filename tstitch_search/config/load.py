@@ -184,7 +184,7 @@ def study_document(study: Study, folder: Path) -> dict[str, Any]:
     for part, key in [
         (space, "pipeline"),
         (space, "controlnet"),
-        *((denoiser, "weights") for denoiser in space["denoisers"]),
+        *((denoiser, key) for denoiser in space["denoisers"] for key in ("weights", "config")),
         *((lora, "weights") for denoiser in space["denoisers"] for lora in denoiser["lora"]),
     ]:
         part[key] = _moved(part[key], study.space_path.parent, folder)

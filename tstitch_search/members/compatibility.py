@@ -7,8 +7,9 @@ leads from one to the other, and `refused` where only luck would.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tstitch_search.members.facts import MemberFacts, SharedFacts
+from tstitch_search.members.facts import MemberFacts
 from tstitch_search.members.noise_schedule import Verdict, compare
+from tstitch_search.members.shared_facts import SharedFacts
 
 # Denoisers whose latents are packed, by class.
 PACKED = (

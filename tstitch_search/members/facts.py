@@ -13,66 +13,34 @@ from tstitch_search.config import Study
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig
 from tstitch_search.config.models.quantization import QuantizationConfig
 from tstitch_search.errors import ConfigError
+from tstitch_search.members.changes.quantization import saved_method
 from tstitch_search.members.custom import is_custom, read_custom_config, source_of
 from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, read_checkpoint
+from tstitch_search.members.formats.single_file import denoiser_tensors, is_gguf
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.prepared import prepared_of
-from tstitch_search.members.vae import VaeFacts, latent_channels
-from tstitch_search.members.weights import WEIGHTS, is_of_hub, locate, read_json, weight_files, weights_sha256
+from tstitch_search.members.shared_facts import DENOISERS, SharedFacts, in_channels_of, own_facts
+from tstitch_search.members.weights import (
+    WEIGHTS,
+    config_folder,
+    is_of_hub,
+    locate,
+    locate_file,
+    member_folder,
+    read_json,
+    weight_files,
+    weight_patterns,
+    weights_sha256,
+)
 
 # Files of models, tokenizers and solvers; and with their weights, but not the variants for other number formats.
 WORDS = ("*.json", "*.txt", "*.model")
-# How the names of weights end: in one file, or in parts with an index of them.
-WEIGHT_FILES = (".safetensors", "-*.safetensors", ".safetensors.index.json")
-DENOISERS = ("transformer", "unet")
 # Components that the members stand for, or that a study leaves out.
 NOT_SHARED = ("transformer", "transformer_2", "unet", "controlnet", "safety_checker", "feature_extractor")
 # What CogVideoX, Wan and Kandinsky 5 call the width of their text embeddings.
 VIDEO_WIDTHS = ("text_embed_dim", "text_dim", "in_text_dim")
 SHARED_FILES = (*WORDS, *(f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")))
-
-
-@dataclass(frozen=True)
-class EncoderFacts:
-    """A text encoder: its class, and the width and number of its layers."""
-
-    class_name: str
-    width: int
-    n_layers: int
-
-    def __str__(self) -> str:
-        return f"{self.class_name} {self.width} x {self.n_layers}"
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "EncoderFacts":
-        """What a text encoder's config.json says."""
-        name = (config.get("architectures") or ["a text encoder"])[0]
-        return cls(
-            str(name),
-            int(config.get("hidden_size") or config.get("d_model") or _text(config).get("hidden_size", 0)),
-            int(config.get("num_hidden_layers", 0)),
-        )
-
-
-def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a multimodal model's configuration that is about text."""
-    return config.get("text_config") or {}
-
-
-@dataclass(frozen=True)
-class SharedFacts:
-    """What stands beside a denoiser in a repository, None or empty where it is not there: VAE, scheduler, encoders.
-
-    `latent_channels` are those of the VAE in use, which may be another than the repository's own. `in_channels`: what
-    the pipeline's own denoiser takes, 0 where it is not there.
-    """
-
-    vae: VaeFacts | None = None
-    noise: NoiseProcess | None = None
-    encoders: tuple[EncoderFacts, ...] = ()
-    latent_channels: int = 0
-    in_channels: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +51,9 @@ class MemberFacts:
     stands beside it in its own repository. `n_classes` does not count the null class. `conditioning_width`: of the
     embeddings it attends to; `added_conditioning`: what else it takes; `guidance_embedding`: its width. None: without.
     `timestep_scale`: what it multiplies its time with. `form`: what `path` is, a diffusers folder, a checkpoint file of
-    that format, or the source of a `custom` member.
+    that format, or the source of a `custom` member. `variant`: which weights of the folder; `config`: the folder that
+    describes a single file. `size_mb`: of its weights on disk, in MB (10^6 bytes), None where they are not.
+    `saved_method`: how they are quantised there, and then `n_parameters` of a folder counts what is stored.
     `copies`: what makes its weights another copy of those files: a `dtype` or `quantization` of its own, a fused LoRA.
     `prepared`: what its pipeline asks the largest member for and hands to all.
     """
@@ -101,7 +71,11 @@ class MemberFacts:
     own: SharedFacts
     n_parameters: int | None
     weights_sha256: str | None
-    form: Literal["diffusers", "custom"] | CheckpointFormat = "diffusers"
+    form: Literal["diffusers", "single_file", "custom"] | CheckpointFormat = "diffusers"
+    variant: str | None = None
+    config: Path | None = None
+    size_mb: float | None = None
+    saved_method: str | None = None
     timestep_scale: float = 1.0
     weights: str = ""
     copies: str = ""
@@ -109,9 +83,14 @@ class MemberFacts:
     quantization: QuantizationConfig | None = None
     prepared: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def place(self) -> Path:
+        """Where its config.json is, and beside it what it was trained with: the folder, of a single file that given."""
+        return self.config or self.path
+
     def same_weights(self, other: "MemberFacts") -> bool:
         """Whether both are the same weights in memory. A custom member's are its own affair: they differ."""
-        ours, theirs = ((m.path, m.form, m.copies) for m in (self, other))
+        ours, theirs = ((m.path, m.form, m.variant, m.copies) for m in (self, other))
         return self.form != "custom" and not self.copies.startswith("fused") and ours == theirs
 
 
@@ -133,24 +112,46 @@ def read_member_facts(
     owner = f"denoiser {denoiser.name!r}"
     if is_custom(denoiser.weights):
         return _custom_facts(denoiser, owner, with_hash)
+    if denoiser.format == "single_file":
+        return _single_file_facts(denoiser, near, owner, with_weights, with_hash)
     if denoiser.format != "diffusers":
         return _checkpoint_facts(denoiser, near / denoiser.weights, denoiser.format, with_hash)
-    folder = _member_folder(denoiser, near, with_weights=with_weights)
+    folder, variant = member_folder(denoiser, near, with_weights=with_weights), denoiser.variant
     config = read_json(folder / "config.json", owner)
-    n_parameters = count_parameters(folder, owner, required=with_weights or not is_of_hub(folder))
-    facts = _facts_of(denoiser, folder, config, _own_facts(folder, owner))
-    return replace(
-        facts,
-        n_parameters=n_parameters,
-        weights_sha256=weights_sha256(weight_files(folder, owner)) if with_hash and n_parameters is not None else None,
+    required = with_weights or not is_of_hub(folder)
+    n_parameters = count_parameters(folder, owner, required=required, variant=variant)
+    facts = replace(_facts_of(denoiser, folder, config, own_facts(folder, owner)), n_parameters=n_parameters)
+    facts = replace(facts, variant=variant, saved_method=saved_method(config, owner))
+    return (
+        facts if n_parameters is None else _with_files(facts, weight_files(folder, owner, variant=variant), with_hash)
     )
+
+
+def _with_files(facts: MemberFacts, files: list[Path], with_hash: bool) -> MemberFacts:
+    """The facts with what the files, which are there, weigh, and their hash where it is asked for."""
+    sha256 = weights_sha256(files) if with_hash else None
+    return replace(facts, size_mb=sum(file.stat().st_size for file in files) / 1e6, weights_sha256=sha256)
+
+
+def _single_file_facts(
+    denoiser: DenoiserConfig, near: Path, owner: str, with_weights: bool, with_hash: bool
+) -> MemberFacts:
+    """Facts of a file that holds a denoiser, maybe beside the rest of a pipeline, which does not count."""
+    file = locate_file(str(denoiser.weights), denoiser.file, near, owner, denoiser.revision, fetch=with_weights)
+    folder = config_folder(denoiser, near, owner)
+    facts = _facts_of(denoiser, file, read_json(folder / "config.json", owner), own_facts(folder, owner))
+    facts = replace(facts, form="single_file", config=folder, saved_method="gguf" if is_gguf(file) else None)
+    if not file.exists():
+        return facts
+    tensors = denoiser_tensors(file, owner).values()
+    facts = replace(_with_files(facts, [file], with_hash), n_parameters=sum(t.n_values for t in tensors))
+    return replace(facts, size_mb=sum(t.n_bytes for t in tensors) / 1e6)
 
 
 def _checkpoint_facts(denoiser: DenoiserConfig, file: Path, form: CheckpointFormat, with_hash: bool) -> MemberFacts:
     found = read_checkpoint(file, form)
     facts = _facts_of(denoiser, file, {"_class_name": found.class_name, **found.config}, SharedFacts(noise=NOISE[form]))
-    sha256 = weights_sha256([file]) if with_hash else None
-    return replace(facts, n_parameters=found.n_parameters, weights_sha256=sha256, form=form)
+    return replace(_with_files(facts, [file], with_hash), n_parameters=found.n_parameters, form=form)
 
 
 def _custom_facts(denoiser: DenoiserConfig, owner: str, with_hash: bool) -> MemberFacts:
@@ -158,8 +159,8 @@ def _custom_facts(denoiser: DenoiserConfig, owner: str, with_hash: bool) -> Memb
     source = source_of(str(denoiser.weights), owner)
     config = {"_class_name": denoiser.weights, **read_custom_config(source, owner)}
     noise = NoiseProcess.of(config["scheduler"]) if "scheduler" in config else None
-    sha256 = weights_sha256([source]) if with_hash else None
-    return replace(_facts_of(denoiser, source, config, SharedFacts(noise=noise)), weights_sha256=sha256, form="custom")
+    facts = _facts_of(denoiser, source, config, SharedFacts(noise=noise))
+    return replace(_with_files(facts, [source], with_hash), form="custom")
 
 
 def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], own: SharedFacts) -> MemberFacts:
@@ -190,11 +191,6 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         quantization=denoiser.quantization,
         prepared=prepared_of(config),
     )
-
-
-def in_channels_of(config: Mapping[str, Any]) -> int:
-    """The channels that a denoiser takes, 0 where its configuration does not say; Kandinsky 5 has its own word."""
-    return int(config.get("in_channels") or config.get("in_visual_dim") or 0)
 
 
 def n_classes(config: Mapping[str, Any]) -> int:
@@ -235,7 +231,7 @@ def shared_folders(space: SpaceConfig, near: Path) -> list[Path]:
 def controlnet_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
     """The local folder of the space's ControlNet."""
     assert space.controlnet is not None  # of a family that has one
-    files = ["config.json", *(f"{WEIGHTS}{end}" for end in WEIGHT_FILES if with_weights)]
+    files = ["config.json", *(weight_patterns() if with_weights else [])]
     return locate(space.controlnet, near, f"the ControlNet of {space.name}", files)
 
 
@@ -244,17 +240,8 @@ def vae_folder(study: Study, *, with_weights: bool = True) -> Path:
     own = study.config.execution.vae
     if own is None:
         return pipeline_folder(study.space, study.space_path.parent, with_weights=with_weights) / "vae"
-    files = ["config.json", *(["*.safetensors", "*.safetensors.index.json"] if with_weights else [])]
+    files = ["config.json", *(weight_patterns() if with_weights else [])]
     return locate(own, study.study_path.parent, "execution.vae", files)
-
-
-def _member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:
-    assert denoiser.weights is not None  # of a study that makes images
-    prefix = f"{denoiser.subfolder}/" if denoiser.subfolder else ""
-    weights = [f"{prefix}{WEIGHTS}{end}" for end in WEIGHT_FILES]
-    beside = [f"{part}/*config.json" for part in ("scheduler", "vae", "text_encoder", "text_encoder_2")]
-    files = [f"{prefix}config.json", f"{prefix}scheduler*", *beside, *(weights if with_weights else [])]
-    return locate(denoiser.weights, near, f"denoiser {denoiser.name!r}", files, denoiser.revision) / prefix
 
 
 def conditioning_width(config: Mapping[str, Any]) -> int | None:
@@ -273,30 +260,3 @@ def _side(sample_size: Any) -> int | None:
 def _added_conditioning(config: Mapping[str, Any]) -> str | None:
     kind = config.get("addition_embed_type")
     return kind and f"{kind} {config.get('projection_class_embeddings_input_dim')}"
-
-
-def read_shared_facts(owner: str, *places: Path) -> SharedFacts:
-    """The scheduler, VAE and text encoders in the folders `places`, of each the first one found."""
-    noise = _first(owner, [place / "scheduler" / "scheduler_config.json" for place in places])
-    vae = _first(owner, [place / "vae" / "config.json" for place in places])
-    names = ("text_encoder", "text_encoder_2", "text_encoder_3")
-    encoders = [_first(owner, [place / name / "config.json" for place in places]) for name in names]
-    denoiser = _first(owner, [place / name / "config.json" for place in places for name in DENOISERS])
-    return SharedFacts(
-        vae=VaeFacts.of(vae) if vae and latent_channels(vae) else None,
-        noise=NoiseProcess.of(noise) if noise else None,
-        encoders=tuple(EncoderFacts.of(encoder) for encoder in encoders if encoder),
-        in_channels=in_channels_of(denoiser or {}),
-    )
-
-
-def _own_facts(folder: Path, owner: str) -> SharedFacts:
-    """What stands in the member's folder, or beside it in its repository; a scheduler_config.json may lie in it."""
-    found = read_shared_facts(owner, folder, folder.parent)
-    noise = _first(owner, [folder / "scheduler_config.json"])
-    return replace(found, noise=NoiseProcess.of(noise)) if noise else found
-
-
-def _first(owner: str, files: list[Path]) -> dict[str, Any] | None:
-    there = [file for file in files if file.exists()]
-    return read_json(there[0], owner) if there else None

@@ -19,9 +19,13 @@ from tstitch_search.members.custom import call, read_custom_config
 from tstitch_search.members.facts import MemberFacts, weights_of
 from tstitch_search.members.formats.checkpoint_models import load_checkpoint
 from tstitch_search.members.formats.class_conditional import ClassConditionalUNet
+from tstitch_search.members.formats.single_file_models import load_single_file
 from tstitch_search.members.formats.uvit import UViT2DModel
-from tstitch_search.members.weights import first_line, read_json
+from tstitch_search.members.headers import is_wrapped, shapes_of
+from tstitch_search.members.weights import first_line, read_json, unwrapped, weight_files
 
+# What diffusers raises for a damaged folder or file, and where a package is missing.
+NOT_LOADED = (OSError, ValueError, RuntimeError, AttributeError, KeyError, ImportError)
 # Denoisers that diffusers has no class for.
 OWN_CLASSES = {"UViT2DModel": UViT2DModel, "ClassConditionalUNet": ClassConditionalUNet}
 
@@ -47,8 +51,10 @@ def load_member(facts: MemberFacts, device: torch.device, dtype: torch.dtype) ->
     """
     dtype = getattr(torch, facts.dtype) if facts.dtype else dtype
     if facts.form == "diffusers":
-        return load_model(facts.path, device, dtype, facts.quantization)
+        return load_model(facts.path, device, dtype, facts.quantization, facts.variant)
     owner = f"denoiser {facts.name!r}"
+    if facts.form == "single_file":
+        return _of_single_file(facts, owner, device, dtype)
     model: Any = call(facts.weights, owner) if facts.form == "custom" else load_checkpoint(facts.path, facts.form)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{owner}: {facts.weights} returned a {type(model).__name__}, expected a torch module")
@@ -63,6 +69,7 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     quantization: QuantizationConfig | None = None,
+    variant: str | None = None,
     kind: Any = None,
 ) -> nn.Module:
     """The model in a local diffusers folder: safetensors, no gradients, in `dtype` on `device`.
@@ -71,18 +78,53 @@ def load_model(
 
     Raises EnvironmentProblem when the weights are missing or do not fit the folder's config.json.
     """
-    name = str(read_json(folder / "config.json", "the model").get("_class_name"))
-    kind = kind or OWN_CLASSES.get(name, diffusers.AutoModel)
-    options = loading_options(quantization)
+    options = {"torch_dtype": dtype, "use_safetensors": True, "variant": variant, **loading_options(quantization)}
     try:
-        model: nn.Module = kind.from_pretrained(str(folder), torch_dtype=dtype, use_safetensors=True, **options)
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:  # what diffusers raises for a damaged folder
+        kind = _class_of(folder, variant, kind)
+        model, found = kind.from_pretrained(str(folder), output_loading_info=True, **options)
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"its weights lack {missing[0]}")
+    except NOT_LOADED as error:
         raise EnvironmentProblem(
             f"cannot load the model in {folder}: {first_line(error)}",
             hint="check that its config.json and safetensors files belong together, or fetch them again",
         ) from error
+    return _ready(model, device)
+
+
+def _of_single_file(facts: MemberFacts, owner: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    assert facts.config is not None  # of a single file
+    try:
+        model = load_single_file(facts.path, facts.config, owner, dtype)
+    except NOT_LOADED as error:
+        raise EnvironmentProblem(
+            f"{owner}: diffusers cannot load {facts.path}: {first_line(error)}",
+            hint="check that the file and its `config` belong together, or fetch it again",
+        ) from error
+    return _ready(model, device)
+
+
+def _ready(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model without gradients on the device; bitsandbytes has put it on the GPU."""
     model.requires_grad_(False)
-    return model if quantization else model.to(device)  # bitsandbytes has put it on the GPU
+    is_there = getattr(model, "is_quantized", False) and next(model.parameters()).device.type == device.type
+    return model if is_there else model.to(device)
+
+
+def _class_of(folder: Path, variant: str | None, kind: Any) -> Any:
+    """`kind`, or the class that the folder names, of diffusers or ours; it knows tensors under a wrapper's names."""
+    name = str(read_json(folder / "config.json", "the model").get("_class_name"))
+    files = weight_files(folder, "the model", variant=variant)
+    kind = kind or OWN_CLASSES.get(name) or getattr(diffusers, name)
+    if not files[0].exists() or not is_wrapped(shapes_of(files[0], "the model")):
+        return kind
+
+    def renamed(self: Any, tensors: dict[str, torch.Tensor]) -> None:
+        for key in list(tensors):
+            tensors[unwrapped(key)] = tensors.pop(key)
+        kind._fix_state_dict_keys_on_load(self, tensors)
+
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "_fix_state_dict_keys_on_load": renamed})
 
 
 def load_scheduler(folder: Path, solver: str | None) -> Any:

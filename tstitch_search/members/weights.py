@@ -11,12 +11,20 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 from huggingface_hub.errors import GatedRepoError
 
+from tstitch_search.config.models import DenoiserConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.files import what_instead
 from tstitch_search.zoo import PREFIX, embedded_path
 
 # How the names of weight files begin: of denoisers and VAEs (diffusers), of text encoders (transformers).
 WEIGHTS, ENCODER_WEIGHTS = "diffusion_pytorch_model", "model"
+# What wrappers put before the name of every tensor.
+COMPILED, PARALLEL = "_orig_mod.", "module."
+
+# What says of a denoiser's repository what it was trained for.
+BESIDE = tuple(f"{part}/*config.json" for part in ("scheduler", "vae", "text_encoder", "text_encoder_2"))
+# Where the configuration of a denoiser in one file may be, in a pipeline or by itself.
+SLOTS = ("transformer", "unet", "")
 
 
 def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: str | None = None) -> Path:
@@ -48,6 +56,63 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
             f"{owner}: {text!r} is neither the folder {folder} nor to be had from the hub: {why}",
             hint="correct the path or hub id, or download it once while online",
         ) from error
+
+
+def member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:
+    """The local folder of the denoiser's weights and configuration; of a hub repository only their files are fetched.
+
+    Raises EnvironmentProblem when there is none, ConfigError for a file in its place.
+    """
+    assert denoiser.weights is not None  # of a study that makes images
+    owner = f"denoiser {denoiser.name!r}"
+    if (near / denoiser.weights).is_file():
+        raise ConfigError(
+            f"{owner}: {denoiser.weights} is one file, expected a folder with config.json",
+            hint="format: single_file for one that diffusers loads; dit, uvit or ldm for the original's",
+        )
+    prefix = f"{denoiser.subfolder}/" if denoiser.subfolder else ""
+    weights = weight_patterns(denoiser.variant, prefix) if with_weights else []
+    files = [f"{prefix}config.json", f"{prefix}scheduler*", *BESIDE, *weights]
+    return locate(denoiser.weights, near, owner, files, denoiser.revision) / prefix
+
+
+def config_folder(denoiser: DenoiserConfig, near: Path, owner: str) -> Path:
+    """The folder whose config.json says what the denoiser in a file is. Raises ConfigError where there is none."""
+    if denoiser.config is None:
+        raise ConfigError(f"{owner}: nothing says what model its file holds", hint="config: OWNER/NAME of a repository")
+    slots = [denoiser.subfolder] if denoiser.subfolder else SLOTS
+    files = [f"{slot}/config.json".removeprefix("/") for slot in slots]
+    folder = locate(denoiser.config, near, owner, [*files, *BESIDE])
+    found = next((folder / slot for slot, file in zip(slots, files, strict=True) if (folder / file).exists()), None)
+    if found is None:
+        raise ConfigError(
+            f"{owner}: {folder} holds none of {', '.join(files)}, which would say what model its file holds",
+            hint="say where it is: config: OWNER/NAME, subfolder: NAME",
+        )
+    return found
+
+
+def locate_file(
+    text: str, file: str | None, near: Path, owner: str, revision: str | None = None, *, fetch: bool = True
+) -> Path:
+    """The one safetensors file that `text` means: the file itself, or `file` in that folder or hub repository.
+
+    Without `fetch` a file of a named repository is not fetched, and need not be there. Raises EnvironmentProblem.
+    """
+    if (near / text).is_file():
+        return near / text
+    wanted = file or "*.safetensors"
+    folder = locate(text, near, owner, [wanted] if fetch else [], revision)
+    if file and not fetch and is_of_hub(folder):
+        return folder / file
+    found = sorted(folder.glob(wanted))
+    if len(found) != 1:
+        others = ", ".join(path.name for path in found or sorted(folder.glob("*"))) or "none"
+        raise EnvironmentProblem(
+            f"{owner}: expected one file {wanted} in {folder}, found {others:.300}",
+            hint="name one of them: {weights: FOLDER, file: NAME.safetensors}",
+        )
+    return found[0]
 
 
 def is_of_hub(folder: Path) -> bool:
@@ -89,17 +154,25 @@ def read_json(path: Path, owner: str) -> dict[str, Any]:
     return value
 
 
-def weight_files(folder: Path, owner: str, stem: str = WEIGHTS) -> list[Path]:
+def weight_patterns(variant: str | None = None, prefix: str = "") -> list[str]:
+    """How the weights of a diffusers folder are called: in one file, or in parts with an index of them."""
+    dotted = f".{variant}" if variant else ""
+    stem = f"{prefix}{WEIGHTS}"
+    return [f"{stem}{dotted}.safetensors", f"{stem}{dotted}-*.safetensors", f"{stem}.safetensors.index{dotted}.json"]
+
+
+def weight_files(folder: Path, owner: str, stem: str = WEIGHTS, variant: str | None = None) -> list[Path]:
     """The safetensors files diffusers loads from `folder`, whether they are there or not; or the file that it is."""
     if folder.is_file():
         return [folder]
-    shards = set(weight_map(folder, owner, stem).values()) or {f"{stem}.safetensors"}
+    whole = f"{stem}.{variant}.safetensors" if variant else f"{stem}.safetensors"
+    shards = set(weight_map(folder, owner, stem, variant).values()) or {whole}
     return [folder / shard for shard in sorted(shards)]
 
 
-def weight_map(folder: Path, owner: str, stem: str = WEIGHTS) -> dict[str, str]:
+def weight_map(folder: Path, owner: str, stem: str = WEIGHTS, variant: str | None = None) -> dict[str, str]:
     """The file that holds each tensor, by the index of weights that come in parts; empty for weights in one file."""
-    index = folder / f"{stem}.safetensors.index.json"
+    index = folder / (f"{stem}.safetensors.index.{variant}.json" if variant else f"{stem}.safetensors.index.json")
     if not index.exists():
         return {}
     found = read_json(index, owner).get("weight_map")
@@ -108,9 +181,9 @@ def weight_map(folder: Path, owner: str, stem: str = WEIGHTS) -> dict[str, str]:
     return found
 
 
-def weights_mb(folder: Path) -> float:
-    """Size on disk of the weights that diffusers loads from `folder`, in MB (10^6 bytes)."""
-    return sum(file.stat().st_size for file in weight_files(folder, str(folder))) / 1e6
+def unwrapped(name: str) -> str:
+    """The name of a tensor as the model knows it, without what torch.compile and data parallel training put before."""
+    return name.replace(COMPILED, "").removeprefix(PARALLEL)
 
 
 def weights_sha256(files: Sequence[Path]) -> str:

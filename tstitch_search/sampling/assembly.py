@@ -22,7 +22,6 @@ from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
 from tstitch_search.members.facts import vae_folder, weights_of
 from tstitch_search.members.loading import load_members, load_model
-from tstitch_search.members.weights import weights_mb
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts
 from tstitch_search.sampling.families import Family, family_of
 from tstitch_search.sampling.space_check import check_space, conversions, require_pipeline
@@ -77,7 +76,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     vae = load_model(vae_at, device, dtype)
     prepare(members.values(), vae, options)
     pipeline = family.load_pipeline(space, near, denoiser, vae)
-    sizes = {name: weights_mb(member.path) for name, member in facts.members.items()}
+    sizes = {name: member.size_mb or 0.0 for name, member in facts.members.items()}
     for d in space.denoisers:
         if loras := lora_files(d, near):
             owner = f"denoiser {d.name!r}"

@@ -21,15 +21,14 @@ from tstitch_search.members.compatibility import (
 )
 from tstitch_search.members.facts import (
     MemberFacts,
-    SharedFacts,
     controlnet_folder,
     pipeline_folder,
     read_member_facts,
-    read_shared_facts,
 )
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.positions import beyond
+from tstitch_search.members.shared_facts import SharedFacts, read_shared_facts
 from tstitch_search.members.step_placement import own_placement, placement
 from tstitch_search.members.vae import frames_per_latent, latent_channels, pixels_per_latent, read_vae_config
 from tstitch_search.members.weights import ENCODER_WEIGHTS, WEIGHTS, is_of_hub, read_json
@@ -129,7 +128,19 @@ def require_answers(study: Study, members: Mapping[str, MemberFacts]) -> None:
     _require_guidance_inputs(space, pipeline, guidance_scale, members)
     _require_positions(space, study.space_path.parent, members)
     require_caches(space, pipeline, guidance_scale)
-    require_quantization(study)
+    require_quantization(study, {name: m.saved_method for name, m in members.items() if m.saved_method})
+
+
+def require_single_files(members: Mapping[str, MemberFacts]) -> None:
+    """Nothing, when members in one file, as far as they are here, are what their configurations say.
+
+    Raises ConfigError; so does loading them.
+    """
+    for name, member in members.items():
+        if member.form == "single_file" and member.config and member.path.exists():
+            from tstitch_search.members.formats.single_file_models import require_fitting_file  # loads diffusers
+
+            require_fitting_file(member.path, member.config, f"denoiser {name!r}")
 
 
 def _require_positions(space: SpaceConfig, near: Path, members: Mapping[str, MemberFacts]) -> None:
@@ -139,7 +150,7 @@ def _require_positions(space: SpaceConfig, near: Path, members: Mapping[str, Mem
     vae = read_json(pipeline_folder(space, near, with_weights=False) / "vae" / "config.json", "the pipeline's VAE")
     sizes = pixels_per_latent(vae), frames_per_latent(vae)
     for name, member in members.items():
-        config = member.path / "config.json"
+        config = member.place / "config.json"
         why = beyond(read_json(config, f"denoiser {name!r}"), space.call, *sizes) if config.is_file() else None
         if why:
             raise ConfigError(f"denoiser {name!r} {why}", hint="ask for less in `call`, or leave the denoiser out")
@@ -149,7 +160,7 @@ def step_remarks(space: SpaceConfig, near: Path, members: Mapping[str, MemberFac
     """Of each member that was published with a scheduler whose steps lie elsewhere than the pipeline's: both."""
     folder = pipeline_folder(space, near, with_weights=False) / "scheduler"
     here = placement(read_json(folder / "scheduler_config.json", "the pipeline's scheduler"))
-    found = {name: own_placement(member.path, f"denoiser {name!r}") for name, member in members.items()}
+    found = {name: own_placement(member.place, f"denoiser {name!r}") for name, member in members.items()}
     return [
         f"denoiser {name!r} was published with {there}, and is asked where the pipeline's scheduler puts steps: {here}"
         for name, there in found.items()

@@ -18,6 +18,7 @@ from tstitch_search.sampling.space_check import (
     read_space_facts,
     require_answers,
     require_pipeline,
+    require_single_files,
     step_remarks,
 )
 from tstitch_search.study_run.key import resolve_facts
@@ -103,6 +104,7 @@ def check_study(study: Study, beside: str | None = None) -> Check:
     require_pipeline(study)
     facts = read_space_facts(study.space, near, vae_folder(study, with_weights=False), with_weights=False)
     require_answers(study, facts.members)
+    require_single_files(facts.members)
     matches, remarks = tuple(_matches(study, facts)), tuple(step_remarks(study.space, near, facts.members))
     speed = _speed(study, facts.members)
     return Check(study.config.name, study.space.convert, matches, speed, beside, remarks=remarks)

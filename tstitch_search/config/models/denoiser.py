@@ -1,6 +1,7 @@
 """A denoiser of a search space: where its weights are, and what is done to them and with them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,8 @@ from tstitch_search.config.quantities import Number, Text
 
 # What a twin of the largest is called that differs in having no guidance.
 NO_GUIDANCE = "no guidance"
+# Endings of checkpoints in one file; and of those that could run code.
+SINGLE_FILES, PICKLES = (".safetensors", ".gguf"), (".ckpt", ".pt", ".pth", ".bin")
 ACCELERATOR = r"^(deepcache[1-9]\d*|taylorseer[1-9]\d*|tomesd0\.\d+)$"
 
 
@@ -53,11 +56,21 @@ class DenoiserConfig(Model):
         description="Guidance of its own, whatever the study's; 1: none, and only the conditional half is computed.",
         ge=0,
     )
-    format: Literal["diffusers", "dit", "uvit", "ldm"] = Field(
+    format: Literal["diffusers", "single_file", "dit", "uvit", "ldm"] = Field(
         "diffusers",
-        description="diffusers: a folder or repository with config.json and safetensors; dit, uvit, ldm: one .pt, .pth "
-        "or .ckpt file in the layout of facebookresearch/DiT, baofff/U-ViT or CompVis/latent-diffusion "
-        "(class-conditional), converted when it is loaded.",
+        description="diffusers: a folder or repository with config.json and safetensors; single_file: one .safetensors "
+        "or .gguf file that diffusers' from_single_file takes; dit, uvit, ldm: one .pt, .pth or .ckpt file in the "
+        "layout of facebookresearch/DiT, baofff/U-ViT or CompVis/latent-diffusion (class-conditional), converted when "
+        "it is loaded.",
+    )
+    variant: Text | None = Field(
+        None, description="Of a folder's weights those of this name: fp16 for *.fp16.safetensors, ema, non_ema."
+    )
+    file: Text | None = Field(None, description="single_file: the file in that folder or repository.")
+    config: Text | None = Field(
+        None,
+        description="single_file: hub id (owner/name@commit pins it) or folder whose config.json describes the model, "
+        "in `subfolder`, transformer or unet; default: the pipeline.",
     )
     lora: tuple[LoraConfig, ...] = Field(
         (),
@@ -77,7 +90,9 @@ class DenoiserConfig(Model):
     quantization: QuantizationConfig | None = Field(
         None, description="Quantised weights, which are then a copy; needs a GPU and the package bitsandbytes."
     )
-    subfolder: Text | None = Field(None, description="Folder inside the repository, for example `unet`.")
+    subfolder: Text | None = Field(
+        None, description="Folder inside the repository, for example `unet`, or `unet_ema` of a training."
+    )
     revision: Text | None = Field(None, description="Commit, tag or branch of the hub repository.")
 
     @field_validator("lora")
@@ -95,6 +110,22 @@ class DenoiserConfig(Model):
         if self.quantization and (self.lora or self.dtype or self.format != "diffusers"):
             other = "lora" if self.lora else "dtype" if self.dtype else f"format {self.format}"
             raise ValueError(f"got quantization with {other}, expected it alone, on weights in diffusers' format")
+        return self
+
+    @model_validator(mode="after")
+    def _form_is_said(self) -> "DenoiserConfig":
+        if self.variant and self.format != "diffusers":
+            raise ValueError(f"got the variant {self.variant:.60} with format {self.format}, expected it of a folder")
+        if self.format != "single_file":
+            if self.file or self.config:
+                key = "file" if self.file else "config"
+                raise ValueError(f"got {key} with format {self.format}, expected it with format: single_file")
+            return self
+        name = self.file or self.weights
+        if name and not name.endswith(SINGLE_FILES):
+            what = "" if Path(name).suffix in PICKLES else ", as `weights` or the `file` in them"
+            why = "; a pickle could run code" if Path(name).suffix in PICKLES else ""
+            raise ValueError(f"got {name:.60}, expected a {' or '.join(SINGLE_FILES)} file{what}{why}")
         return self
 
     @property
@@ -116,13 +147,18 @@ class DenoiserConfig(Model):
     @property
     def source(self) -> tuple[str | None, ...]:
         """Where its weights are from; members of one source share them."""
-        return (self.weights, self.format, self.subfolder, self.revision)
+        return (self.weights, self.format, self.variant, self.file, self.config, self.subfolder, self.revision)
 
     def completed_by(self, base: "DenoiserConfig") -> "DenoiserConfig":
         """The same with what it does not say taken from the denoiser it is `of`."""
         said = self.model_fields_set
         taken = {key: getattr(base, key) for key in type(self).model_fields if key not in said}
         return self.model_copy(update=taken)
+
+    def described_by(self, pipeline: str) -> "DenoiserConfig":
+        """The same; of one file without a `config` of its own the `pipeline` says what model it is."""
+        is_told = self.format != "single_file" or self.config or not pipeline
+        return self if is_told else self.model_copy(update={"config": pipeline})
 
     def beside(self, other: "DenoiserConfig") -> str | None:
         """What it has that the other one of the same weights has not; None where nothing has a name."""

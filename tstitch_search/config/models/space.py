@@ -135,11 +135,12 @@ class SpaceConfig(Model):
 
     @field_validator("denoisers")
     @classmethod
-    def _names_differ(cls, denoisers: tuple[DenoiserConfig, ...]) -> tuple[DenoiserConfig, ...]:
+    def _names_differ(cls, denoisers: tuple[DenoiserConfig, ...], info: ValidationInfo) -> tuple[DenoiserConfig, ...]:
         names = [d.name for d in denoisers]
         if len(set(names)) < len(names):
             raise ValueError(f"got the names {', '.join(names)}, expected each only once")
-        return tuple(completed(denoiser, {d.name: d for d in denoisers}) for denoiser in denoisers)
+        pipeline = "@".join(filter(None, [info.data.get("pipeline"), info.data.get("pipeline_revision")]))
+        return tuple(completed(d, {d.name: d for d in denoisers}).described_by(pipeline) for d in denoisers)
 
     @field_validator("n_steps_given")
     @classmethod

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tstitch_search.config.models import DenoiserConfig, LoraConfig
-from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.config.models import DenoiserConfig
+from tstitch_search.errors import ConfigError
 from tstitch_search.members.facts import MemberFacts
 from tstitch_search.members.headers import shapes_of
-from tstitch_search.members.weights import locate, weight_files, weights_sha256
+from tstitch_search.members.weights import locate_file, unwrapped, weight_files, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def lora_files(denoiser: DenoiserConfig, near: Path) -> tuple[LoraFile, ...]:
     """The files of the denoiser's LoRAs; paths are relative to `near`. Raises EnvironmentProblem for one not there."""
     return tuple(
         LoraFile(
-            _file(lora, near, f"denoiser {denoiser.name!r}, LoRA {i}"),
+            locate_file(lora.weights, lora.file, near, f"denoiser {denoiser.name!r}, LoRA {i}", lora.revision),
             lora.adapter or f"lora_{i}",
             lora.scale,
             lora.fuse,
@@ -66,11 +66,11 @@ def require_fitting_lora(lora: LoraFile, member: MemberFacts) -> None:
             f"{owner} is about a {other}, and this denoiser is a {slot}",
             hint="take one that was trained for this denoiser's architecture",
         )
-    files = weight_files(member.path, owner) if member.form == "diffusers" else []
+    files = weight_files(member.path, owner, variant=member.variant) if member.form == "diffusers" else []
     if not files or not all(file.exists() for file in files):
         return
     for file in files:
-        base |= shapes_of(file, owner)
+        base |= {unwrapped(name): shape for name, shape in shapes_of(file, owner).items()}
     for key, shape in shapes.items():
         layer, is_first, _ = key.partition(".lora_A.")
         own = base.get(f"{_without_slot(layer)}.weight")
@@ -95,17 +95,3 @@ def require_no_text_encoder(keys: Iterable[str], owner: str) -> None:
 
 def _without_slot(layer: str) -> str:
     return layer.removeprefix("unet.").removeprefix("transformer.")
-
-
-def _file(lora: LoraConfig, near: Path, owner: str) -> Path:
-    if (near / lora.weights).is_file():
-        return near / lora.weights
-    folder = locate(lora.weights, near, owner, [lora.file or "*.safetensors"], lora.revision)
-    found = sorted(folder.glob(lora.file or "*.safetensors"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise EnvironmentProblem(
-            f"{owner}: expected one safetensors file in {folder}, found {names}",
-            hint="name one of them: {weights: FOLDER, file: NAME.safetensors}",
-        )
-    return found[0]

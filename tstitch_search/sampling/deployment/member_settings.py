@@ -65,7 +65,7 @@ class MemberSettings:
             size, known = count_values(member), self.sizes.get(name)
             if known and size and abs(size - known) > self._slack(name) * known:
                 raise _not_the_tables(name, f"it has {size:,} parameters, there {known:,}", self._of_size(size))
-            loaded = loaded_from(member)
+            loaded = loaded_from(member, self._configured(name))
             sha256 = weights_sha256(loaded) if loaded and name in self.hashes else None
             if sha256 and sha256 != self.hashes[name]:
                 same = [other for other, theirs in self.hashes.items() if theirs == sha256]
@@ -73,8 +73,10 @@ class MemberSettings:
 
     def _slack(self, name: str) -> float:
         """Of other formats, the file holds a table of positions too, which the module computes."""
-        (form,) = [d.format for d in self.space.denoisers if d.name == name] or ["diffusers"]
-        return 0 if form == "diffusers" else 0.02
+        return 0 if self._configured(name).format == "diffusers" else 0.02
+
+    def _configured(self, name: str) -> DenoiserConfig:
+        return next((d for d in self.space.denoisers if d.name == name), DenoiserConfig(name=name))
 
     def _of_size(self, size: int) -> list[str]:
         return [name for name, known in self.sizes.items() if known == size]
@@ -141,10 +143,13 @@ def count_values(module: nn.Module) -> int | None:
     return sum(tensor.numel() for tensor in own.values())
 
 
-def loaded_from(module: Any) -> list[Path]:
-    """The weight files of the local folder that diffusers loaded the module from; empty where it is not known."""
+def loaded_from(module: Any, denoiser: DenoiserConfig) -> list[Path]:
+    """The weight files of the local folder that diffusers loaded the module from, of the denoiser's variant.
+
+    Empty where it is not known, as of a single file: its configuration names where that was saved.
+    """
     place = getattr(module, "config", {}).get("_name_or_path")
-    if not place or not (Path(place) / "config.json").exists():
+    if denoiser.format == "single_file" or not place or not (Path(place) / "config.json").exists():
         return []
-    files = weight_files(Path(place), "the denoiser")
+    files = weight_files(Path(place), "the denoiser", variant=denoiser.variant)
     return files if all(file.exists() for file in files) else []

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from tstitch_search.config import Study
-from tstitch_search.members.facts import pipeline_folder, read_shared_facts
+from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.headers import count_parameters
+from tstitch_search.members.shared_facts import read_shared_facts
 from tstitch_search.members.weights import ENCODER_WEIGHTS
 
 # Tokens of a prompt where the space's `call` gives no `max_sequence_length`: between CLIP's 77 and T5's 512.
