@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sampling.saved_pipelines import save_pipeline
+from sampling.saved_pipelines import know_positions, save_pipeline
 from typer.testing import CliRunner
 
 from tstitch_search.cli import app
@@ -86,6 +86,7 @@ def test_a_study_of_any_other_pipeline_is_guessed_from_its_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_pipeline(name, tmp_path / "models")
+    know_positions(name, tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     said = CliRunner().invoke(app, ["init", "--pipeline", "models"])
     assert said.exit_code == 0, said.exception

@@ -611,3 +611,19 @@ def save_pipeline(name: str, folder: Path) -> Path:
     kind(**parts, transformer=transformer).save_pretrained(folder)
     (folder / "space.yaml").write_text(SPACE.format(call=json.dumps(dict(call))))
     return folder
+
+
+# Up to where the published denoisers know positions, by the tiny pipeline of their class.
+POSITIONS: dict[str, dict[str, Any]] = {
+    "sd3": {"pos_embed_max_size": 8 * 2 * 192},  # the tiny VAE's latents are pixels, and patches are latents
+    "z_image": {"axes_lens": [1536, 512, 512]},
+    "wan": {"rope_max_seq_len": 1024},
+    "wan22": {"rope_max_seq_len": 1024},
+    "cogvideox": {"max_text_seq_length": 226},
+}
+
+
+def know_positions(name: str, folder: Path) -> None:
+    """Have the tiny denoisers say that they know as many positions as the published ones; they are not run so."""
+    for config in (*folder.glob("[SBL]/config.json"), *folder.glob("transformer*/config.json")):
+        config.write_text(json.dumps({**json.loads(config.read_text()), **POSITIONS.get(name, {})}))

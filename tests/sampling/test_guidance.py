@@ -182,3 +182,11 @@ def test_a_distilled_pipelines_denoisers_without_a_guidance_input_are_refused() 
     plain = type(schnell.denoiser).from_config({**schnell.denoiser.config, "guidance_embeds": False})
     with pytest.raises(ConfigError, match="take no guidance as an input"):
         guide(space(), StitchedDenoiser({"Free": plain, "XL": twin_of(plain)}), schnell.build(plain), SCALE)
+
+
+def test_a_guider_of_another_formula_is_refused() -> None:
+    tiny = tiny_of("HunyuanVideo15Pipeline")
+    pipeline = tiny.build(tiny.denoiser)
+    pipeline.guider = pipeline.guider.new(start=0.2)
+    with pytest.raises(ConfigError, match=r"guider is a ClassifierFreeGuidance start 0\.2"):
+        guide(space(), StitchedDenoiser({"Free": twin_of(tiny.denoiser), "XL": tiny.denoiser}), pipeline, SCALE)

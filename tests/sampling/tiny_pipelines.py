@@ -7,10 +7,15 @@ from typing import Any
 import diffusers
 import torch
 
+from tstitch_search.sampling.pipeline_class import set_guiders
+
 
 @dataclass(frozen=True)
 class Tiny:
-    """`build(denoiser)` makes the pipeline; `scale` is what it calls its guidance, which is off at `off`."""
+    """`build(denoiser)` makes the pipeline; `scale` is what it calls its guidance, which is off at `off`.
+
+    A `guider` is no argument of the call: it has the scale.
+    """
 
     denoiser: torch.nn.Module
     build: Callable[[Any], Any]
@@ -26,6 +31,8 @@ class Tiny:
 
 def draw(tiny: Tiny, pipeline: Any, n_steps: int, **options: Any) -> torch.Tensor:
     """Latents of a fixed seed."""
+    if tiny.scale == "guider":
+        set_guiders(pipeline, guidance_scale=options.pop("guider"))
     made = pipeline(
         **{**tiny.inputs, **options},
         num_inference_steps=n_steps,
@@ -58,6 +65,17 @@ def new_vae(latent_channels: int) -> Any:
         shift_factor=0.06,
         scaling_factor=1.5,
     )
+
+
+ONE_BLOCK: dict[str, Any] = {
+    "block_out_channels": (4,),
+    "down_block_types": ("DownEncoderBlock2D",),
+    "up_block_types": ("UpDecoderBlock2D",),
+    "layers_per_block": 1,
+    "norm_num_groups": 1,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
 
 
 def sd3() -> Tiny:
@@ -378,6 +396,132 @@ def z_image() -> Tiny:
     )
 
 
+def flux2_klein() -> Tiny:
+    text = embeddings()
+    return Tiny(
+        new(
+            "Flux2Transformer2DModel",
+            patch_size=1,
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ),
+        lambda denoiser: diffusers.Flux2KleinPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new("AutoencoderKLFlux2", latent_channels=4, **ONE_BLOCK),
+            text_encoder=None,
+            tokenizer=None,
+        ),
+        {"prompt_embeds": text(1, 7, 32), "negative_prompt_embeds": text(1, 7, 32), "height": 16, "width": 16},
+    )
+
+
+def kandinsky5() -> Tiny:
+    text, lengths = embeddings(), torch.tensor([0, 7], dtype=torch.int32)
+    denoiser = new(
+        "Kandinsky5Transformer3DModel",
+        in_visual_dim=4,
+        out_visual_dim=4,
+        in_text_dim=32,
+        in_text_dim2=32,
+        time_dim=16,
+        model_dim=32,
+        ff_dim=32,
+        num_text_blocks=1,
+        num_visual_blocks=2,
+        axes_dims=(4, 6, 6),
+    )
+    for parameter in denoiser.parameters():  # modulation begins at zero
+        parameter.data += 0.05 * text(*parameter.shape)
+    return Tiny(
+        denoiser,
+        lambda denoiser: diffusers.Kandinsky5T2VPipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new(
+                "AutoencoderKLHunyuanVideo",
+                latent_channels=4,
+                block_out_channels=(4, 4, 4, 4),
+                layers_per_block=1,
+                norm_num_groups=2,
+                mid_block_add_attention=False,
+            ),
+            text_encoder=None,
+            tokenizer=None,
+            text_encoder_2=None,
+            tokenizer_2=None,
+        ),
+        {
+            **{f"{half}prompt_embeds_qwen": text(1, 7, 32) for half in ("", "negative_")},
+            **{f"{half}prompt_embeds_clip": text(1, 32) for half in ("", "negative_")},
+            **{f"{half}prompt_cu_seqlens": lengths for half in ("", "negative_")},
+            "height": 32,
+            "width": 32,
+            "num_frames": 5,
+        },
+    )
+
+
+def hunyuan_video15() -> Tiny:
+    text, mask = embeddings(), torch.ones(1, 7)
+
+    def build(denoiser: Any) -> Any:
+        made = diffusers.HunyuanVideo15Pipeline(
+            transformer=denoiser,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+            vae=new(
+                "AutoencoderKLHunyuanVideo15",
+                latent_channels=4,
+                block_out_channels=(16, 16),
+                layers_per_block=1,
+                spatial_compression_ratio=4,
+                temporal_compression_ratio=2,
+                downsample_match_channel=False,
+                upsample_match_channel=False,
+            ),
+            text_encoder=None,
+            tokenizer=None,
+            text_encoder_2=None,
+            tokenizer_2=None,
+            guider=diffusers.ClassifierFreeGuidance(),
+        )
+        made.vision_num_semantic_tokens = 4
+        return made
+
+    halves = ("", "negative_")
+    return Tiny(
+        new(
+            "HunyuanVideo15Transformer3DModel",
+            in_channels=9,
+            out_channels=4,
+            num_attention_heads=2,
+            attention_head_dim=8,
+            num_layers=2,
+            num_refiner_layers=1,
+            text_embed_dim=32,
+            text_embed_2_dim=32,
+            image_embed_dim=12,
+            rope_axes_dim=(2, 2, 4),
+            task_type="t2v",
+        ),
+        build,
+        {
+            **{f"{half}prompt_embeds{end}": text(1, 7, 32) for half in halves for end in ("", "_2")},
+            **{f"{half}prompt_embeds_mask{end}": mask for half in halves for end in ("", "_2")},
+            "height": 16,
+            "width": 16,
+            "num_frames": 5,
+        },
+        scale="guider",
+    )
+
+
 # By class of the pipeline.
 TINY: dict[str, Callable[[], Tiny]] = {
     "StableDiffusion3Pipeline": sd3,
@@ -388,4 +532,7 @@ TINY: dict[str, Callable[[], Tiny]] = {
     "PixArtSigmaPipeline": pixart,
     "LTXPipeline": ltx,
     "ZImagePipeline": z_image,
+    "Flux2KleinPipeline": flux2_klein,
+    "Kandinsky5T2VPipeline": kandinsky5,
+    "HunyuanVideo15Pipeline": hunyuan_video15,
 }

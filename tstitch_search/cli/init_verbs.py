@@ -29,6 +29,12 @@ class Start(Enum):
     WAN22 = "studies/hub/wan22_a14b.yaml"
     COGVIDEOX = "studies/hub/cogvideox_5b.yaml"
     LTX_VIDEO = "studies/hub/ltx_video_2b.yaml"
+    FLUX2_KLEIN = "studies/hub/flux2_klein_4b.yaml"
+    QWEN_IMAGE = "studies/hub/qwen_image_lightning.yaml"
+    SDXL_LORAS = "studies/hub/sdxl_few_step_loras.yaml"
+    WAN22_LIGHTNING = "studies/hub/wan22_a14b_lightning.yaml"
+    HUNYUAN_VIDEO15 = "studies/hub/hunyuan_video15_480p.yaml"
+    KANDINSKY5 = "studies/hub/kandinsky5_lite.yaml"
 
 
 NAMES = ", ".join(start.name.lower() for start in Start)

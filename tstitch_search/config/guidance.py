@@ -19,8 +19,8 @@ class Guidance:
     """`calls`: both halves in one doubled batch, or one call for each, or an input of denoisers that were distilled.
 
     `conditional`: which half comes first. `off`: the largest scale at which the pipeline asks for c only. `argument`:
-    what the pipeline calls its scale. `added_to`: the half that scale (c - u) is added to. `plain`: arguments that
-    change the formula, at the values where they do not.
+    what the pipeline calls its scale, if it does. `added_to`: the half that scale (c - u) is added to. `plain`:
+    arguments that change the formula, at the values where they do not.
     """
 
     calls: Literal["doubled", "two", "embedded"]
@@ -53,6 +53,9 @@ GUIDANCE = {
     ),
     "QwenImagePipeline": Guidance("two", "first", argument="true_cfg_scale"),
     "WanPipeline": Guidance("two", "first"),
+    "Flux2KleinPipeline": Guidance("two", "first"),
+    "Kandinsky5T2VPipeline": Guidance("two", "first"),
+    "HunyuanVideo15Pipeline": Guidance("two", "first", argument=""),  # its guider has the scale
     "FluxPipeline": Guidance("embedded", "first"),
 }
 

@@ -94,9 +94,9 @@ def require_drivable(space: SpaceConfig, kind: Any, inputs: Collection[str] | No
 
 def scale_arguments(kind: Any) -> list[str]:
     """The arguments by which a call of the pipeline is told its guidance scale; none where only a guider has it."""
-    if facts := GUIDANCE.get(kind.__name__):
-        return [facts.argument]
-    return [name for name in SCALES if name in inspect.signature(kind.__call__).parameters][:1]
+    facts = GUIDANCE.get(kind.__name__)
+    names = (facts.argument,) if facts else SCALES
+    return [name for name in names if name in inspect.signature(kind.__call__).parameters][:1]
 
 
 def set_guiders(pipeline: Any, **settings: float) -> None:

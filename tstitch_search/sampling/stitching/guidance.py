@@ -19,6 +19,8 @@ from tstitch_search.sampling.stitching.prefixes import copied
 from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 from tstitch_search.sampling.stitching.trajectory import NOW
 
+# Settings of a guider that make it u + scale (c - u) at every step.
+PLAIN_GUIDER = {"guidance_rescale": 0.0, "use_original_formulation": False, "start": 0.0, "stop": 1.0, "enabled": True}
 # Tensors that go with tokens, not with images: their first axis is no batch, whatever its length.
 WITHOUT_BATCH = ("image_rotary_emb", "img_ids", "txt_ids")
 
@@ -34,11 +36,25 @@ def guide(space: SpaceConfig, denoiser: StitchedDenoiser, pipeline: Any, guidanc
         if scale is None or scale == guidance_scale:
             continue
         facts = guidance_of(type(pipeline).__name__)
+        _require_plain(getattr(pipeline, "guider", None))
         adapter = _embedded(denoiser, pipeline, scale) or _guided_by(facts, scale, guidance_scale)
         if adapter is not None:
             denoiser.adapt(name, adapter)
             denoiser.keeps_answers |= facts.calls == "two"
             denoiser.fixed[name] = {facts.argument: guidance_scale, **facts.plain}
+
+
+def _require_plain(guider: Any) -> None:
+    """Nothing, when there is no guider, or it does what is known of its pipeline. Raises ConfigError otherwise."""
+    if guider is None:
+        return
+    changed_to = {name: value for name, value in PLAIN_GUIDER.items() if guider.config.get(name, value) != value}
+    if type(guider).__name__ != "ClassifierFreeGuidance" or changed_to:
+        settings = "".join(f" {name} {guider.config[name]}" for name in changed_to)
+        raise ConfigError(
+            f"members of their own guidance_scale: the pipeline's guider is a {type(guider).__name__}{settings}",
+            hint="leave guidance_scale out of the denoisers; it is known of a plain ClassifierFreeGuidance",
+        )
 
 
 def _embedded(denoiser: StitchedDenoiser, pipeline: Any, scale: float) -> ForwardAdapter | None:
