@@ -20,7 +20,7 @@ from tstitch_search.quality.joint import shown_together
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run import Result
-from tstitch_search.study_run.lossless import LEVEL
+from tstitch_search.study_run.evaluation import LEVEL
 from tstitch_search.study_run.until_lossless import MOST_TIMES, planned
 
 METRIC, MARGIN, N, STEP = metric_named("perceptual"), 0.05, 100, 20

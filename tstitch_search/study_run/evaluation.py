@@ -18,6 +18,9 @@ from tstitch_search.quality.reference import Reference
 
 Estimates = dict[Allocation, QualityEstimate]
 
+# One-sided, of all verdicts of a kind in a table together.
+LEVEL = 0.05
+
 
 class Reader(Protocol):
     """Who can read stored arrays: the bench of a run, or a run folder read again."""
@@ -111,17 +114,20 @@ class Evaluator:
                 reader.progress.note(error.message)
         return estimates
 
-    def groups(self, reader: Reader, front: Sequence[Allocation], chunks: Sequence[Chunk]) -> dict[Allocation, int]:
+    def groups(
+        self, reader: Reader, front: Sequence[Allocation], chunks: Sequence[Chunk], n_confirmed: int
+    ) -> dict[Allocation, int]:
         """A number for each entry of the front, fastest first: those of one number cannot be told apart.
 
-        A group begins with its fastest entry and goes on while the paired difference to that one is not significant
-        (two-sided 90 % interval).
+        A group begins with its fastest entry and goes on while no entry is shown to be better than that one. A front
+        holds the best of the `n_confirmed`, whatever luck made them so, and all of these count (Bonferroni).
         """
+        level = LEVEL / max(n_confirmed - 1, 1)
         numbers: dict[Allocation, int] = {}
         first, number = front[0], 1
         for allocation in front:
             own, fastest = (self.measured(reader, a, chunks) for a in (allocation, first))
-            if estimate(own, fastest, self.objective).differs:
+            if estimate(own, fastest, self.objective).p_of_loss(0.0) < level:
                 first, number = allocation, number + 1
             numbers[allocation] = number
         return numbers

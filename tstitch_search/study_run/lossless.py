@@ -5,10 +5,7 @@ from tstitch_search.config import Study
 from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.quality.joint import shown_together
 from tstitch_search.quality.metrics.metric import Metric
-from tstitch_search.study_run.evaluation import Estimates
-
-# One-sided, of all verdicts of a table together; half of it is kept for later looks where these are planned.
-LEVEL = 0.05
+from tstitch_search.study_run.evaluation import LEVEL, Estimates
 
 
 def shown_lossless(estimates: Estimates, metric: Metric, study: Study) -> set[Allocation]:

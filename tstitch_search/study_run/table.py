@@ -168,7 +168,9 @@ def _metric_value(quality: QualityEstimate, value: float) -> MetricValue:
 
 def in_groups(table: LookupTable, evaluator: Evaluator, reader: Reader, study: Study) -> LookupTable:
     """The table with entries that cannot be told apart on the confirmation images under one number."""
-    groups = evaluator.groups(reader, [e.allocation for e in table.entries], confirm_chunks(study))
+    front = [e.allocation for e in table.entries]
+    n_confirmed = len(front) + sum(c.confirmed for c in table.candidates)
+    groups = evaluator.groups(reader, front, confirm_chunks(study), n_confirmed)
     return replace(table, entries=tuple(replace(e, group=groups[e.allocation]) for e in table.entries))
 
 

@@ -21,8 +21,8 @@ from tstitch_search.quality.groups import FEWEST
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.quality.sequential import images_needed, planned_looks, thresholds
 from tstitch_search.report.headline import headline
-from tstitch_search.study_run.evaluation import Evaluator
-from tstitch_search.study_run.lossless import LEVEL, margin_of
+from tstitch_search.study_run.evaluation import LEVEL, Evaluator
+from tstitch_search.study_run.lossless import margin_of
 from tstitch_search.study_run.workbench import Workbench
 
 # So many entries are pursued at most, and so many times the confirmation's images are made of one.

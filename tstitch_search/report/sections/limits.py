@@ -92,8 +92,9 @@ def _about_groups(record: Record) -> list[str]:
     if not alike(record.table):
         return []
     return [
-        "A group is a run of neighbours on the front whose paired difference to the group's fastest is not significant "
-        "(two-sided 90 % interval). It does not mean that they are equal, only that this n cannot say which is better."
+        "A group is a run of neighbours on the front, none of which is shown to be better than the group's fastest "
+        "(paired differences; 95 % for all that was confirmed together). It does not mean that they are equal, only "
+        "that this n cannot say which is better."
     ]
 
 
