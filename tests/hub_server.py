@@ -67,7 +67,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        name, _, rest = self.path.removeprefix("/datasets/").partition("/resolve/")
+        if self.path.startswith("/api/models/"):
+            self._describe(self.path.removeprefix("/api/models/"))
+            return
+        name, _, rest = self.path.removeprefix("/datasets").lstrip("/").partition("/resolve/")
         content = self.server.files.get(f"{name}/{rest.partition('/')[2]}")
         if content is None:
             missing = "EntryNotFound" if name in self.server.created else "RepoNotFound"
@@ -75,6 +78,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         etag = hashlib.sha1(content).hexdigest()
         self._send(content, 200, {"ETag": f'"{etag}"', "X-Repo-Commit": self.server.commit})
+
+    def _describe(self, asked: str) -> None:
+        """A model's commit, or what is in it."""
+        name = "/".join(asked.split("/")[:2])
+        files = {p.removeprefix(f"{name}/"): c for p, c in self.server.files.items() if p.startswith(f"{name}/")}
+        if "/tree/" in asked:
+            kinds = [{"type": "file", "path": path, "size": len(c), "oid": "0"} for path, c in files.items()]
+            self._answer(kinds)
+            return
+        siblings = [{"rfilename": path} for path in files]
+        self._answer({"id": name, "sha": self.server.commit, "siblings": siblings, "tags": [], "private": False})
 
     def _answer(self, said: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._send(json.dumps(said).encode(), status, {"Content-Type": "application/json", **(headers or {})})

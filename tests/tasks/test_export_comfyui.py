@@ -247,6 +247,19 @@ def test_what_stock_nodes_cannot_say_is_refused_with_the_reason(
         workflow_of(families["sdxl"], MIXED, setting)
 
 
+def test_one_file_is_loaded_by_its_name_and_gguf_is_refused(families: dict[str, Path]) -> None:
+    def setting(file: str) -> str:
+        first = {"name": "S", "weights": "me/sdxl", "file": file, "format": "single_file"}
+        return f"space.denoisers=[{json.dumps(first)}, {{name: B, of: L, guidance_scale: 1}}, {{name: L, weights: L}}]"
+
+    workflow = workflow_of(families["sdxl"], MIXED, setting("half/s.safetensors"))
+    loaders = [node for node in workflow.values() if node["class_type"] == "UNETLoader"]
+    assert "s.safetensors" in [node["inputs"]["unet_name"] for node in loaders]
+    assert "S: me/sdxl/half/s.safetensors" in [node["_meta"]["title"] for node in loaders]
+    with pytest.raises(ConfigError, match=r"the weights of S are half/s.gguf, no file that UNETLoader loads"):
+        workflow_of(families["sdxl"], MIXED, setting("half/s.gguf"))
+
+
 def test_another_schedule_than_comfyuis_is_refused_naming_the_step(families: dict[str, Path]) -> None:
     said = pytest.raises(ConfigError, match="step 0 has timestep 751, and of its sigma they would make")
     with scheduler_with(families["sdxl"], beta_end=0.02), said:

@@ -148,6 +148,11 @@ def _require_classes(study: Study) -> None:
 
 def _require_folder(member: MemberFacts) -> None:
     """A member that can be saved as what it is: a diffusers folder, or a class of ours that becomes one."""
+    if quantised := member.quantization or member.saved_method:
+        raise ConfigError(
+            f"denoiser {member.name!r} has quantised weights ({quantised}), which cannot be trained on",
+            hint="fine-tune the weights that were quantised",
+        )
     if member.form not in ("diffusers", "uvit"):
         raise ConfigError(
             f"denoiser {member.name!r} is of the form {member.form!r}, which cannot be saved as a diffusers folder",

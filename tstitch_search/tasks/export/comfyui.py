@@ -54,8 +54,10 @@ def _require_stock(study: Study, allocation: Allocation) -> None:
             continue
         if denoiser.accelerator:
             raise _refused(f"{denoiser.name} has the accelerator {denoiser.accelerator}")
-        if denoiser.format != "diffusers" or ":" in str(denoiser.weights):
-            raise _refused(f"the weights of {denoiser.name} are {denoiser.weights}, no file that UNETLoader loads")
+        file = denoiser.file or str(denoiser.weights)
+        is_loaded = denoiser.format == "single_file" and file.endswith(".safetensors")
+        if not (is_loaded or denoiser.format == "diffusers") or ":" in str(denoiser.weights):
+            raise _refused(f"the weights of {denoiser.name} are {file}, no file that UNETLoader loads")
 
 
 def _sampled(graph: Graph, source: Source, kind: str, entry: LookupEntry) -> Graph:
@@ -134,9 +136,10 @@ def _latent(graph: Graph, study: Study, family: Family) -> Link:
 
 def _model(graph: Graph, denoiser: DenoiserConfig) -> Link:
     """A denoiser's weights, and its LoRAs in their order."""
-    place = "/".join(part for part in (denoiser.weights, denoiser.subfolder) if part)
+    inside = denoiser.file if denoiser.format == "single_file" else denoiser.subfolder
+    place = "/".join(part for part in (denoiser.weights, inside) if part)
     at = f"{place}@{denoiser.revision}" if denoiser.revision else place
-    name = Path(str(denoiser.weights)).name
+    name = Path(place).name
     file = name if name.endswith(".safetensors") else f"{denoiser.name}.safetensors"
     model = graph.add("UNETLoader", f"{denoiser.name}: {at}", unet_name=file, weight_dtype="default")
     for lora in denoiser.lora:

@@ -34,9 +34,10 @@ def as_json(source: Source) -> str:
 
 
 def _denoiser(denoiser: DenoiserConfig) -> dict[str, Any]:
-    """Where its weights are; its LoRAs and the guidance of its own where it has them."""
+    """Where its weights are; their layout, its LoRAs and the guidance of its own where it has them."""
     said: dict[str, Any] = denoiser.model_dump(include={"name", "weights", "subfolder", "revision"})
-    own = denoiser.model_dump(include={"lora", "guidance_scale"}, exclude_defaults=True)
+    of_its_own = {"lora", "guidance_scale", "variant", "format", "file", "config"}
+    own = denoiser.model_dump(include=of_its_own, exclude_defaults=True)
     return {**said, **own}
 
 
