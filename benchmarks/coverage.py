@@ -88,7 +88,7 @@ def pool_of(n: int) -> Pool:
 
 
 def loaded() -> StudyMeasurer:
-    measurer = StudyMeasurer(load_study(ROOT / "studies" / "quickstart.yaml", SETTINGS), threads=1)
+    measurer = StudyMeasurer(load_study(ROOT / "studies" / "small_first.yaml", SETTINGS), threads=1)
     measurer.load()
     return measurer
 
