@@ -137,6 +137,7 @@ def test_only_what_could_be_shown_is_measured_further_until_it_is(
     n_images = tried[-1]["seen"][-1]["n_images"]
     assert f"{n_images:,} further images" in headline_of(result.table)
     assert [e["n_images"] for e in looks_in(result.folder)] == [s["n_images"] for c in tried for s in c["seen"]]
+    assert f"{shown[0]} with {n_images:,} more (shown)" in result.report.read_text()
     assert [e.quality for e in result.table.entries] == [e.quality for e in without.entries]
 
 
@@ -170,3 +171,13 @@ def test_where_nothing_could_be_shown_nothing_more_is_measured(
     assert result.table.provenance["until_lossless"]["candidates"] == []
     assert all(job.chunk.last <= N_CONFIRM for job in measurer.made)
     assert "no entry could be" in headline_of(result.table).lower()
+
+
+def test_no_prompt_is_taken_twice_and_no_label_beyond_the_file(
+    close_call: CloseCall, tiny_family: Path, tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    (tmp_path / "labels").write_text("3\n" * (20 + N_CONFIRM + 130))
+    result = run(close_call, *SETTINGS, ASKED, f"proxy_set.labels={tmp_path / 'labels'}")
+    plan = result.table.provenance["until_lossless"]["candidates"]
+    assert all(c["looks"][-1] <= 130 for c in plan)
+    assert max(job.chunk.last for job in close_call.made) <= N_CONFIRM + 130

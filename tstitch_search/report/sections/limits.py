@@ -14,6 +14,7 @@ def limits(record: Record) -> list[str]:
     return [
         *_about_quality(record),
         *_about_confirmation(record),
+        *_about_further_looks(record),
         *_about_controls(record),
         *_about_groups(record),
         *_about_guard(record),
@@ -74,6 +75,19 @@ def _about_confirmation(record: Record) -> list[str]:
         f"Lossless means that the loss against {_anchor(record)} is shown to be below {_margin(record)}. The verdicts "
         "of the table hold together: with 95 % confidence, none of them is wrong. “Not shown” does not mean worse: "
         "more images may show it.",
+    ]
+
+
+def _about_further_looks(record: Record) -> list[str]:
+    about = record.table.provenance.get("until_lossless")
+    tried = [c for c in about["candidates"] if c["seen"]] if isinstance(about, dict) else []
+    if not tried:
+        return []
+    ends = ", ".join(f"{c['allocation']} with {c['seen'][-1]['n_images']:,} more ({c['outcome']})" for c in tried)
+    return [
+        f"The confirmation showed no faster entry to be lossless, so more images were made: {ends}. Looks were planned "
+        "in advance, and together with the confirmation such verdicts err in 5 % of studies at most. The values on "
+        "this page stay those of the confirmation."
     ]
 
 
