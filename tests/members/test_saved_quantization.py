@@ -16,7 +16,7 @@ torchao = pytest.importorskip("torchao.quantization", reason=INSTALL)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_member_of_saved_int8_weights_answers_as_it_did_before_it_was_saved(tiny_family: Path, tmp_path: Path) -> None:
+def test_a_member_of_saved_int8_weights_answers_as_before_it_was_saved(tiny_family: Path, tmp_path: Path) -> None:
     save_stable_diffusion(tmp_path)
     (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS * 8))
     for name in ("features.safetensors", "reference.npz"):

@@ -135,6 +135,25 @@ def test_killed_in_the_first_moment_it_begins_again(
     assert not (tmp_path / "out" / "training").exists()
 
 
+def test_a_variant_is_trained_on_and_quantised_weights_are_refused(
+    table: Path, tiny_family: Path, images: Path, tmp_path: Path
+) -> None:
+    family = Path(shutil.copytree(tiny_family, tmp_path / "family"))
+    stem, space = family / "S" / "diffusion_pytorch_model", family / "space.yaml"
+    stem.with_suffix(".safetensors").rename(stem.with_suffix(".ema.safetensors"))
+    space.write_text(space.read_text().replace("weights: S}", "weights: S, variant: ema}"))
+    made = train(table, family, wanted(images), tmp_path / "tuned")
+    again = train(table, tiny_family, wanted(images), tmp_path / "plain")
+    assert (made.is_new, again.is_new) == (True, True)
+    saved = [(tmp_path / name / f"{stem.name}.safetensors").read_bytes() for name in ("tuned", "plain")]
+    assert saved[0] == saved[1]
+    config = json.loads((family / "S" / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "torchao"}
+    (family / "S" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"'S' has quantised weights \(torchao\), which cannot be trained on"):
+        train(table, family, wanted(images), tmp_path / "out")
+
+
 def test_members_that_draw_from_prompts_are_not_supported_yet(table: Path, images: Path, tmp_path: Path) -> None:
     study = Path(__file__).parents[2] / "studies" / "hub" / "sd14_bk_sdm.yaml"
     with pytest.raises(ConfigError, match="not supported yet"):
