@@ -79,6 +79,8 @@ def test_the_fastest_that_is_shown_to_lose_nothing_is_one_question() -> None:
 def test_a_picture_of_a_kind_that_is_not_known_is_refused_before_any_work(tmp_path: Path) -> None:
     refused = call("generate", QUICKSTART, "-a", "S*20", "-o", tmp_path / "grid.xyz")
     assert "expected a name that ends in one of .png" in str(refused.exception)
+    film = call("generate", QUICKSTART, "-a", "S*20", "-o", tmp_path / "clip.mp4")
+    assert "clips are written as animated .webp" in str(film.exception)
 
 
 @pytest.mark.parametrize(

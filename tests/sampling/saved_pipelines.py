@@ -328,7 +328,7 @@ def wan22() -> tuple[Any, Callable[[int], Any]]:
     return kind, with_second
 
 
-def cogvideox() -> tuple[Any, Callable[[int], Any]]:
+def cogvideox(kind: Any = d.CogVideoXPipeline, in_channels: int = 4) -> tuple[Any, Callable[[int], Any]]:
     torch.manual_seed(0)
     vae = d.AutoencoderKLCogVideoX(
         down_block_types=("CogVideoXDownBlock3D",) * 4,
@@ -342,13 +342,13 @@ def cogvideox() -> tuple[Any, Callable[[int], Any]]:
     parts = {"text_encoder": t5(), "tokenizer": letter_tokenizer(), "vae": vae}
     parts["scheduler"] = d.CogVideoXDDIMScheduler()
     sizes = {"sample_width": 2, "sample_height": 2, "sample_frames": 9, "patch_size": 2, "max_text_seq_length": 16}
-    return d.CogVideoXPipeline, lambda n: (
+    return kind, lambda n: (
         parts,
         d.CogVideoXTransformer3DModel(
             **sizes,
             num_attention_heads=4,
             attention_head_dim=8,
-            in_channels=4,
+            in_channels=in_channels,
             out_channels=4,
             time_embed_dim=2,
             text_embed_dim=WIDTH,
@@ -356,6 +356,11 @@ def cogvideox() -> tuple[Any, Callable[[int], Any]]:
             temporal_compression_ratio=4,
         ),
     )
+
+
+def cogvideox_from_image() -> tuple[Any, Callable[[int], Any]]:
+    """Beside the noisy latents those of the first frame."""
+    return cogvideox(d.CogVideoXImageToVideoPipeline, in_channels=2 * 4)
 
 
 def ltx() -> tuple[Any, Callable[[int], Any]]:
@@ -578,6 +583,8 @@ SHORTENED: dict[str, Mapping[str, Any]] = {
     "hunyuan_video15": {"tokenizer_max_length": 16, "tokenizer_2_max_length": 4, "vision_num_semantic_tokens": 4},
     "kandinsky5": {"prompt_template": "{}", "prompt_template_encode_start_idx": 0},
 }
+# Those that begin with an image.
+FROM_IMAGE = {"cogvideox_from_image": (cogvideox_from_image, BUILT["cogvideox"][1])}
 SAVED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "stable_diffusion": (save_stable_diffusion, "StableDiffusionPipeline"),
     "sdxl": (save_sdxl, "StableDiffusionXLPipeline"),
@@ -599,7 +606,7 @@ def save_pipeline(name: str, folder: Path) -> Path:
         solver = "solver: DDIMScheduler\n" if name == "stable_diffusion" else ""  # PNDM repeats a timestep
         (folder / "space.yaml").write_text(space.replace(f"family: {name}\n", solver))
         return folder
-    build, call = BUILT[name]
+    build, call = {**BUILT, **FROM_IMAGE}[name]
     kind, make = build()
     for n, member in enumerate("SBL", start=1):
         torch.manual_seed(n)

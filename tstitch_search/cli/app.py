@@ -15,6 +15,8 @@ from tstitch_search.api import run_path, table_path
 
 # Bytes that must be free where a file is to be written.
 LEAST_ROOM = 2**20
+# Names of films, which no package of ours writes.
+FILMS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 # How much is said on stderr while a verb works.
 verbosity: ContextVar[Literal["quiet", "normal", "verbose"]] = ContextVar("verbosity", default="normal")
 
@@ -128,7 +130,8 @@ def require_output(path: Path, formats: Sequence[str] = ()) -> None:
 
     if formats and path.suffix.lower() not in formats:
         kinds = ", ".join(formats)
-        raise ConfigError(f"--output: got {str(path)!r:.200}, expected a name that ends in one of {kinds}")
+        hint = "clips are written as animated .webp, .png or .gif; no film" if path.suffix.lower() in FILMS else ""
+        raise ConfigError(f"--output: got {str(path)!r:.200}, expected a name that ends in one of {kinds}", hint=hint)
     if path.is_dir():
         raise ConfigError(f"--output: {path} is a folder, expected the name of a file")
     if not path.parent.is_dir():

@@ -15,6 +15,8 @@ Verdict: TypeAlias = Literal["same", "convertible", "refused"]
 
 # What a denoiser may predict, in diffusers' words: eps, alpha eps - sigma x_0, x_0.
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+# Flow matching, which has no betas: where its noise is.
+FLOWS = {"flow": "its end", "rising flow": "time 0"}
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
@@ -22,7 +24,7 @@ def compare(have: NoiseProcess, want: NoiseProcess) -> tuple[Verdict, str]:
     """Whether a member of the noise process `have` can answer a solver of `want`, and why (not)."""
     if have == want:
         return "same", ""
-    if have.prediction_type == want.prediction_type == "flow_prediction":
+    if have.beta_schedule in FLOWS and want.beta_schedule in FLOWS:
         return "refused", _why_no_time(have, want)
     for noise in (have, want):
         if noise.prediction_type not in PREDICTION_TYPES:
@@ -38,8 +40,7 @@ def _why_no_time(have: NoiseProcess, want: NoiseProcess) -> str:
     """What keeps a member of flow matching from being asked at the time of another flow."""
     if have.num_train_timesteps != want.num_train_timesteps:
         return f"it counts time to {have.num_train_timesteps}, the trajectory to {want.num_train_timesteps}"
-    ends = {"flow": "its end", "rising flow": "time 0"}
-    return f"its noise is at {ends[have.beta_schedule]}, the trajectory's at {ends[want.beta_schedule]}"
+    return f"its noise is at {FLOWS[have.beta_schedule]}, the trajectory's at {FLOWS[want.beta_schedule]}"
 
 
 def alphas_cumprod(noise: NoiseProcess) -> np.ndarray:

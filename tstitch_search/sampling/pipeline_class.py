@@ -2,6 +2,8 @@
 
 import difflib
 import inspect
+import re
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,14 @@ import diffusers
 
 from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.config.models import SpaceConfig, StudyConfig
-from tstitch_search.errors import ConfigError
+from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.members.weights import read_json
 from tstitch_search.sampling.space_check import pipeline_name
 
 # What a study gives by itself; `call` names the rest.
 OURS = ("prompt", "negative_prompt", "num_inference_steps", "generator", "output_type", "guidance_scale")
+# Classes whose images and clips begin with an image, also where their call gives it a default.
+FROM_IMAGE = re.compile("ImageToVideo|ImageToImage|Img2Img|Inpaint|I2V|I2I")
 # Components that guide in the pipeline's place: HunyuanImage, HunyuanVideo 1.5.
 GUIDERS = ("guider", "ocr_guider")
 # What pipelines call their guidance, where nothing else is known of them.
@@ -71,6 +75,7 @@ def require_drivable(space: SpaceConfig, kind: Any, inputs: Collection[str] | No
         raise _refused(kind, f"is not called with {missing[0]}")
     controls = {"control_image", "image"} if space.controlnet else set()
     required = {n for n, p in takes.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    required |= {"image"} & takes.keys() if FROM_IMAGE.search(kind.__name__) else set()
     given = {"self", "prompt"} | controls | space.call.keys() | set(inputs or ())
     if (missing := sorted(required - given)) and inputs is not None:
         raise ConfigError(
@@ -116,6 +121,19 @@ def require_scale(kind: Any, guidance_scale: float) -> None:
         raise ConfigError(
             f"guidance_scale: {kind.__name__} takes none, got {guidance_scale:g}", hint="guidance_scale: 1"
         )
+
+
+def require_packages(kind: Any) -> None:
+    """Nothing, when the packages are there that the pipeline cleans prompts with.
+
+    Some classes of diffusers call ftfy without asking whether it is there. Raises EnvironmentProblem.
+    """
+    module = sys.modules[kind.__module__]
+    code = getattr(getattr(module, "basic_clean", None), "__code__", None)
+    names = code.co_names if code else ()
+    if "ftfy" in names and "is_ftfy_available" not in names and not hasattr(module, "ftfy"):
+        why = f"{kind.__name__} cleans prompts with ftfy, which is not here"
+        raise EnvironmentProblem(why, hint="pip install ftfy")
 
 
 def require_batches(kind: Any, study: StudyConfig) -> None:

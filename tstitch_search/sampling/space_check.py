@@ -112,6 +112,7 @@ def require_pipeline(study: Study) -> None:
     kind = pipeline_class.class_of(space, near)
     pipeline_class.require_drivable(space, kind, [name for name, _ in study.proxy_files.inputs])
     pipeline_class.require_scale(kind, study.config.guidance_scale)
+    pipeline_class.require_packages(kind)
     pipeline_class.require_batches(kind, study.config)
     require_published_boundary(space, near)
     require_frames(space, near)
