@@ -248,6 +248,7 @@ BAD = [
     (save_torn, "model.gguf is damaged or cut off, or no GGUF file"),
     (save_unknown_quantization, "names the quantization 'own', expected one of bitsandbytes"),
     (lambda f: {**single_file(f), "format": "diffusers", "config": None}, "is one file, expected a folder with config"),
+    (lambda f: {**single_file(f), "weights": "m.gguf"}, "there is no file .*m.gguf"),
     (lambda f: {**single_file(f), "config": None}, "nothing says what model its file holds"),
     (lambda f: {**single_file(f), "subfolder": "unet"}, "holds none of unet/config.json, which would say what model"),
     (lambda f: {**single_file(f), "weights": ".", "file": "m.safetensors"}, "expected one file m.safetensors in"),

@@ -63,9 +63,13 @@ def test_only_the_files_that_were_asked_for_are_fetched(tmp_path: Path) -> None:
         n = published(hub, tmp_path / "net", "me/variant", "me/single", "me/plain")
         of_folders = [{"weights": f"me/{name}", "subfolder": "unet"} for name in ("variant", "plain", "plain")]
         of_folders[0]["variant"], of_folders[2]["variant"] = "fp16", "bf16"
-        *found, missing = told(hub, tmp_path, single, *of_folders)
+        hub.files["me/pickled/unet/config.json"] = hub.files["me/plain/unet/config.json"]
+        hub.files["me/pickled/unet/diffusion_pytorch_model.bin"] = b"PK"
+        of_folders.append({"weights": "me/pickled", "subfolder": "unet"})
+        *found, missing, pickled = told(hub, tmp_path, single, *of_folders)
     assert found == [f"[None, {n}]"] * 3
-    assert "holds no variant 'bf16' of the weights, but plain ones" in missing
+    assert "holds no variant 'bf16' of the weights, but plain ones, variant 'fp16', variant 'non_ema'" in missing
+    assert "holds pickled weights only, diffusion_pytorch_model.bin" in pickled
     assert fetched(tmp_path, "me/single") == CONFIG | {"b.safetensors"}
     assert fetched(tmp_path, "me/plain") == CONFIG | {"unet/diffusion_pytorch_model.safetensors"}
     parts = fetched(tmp_path, "me/variant") - CONFIG

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from tstitch_search.config.models.denoiser import PICKLES
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.files import require_itself
-from tstitch_search.members.weights import WEIGHTS, unwrapped, weight_files, weight_map
+from tstitch_search.members.weights import WEIGHTS, names_in, unwrapped, weight_files, weight_map
 
 AGAIN = "fetch the folder again, for example with `hf download`"
 PLAINLY = "save the model itself: model._orig_mod.save_pretrained(FOLDER), or model.module"
@@ -74,7 +75,8 @@ def _missing(
         return EnvironmentProblem(
             f"{owner}: {len(absent)} of {n_files} parts of the weights are missing, the first is {absent[0]}", AGAIN
         )
-    there = _variants(folder, stem) - {variant}
+    names = names_in(folder)
+    there = _variants(names, stem) - {variant}
     if there and n_files == 1:
         named = ", ".join(f"variant {name!r}" if name else "plain ones" for name in sorted(there, key=str))
         wanted = f"no variant {variant!r} of the weights" if variant else "no plain weights"
@@ -82,7 +84,7 @@ def _missing(
             f"{owner}: {folder} holds {wanted}, but {named}; expected {absent[0].name}",
             hint="of a denoiser say `variant: NAME`, or leave it out for plain ones; save others with save_pretrained",
         )
-    if pickled := sorted(file.name for kind in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(kind)):
+    if pickled := sorted(name for name in names if name.endswith(PICKLES)):
         return EnvironmentProblem(
             f"{owner}: {folder} holds pickled weights only, {pickled[0]}, which are not loaded: they could run code",
             hint="where you trust them: from_pretrained(..., use_safetensors=False), then save_pretrained",
@@ -93,7 +95,7 @@ def _missing(
     )
 
 
-def _variants(folder: Path, stem: str) -> set[str | None]:
-    """The variants of the weights that lie in the folder, whole or in parts; None for plain ones."""
-    name = re.compile(rf"{stem}(?:\.(.+?))?(?:-\d+-of-\d+)?\.safetensors")
-    return {found[1] for file in folder.glob(f"{stem}*") if (found := name.fullmatch(file.name))}
+def _variants(names: Iterable[str], stem: str) -> set[str | None]:
+    """The variants of the weights in files of these names, whole or in parts; None for plain ones."""
+    form = re.compile(rf"{stem}(?:\.(.+?))?(?:-\d+-of-\d+)?\.safetensors")
+    return {found[1] for name in names if (found := form.fullmatch(name))}

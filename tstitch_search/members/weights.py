@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import list_repo_files, snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 from huggingface_hub.errors import GatedRepoError
 
 from tstitch_search.config.models import DenoiserConfig
+from tstitch_search.config.models.denoiser import SINGLE_FILES
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.files import what_instead
 from tstitch_search.zoo import PREFIX, embedded_path
@@ -101,6 +103,11 @@ def locate_file(
     """
     if (near / text).is_file():
         return near / text
+    if file is None and text.endswith(SINGLE_FILES):
+        raise EnvironmentProblem(
+            f"{owner}: there is no file {os.path.normpath(near / text)}",
+            hint="correct the path, or name a hub repository and its `file`",
+        )
     wanted = file or "*.safetensors"
     folder = locate(text, near, owner, [wanted] if fetch else [], revision)
     if file and not fetch and is_of_hub(folder):
@@ -109,10 +116,21 @@ def locate_file(
     if len(found) != 1:
         others = ", ".join(path.name for path in found or sorted(folder.glob("*"))) or "none"
         raise EnvironmentProblem(
-            f"{owner}: expected one file {wanted} in {folder}, found {others:.300}",
+            f"{owner}: expected one {f'file {file}' if file else 'safetensors file'} in {folder}, found {others:.300}",
             hint="name one of them: {weights: FOLDER, file: NAME.safetensors}",
         )
     return found[0]
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of the files in the folder; of a hub's, which are fetched as needed, those of its repository too."""
+    names = {file.name for file in folder.glob("*")}
+    if is_of_hub(folder) and not HF_HUB_OFFLINE:
+        with suppress(Exception):  # only to say what is there: without an answer it is what was fetched
+            repository, _, commit, *inside = folder.resolve().relative_to(Path(HF_HUB_CACHE).resolve()).parts
+            files = map(Path, list_repo_files("/".join(repository.split("--", 2)[1:]), revision=commit))
+            names |= {file.name for file in files if file.parent == Path(*inside)}
+    return names
 
 
 def is_of_hub(folder: Path) -> bool:
