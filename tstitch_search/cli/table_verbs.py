@@ -42,7 +42,7 @@ def pick(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The best allocation in a time budget, or the fastest in a limit.
+    """The best allocation in a time budget or quality limit.
 
     Example: tstitch-search pick reports/quickstart/lookup.json --budget 0.3s
     """
