@@ -15,12 +15,19 @@ from tstitch_search.config.models.quantization import QuantizationConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.changes.quantization import saved_method
 from tstitch_search.members.custom import is_custom, read_custom_config, source_of
+from tstitch_search.members.denoiser_config import (
+    added_conditioning_of,
+    conditioning_width,
+    in_channels_of,
+    n_classes,
+    prepared_of,
+    side_of,
+)
 from tstitch_search.members.formats.checkpoints import NOISE, CheckpointFormat, read_checkpoint
 from tstitch_search.members.formats.single_file import denoiser_tensors, is_gguf
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
-from tstitch_search.members.prepared import prepared_of
-from tstitch_search.members.shared_facts import DENOISERS, SharedFacts, in_channels_of, own_facts
+from tstitch_search.members.shared_facts import DENOISERS, SharedFacts, own_facts
 from tstitch_search.members.weights import (
     WEIGHTS,
     config_folder,
@@ -38,8 +45,6 @@ from tstitch_search.members.weights import (
 WORDS = ("*.json", "*.txt", "*.model")
 # Components that the members stand for, or that a study leaves out.
 NOT_SHARED = ("transformer", "transformer_2", "unet", "controlnet", "safety_checker", "feature_extractor")
-# What CogVideoX, Wan and Kandinsky 5 call the width of their text embeddings.
-VIDEO_WIDTHS = ("text_embed_dim", "text_dim", "in_text_dim")
 SHARED_FILES = (*WORDS, *(f"{stem}{end}.safetensors" for stem in (WEIGHTS, "model") for end in ("", "-*")))
 
 
@@ -176,10 +181,10 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         path=path,
         in_channels=in_channels,
         out_channels=config.get("out_channels") or config.get("out_visual_dim") or in_channels,
-        sample_size=_side(config.get("sample_size")),
+        sample_size=side_of(config.get("sample_size")),
         n_classes=n_classes(config),
         conditioning_width=conditioning_width(config),
-        added_conditioning=_added_conditioning(config),
+        added_conditioning=added_conditioning_of(config),
         guidance_embedding=config.get("time_cond_proj_dim") or int(bool(config.get("guidance_embeds"))) or None,
         own=own,
         n_parameters=None,
@@ -191,17 +196,6 @@ def _facts_of(denoiser: DenoiserConfig, path: Path, config: Mapping[str, Any], o
         quantization=denoiser.quantization,
         prepared=prepared_of(config),
     )
-
-
-def n_classes(config: Mapping[str, Any]) -> int:
-    """How many class labels a denoiser knows; its null class ("no label") is the number after the last class.
-
-    A DiT adds an embedding for the null class to `num_embeds_ada_norm`; of a UNet2DModel's `num_class_embeds` it is
-    the last, unless `null_seed` makes noise of it. 0 for an unconditional denoiser.
-    """
-    if "num_embeds_ada_norm" in config:
-        return int(config["num_embeds_ada_norm"])
-    return int(config.get("num_class_embeds") or 1) - (config.get("null_seed") is None)
 
 
 def pipeline_folder(space: SpaceConfig, near: Path, *, with_weights: bool = True) -> Path:
@@ -242,21 +236,3 @@ def vae_folder(study: Study, *, with_weights: bool = True) -> Path:
         return pipeline_folder(study.space, study.space_path.parent, with_weights=with_weights) / "vae"
     files = ["config.json", *(weight_patterns() if with_weights else [])]
     return locate(own, study.study_path.parent, "execution.vae", files)
-
-
-def conditioning_width(config: Mapping[str, Any]) -> int | None:
-    """The width of the embeddings that the denoiser attends to; the same in all its blocks."""
-    # Of Sana and PixArt, the width of cross attention is their own; captions come in `caption_channels`.
-    keys = ("caption_channels", "cross_attention_dim", "joint_attention_dim", "cap_feat_dim", *VIDEO_WIDTHS)
-    width = next((config[key] for key in keys if config.get(key)), None)
-    return max(width) if isinstance(width, list) else width
-
-
-def _side(sample_size: Any) -> int | None:
-    """Of a config's sample_size, which some give for each axis, and some not at all."""
-    return max(sample_size) if isinstance(sample_size, list) else sample_size
-
-
-def _added_conditioning(config: Mapping[str, Any]) -> str | None:
-    kind = config.get("addition_embed_type")
-    return kind and f"{kind} {config.get('projection_class_embeddings_input_dim')}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tstitch_search.members.denoiser_config import in_channels_of
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.members.vae import VaeFacts, latent_channels
 from tstitch_search.members.weights import read_json
@@ -71,11 +72,6 @@ def read_shared_facts(owner: str, *places: Path) -> SharedFacts:
         encoders=tuple(EncoderFacts.of(encoder) for encoder in encoders if encoder),
         in_channels=in_channels_of(denoiser or {}),
     )
-
-
-def in_channels_of(config: Mapping[str, Any]) -> int:
-    """The channels that a denoiser takes, 0 where its configuration does not say; Kandinsky 5 has its own word."""
-    return int(config.get("in_channels") or config.get("in_visual_dim") or 0)
 
 
 def own_facts(folder: Path, owner: str) -> SharedFacts:

@@ -17,7 +17,7 @@ from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.members.changes.accelerators import KINDS
 from tstitch_search.members.changes.lora import add_loras
 from tstitch_search.members.changes.lora_files import lora_files
-from tstitch_search.members.facts import conditioning_width
+from tstitch_search.members.denoiser_config import conditioning_width
 from tstitch_search.members.loading import scheduler_of
 from tstitch_search.members.noise_process import NoiseProcess
 from tstitch_search.sampling.assembly import accelerated

@@ -10,7 +10,8 @@ from torch import nn
 
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.facts import n_classes, pipeline_folder
+from tstitch_search.members.denoiser_config import n_classes
+from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.loading import load_scheduler
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.dit_options import with_options
