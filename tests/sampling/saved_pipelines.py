@@ -592,7 +592,7 @@ SAVED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "sana": (save_sana, "SanaPipeline"),
 }
 NAMES = (*BUILT, *SAVED)
-SLOW = ("flux2_klein", "mochi", "hunyuan_image", "ltx2")
+SLOW = ("flux2_klein", "mochi", "hunyuan_image", "hunyuan_video15", "ltx2")
 
 
 def save_pipeline(name: str, folder: Path) -> Path:
