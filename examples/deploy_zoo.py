@@ -1,6 +1,6 @@
 """An entry of a lookup table in a stock diffusers pipeline, for two time budgets.
 
-`python examples/deploy_zoo.py reports/small-first-sample/lookup.json` writes fast.png and good.png.
+`python examples/deploy_zoo.py reports/quickstart-sample/lookup.json` writes fast.png and good.png.
 """
 
 import sys
@@ -19,7 +19,7 @@ CLASSES = list(range(10))  # T-shirt, trouser, pullover, ...
 def main() -> None:
     """Draw one image of each class with the fastest entry, and with the best within half of the largest's time."""
     table = LookupTable.read(sys.argv[1])
-    members = {name: DiTTransformer2DModel.from_pretrained(FAMILY / name) for name in ("S", "B", "XL")}
+    members = {name: DiTTransformer2DModel.from_pretrained(FAMILY / name) for name in ("B", "XL")}
     pipeline = DiTPipeline(
         transformer=members["XL"],
         vae=AutoencoderKL.from_pretrained(FAMILY / "vae"),
@@ -40,7 +40,7 @@ def draw(pipeline: DiTPipeline):
     from PIL import Image
 
     noise = torch.Generator().manual_seed(0)
-    images = pipeline(CLASSES, guidance_scale=1, generator=noise).images
+    images = pipeline(CLASSES, generator=noise).images
     row = Image.new("L", (sum(image.width for image in images), images[0].height))
     for i, image in enumerate(images):
         row.paste(image, (i * image.width, 0))

@@ -44,7 +44,7 @@ quality:
   n_images: 20
 search: {sampler: enumerate}
 confirm: {n_images: 40, max_entries: 4}
-latency: {batch_size: 2, n_repeats: 3, threads: 1}
+latency: {batch_size: 2, n_repeats: 3, threads: 1, error: 50%}
 workers: {pool: inline, n_workers: 1, device: cpu, device_batch_size: 10}
 """
 

@@ -70,13 +70,13 @@ COMMANDS = [
     for page in DOCS
     for block in re.findall(r"```\n(.*?)```", page.read_text(), re.S)
     for line in block.splitlines()
-    if line.startswith("tstitch-search ")
+    if line.removeprefix("uv run ").startswith("tstitch-search ")
 ]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_documented_command_has_a_verb_and_options_that_exist(line: str):
-    _, verb, *arguments = shlex.split(line)
+    _, verb, *arguments = shlex.split(line.removeprefix("uv run "))
     known = {option for p in get_command(app).commands[verb].params for option in p.opts}  # type: ignore[attr-defined]
     given = [argument for argument in arguments if re.match(r"--?[a-z]", argument)]
     assert not [option for option in given if option not in known]

@@ -27,19 +27,20 @@ from tstitch_search.cli import app
 ROOT = Path(__file__).parent.parent
 FAMILY = ROOT / "tstitch_search" / "zoo" / "fashion"
 TABLE = ROOT / "reports" / "small-first-sample" / "lookup.json"
+QUICKSTART = ROOT / "reports" / "quickstart-sample" / "lookup.json"
 
 
-def run(example: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(example: str, *arguments: str, cwd: Path, table: Path = TABLE) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
-    command = [sys.executable, str(ROOT / "examples" / example), str(TABLE), *arguments]
+    command = [sys.executable, str(ROOT / "examples" / example), str(table), *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=HANG_S)
 
 
 @pytest.mark.slow
 def test_a_table_entry_is_deployed_on_the_embedded_family(tmp_path: Path) -> None:
-    done = run("deploy_zoo.py", cwd=tmp_path)
+    done = run("deploy_zoo.py", cwd=tmp_path, table=QUICKSTART)
     assert done.returncode == 0, done.stderr
-    entries = LookupTable.read(TABLE).entries
+    entries = LookupTable.read(QUICKSTART).entries
     within_half = [entry for entry in entries if entry.latency_s <= entries[-1].latency_s / 2]
     assert done.stdout.split() == [str(entries[0].allocation), str(within_half[-1].allocation)]
     fast, good = (Image.open(tmp_path / name) for name in ("fast.png", "good.png"))

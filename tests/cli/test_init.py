@@ -90,7 +90,6 @@ def test_a_study_of_any_other_pipeline_is_guessed_from_its_folder(
     monkeypatch.chdir(tmp_path)
     said = CliRunner().invoke(app, ["init", "--pipeline", "models"])
     assert said.exit_code == 0, said.exception
-    (tmp_path / "studies" / "prompts.txt").write_text("a cat\n" * 80)
     study = load_study(tmp_path / "studies" / "models.yaml")
     expected = {"sd3": ["free", "L"], "wan22": ["LOW", "HIGH"], "flux": ["L"]}[name]
     assert list(study.space.names) == expected

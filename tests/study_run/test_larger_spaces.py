@@ -168,7 +168,7 @@ def test_enumerating_millions_is_refused_with_its_price(run, measurer):
         run(measurer, *HUGE)
 
 
-@pytest.mark.parametrize("racing", ["true", "false"])
+@pytest.mark.parametrize("racing", ["true", pytest.param("false", marks=pytest.mark.slow)])
 def test_millions_are_searched_without_being_enumerated_and_a_second_run_decides_the_same(run, measurer, racing):
     race = ("proxy_set.chunk_size=20", "quality.n_images=40", f"search.racing={racing}", "search.sampler=known_latency")
     asked = (*HUGE, *race, "search.n_trials=12", "confirm.max_entries=4")

@@ -15,6 +15,8 @@ from tstitch_search.api import run_path, table_path
 
 # Bytes that must be free where a file is to be written.
 LEAST_ROOM = 2**20
+# What is typed to call us, for lines that are copied from the screen.
+COMMAND = "uv run tstitch-search" if "UV_RUN_RECURSION_DEPTH" in os.environ else "tstitch-search"
 # Names of films, which no package of ours writes.
 FILMS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 # How much is said on stderr while a verb works.

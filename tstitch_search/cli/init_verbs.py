@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tstitch_search.cli.app import app
+from tstitch_search.cli.app import COMMAND, app
 
 
 class Start(Enum):
@@ -37,6 +38,7 @@ class Start(Enum):
     KANDINSKY5 = "studies/hub/kandinsky5_lite.yaml"
 
 
+PROMPTS = "studies/hub/prompts.txt"
 NAMES = ", ".join(start.name.lower() for start in Start)
 
 
@@ -57,26 +59,31 @@ def init(
         from tstitch_search.tasks.init_pipeline import files_of
 
         made = files_of(pipeline, Path())
-        _write({path: _taught(path, text.encode()) for path, text in made.items()}, next(iter(made)))
+        own = Path("studies/prompts.txt")
+        prompts = {} if own.exists() else {str(own): (templates() / PROMPTS).read_bytes()}
+        taught = {path: _taught(path, text.encode()) for path, text in made.items()}
+        _write({**taught, **prompts}, next(iter(made)))
         return
     if family.upper() not in Start.__members__:
-        raise ConfigError(f"unknown family {family!r:.60}, expected one of {NAMES}")
+        near = get_close_matches(family.lower(), NAMES.split(", "), n=1)
+        hint = f"did you mean {near[0]}?" if near else "any other pipeline: init --pipeline owner/name"
+        raise ConfigError(f"unknown family {family!r:.60}, expected one of {NAMES}", hint=hint)
     study = Start[family.upper()].value
     _write({path: _taught(path, (templates() / path).read_bytes()) for path in _needed(study)}, study)
 
 
 def _write(texts: Mapping[str, bytes], study: str) -> None:
-    """Write the files here. Raises ConfigError when one is there."""
+    """Write the files here. Raises ConfigError when another one of that name is there."""
     from tstitch_search.errors import ConfigError
     from tstitch_search.files import write_whole
 
-    if there := [path for path in texts if Path(path).exists()]:
+    if there := [path for path, text in texts.items() if Path(path).exists() and Path(path).read_bytes() != text]:
         raise ConfigError(f"{there[0]} is there already", hint="take another folder, or move it away")
     for path, text in texts.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), text)
         print(path)
-    typer.echo(f"next: tstitch-search plan {study}", err=True)
+    typer.echo(f"next: {COMMAND} plan {study}", err=True)
 
 
 def templates() -> Path:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tstitch_search.cli.app import AsJson, RunPath, app
+from tstitch_search.cli.app import COMMAND, AsJson, RunPath, app
 
 if TYPE_CHECKING:
     from tstitch_search.tasks.status import Status
@@ -40,7 +40,7 @@ def _finished(found: "Status") -> str:
     ]
     lines += [f"  {allocation}  {seconds:.4g} s  {quality:.4g}" for allocation, seconds, quality in found.answer.front]
     lines += [found.answer.headline] if found.answer.headline else []
-    lines += [f"next: tstitch-search show {found.answer.table}", f"      the report is {found.answer.report}"]
+    lines += [f"next: {COMMAND} show {found.answer.table}", f"      the report is {found.answer.report}"]
     return "\n".join(lines)
 
 

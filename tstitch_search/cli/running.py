@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tstitch_search.api import load_study, run, run_folder
-from tstitch_search.cli.app import said
+from tstitch_search.cli.app import COMMAND, said
 from tstitch_search.cli.json_log import JsonLog, line, log, log_error
 from tstitch_search.errors import TStitchError
 from tstitch_search.signals import stop_on_signals
@@ -54,7 +54,7 @@ def _run(study: "Study", output: Path | None, json_log: bool, tracker: str | Non
 
 def interrupted(stop: KeyboardInterrupt, json_log: bool = False) -> typer.Exit:
     """How a command ends that `stop` ended, with the exit code of its signal; says how to go on."""
-    _say(f"interrupted; the same command goes on from here: tstitch-search {shlex.join(sys.argv[1:])}", json_log)
+    _say(f"interrupted; the same command goes on from here: {COMMAND} {shlex.join(sys.argv[1:])}", json_log)
     return typer.Exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
 
 

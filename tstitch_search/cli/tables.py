@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tstitch_search.cli.app import COMMAND
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.report.headline import bend
 from tstitch_search.report.notes import alike, baseline_name, front_notes, further_metrics, speed_up
@@ -59,7 +60,7 @@ def _next_commands(result: "Result") -> list[str]:
     trade = bend(result.table) or result.table.entries[0]
     table = shlex.quote(str(result.folder / "lookup.json"))
     budget = f"{math.ceil(trade.latency_s * 1000) / 1000:g}s"
-    return [f"next: open {result.report}", f"      tstitch-search pick {table} --budget {budget}"]
+    return [f"next: open {result.report}", f"      {COMMAND} pick {table} --budget {budget}"]
 
 
 def print_table(table: LookupTable, path: Path, as_json: bool) -> None:
@@ -109,7 +110,7 @@ def _that_fit(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
     """The columns that fit into `width` characters; what a reader can do without goes first."""
     names = list(rows[0])
     needed = {name: max(len(name), *(len(row[name]) for row in rows)) + GAP for name in names}
-    for name in (*LESS_WANTED, *[name for name in names if name.startswith("above ")], "speed-up"):
+    for name in (*LESS_WANTED, "speed-up", *[name for name in names if name.startswith("above ")]):
         if name in names and sum(needed[name] for name in names) > width:
             names.remove(name)
     return names

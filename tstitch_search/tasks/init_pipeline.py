@@ -24,7 +24,7 @@ STUDY = """\
 # Which steps of {pipeline} can be cheaper, with images that look the same? SSIM with its own images, against time.
 name: {name}
 search_space: ../search_spaces/{name}.yaml
-guidance_scale: {guidance}       # as the model's page says
+guidance_scale: {guidance}       # a guess: take what the model's page says
 proxy_set: {{prompts: prompts.txt, seed: 0, chunk_size: 4}}   # a file with one prompt per line, beside this one
 quality: {{objective: ssim, n_images: 40}}
 confirm: {{n_images: 40, max_entries: 6}}
@@ -42,6 +42,12 @@ def files_of(pipeline: str, near: Path, n_steps: int = 20) -> dict[str, str]:
     A guided pipeline gets its denoiser with and without guidance; one with two experts both of them. Raises ConfigError
     for a repository that is no pipeline with a denoiser, EnvironmentProblem for one that cannot be had.
     """
+    if pipeline.endswith((".safetensors", ".gguf", ".ckpt")):
+        raise ConfigError(
+            f"{pipeline} is one file, expected a whole pipeline: a hub id or a folder with model_index.json",
+            hint="its class makes one, as StableDiffusionXLPipeline.from_single_file(file).save_pretrained(folder); "
+            "or name the pipeline it is of, and give the file to a member, with format: single_file",
+        )
     index = read_json(locate(pipeline, near, "the pipeline", ["model_index.json"]) / "model_index.json", "the pipeline")
     kind = str(index.get("_class_name"))
     slots = [s for s in ("transformer", "transformer_2", "unet") if (index.get(s) or [None])[0]]

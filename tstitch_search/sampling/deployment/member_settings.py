@@ -92,6 +92,11 @@ class MemberSettings:
         found = {d.name: self._find(d, given) for d in self.space.denoisers}
         return {name: member for name, member in found.items() if member is not None}
 
+    def of_the_same_weights(self, name: str) -> list[str]:
+        """The other denoisers of the weights of this one: it is made of any of them."""
+        source = self._configured(name).source
+        return [d.name for d in self.space.denoisers if d.source == source and d.name != name and not d.lora]
+
     def _find(self, denoiser: DenoiserConfig, given: Mapping[str, nn.Module]) -> nn.Module | None:
         alike = [d.name for d in self.space.denoisers if d.source == denoiser.source]
         plain = [d.name for d in self.space.denoisers if d.name in alike and not d.lora and not d.copies]

@@ -73,7 +73,7 @@ def stitch(
         settings = MemberSettings.of(table) if table else None
         if settings:
             settings.require_same(members)
-        needed = _checked(allocation, settings.members(members) if settings else members)
+        needed = _checked(allocation, settings.members(members) if settings else members, settings)
         denoiser = _as_studied(pipeline, needed, settings, given=members) if settings else _plainly(pipeline, needed)
     if not isinstance(denoiser, StitchedDenoiser):
         raise ConfigError(
@@ -122,10 +122,14 @@ def _require_modules(members: Mapping[str, object]) -> None:
             raise ConfigError(f"the denoiser {name!r} is a {kind}, expected a torch module", hint="load it first")
 
 
-def _checked(allocation: Allocation, members: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+def _checked(
+    allocation: Allocation, members: Mapping[str, nn.Module], settings: MemberSettings | None
+) -> Mapping[str, nn.Module]:
     """The members, once they are known to be those of the allocation, and of one family."""
     if missing := [name for name in allocation.steps if name not in members]:
-        raise ConfigError(f"{allocation} needs the denoiser {missing[0]!r}, got {', '.join(members) or 'none'}")
+        alike = settings.of_the_same_weights(missing[0]) if settings else []
+        wanted = " or ".join(map(repr, [missing[0], *alike]))
+        raise ConfigError(f"{allocation} needs the denoiser {wanted}, got {', '.join(members) or 'none'}")
     first, *others = members
     for name in others:
         for key, read in SHARED.items():
