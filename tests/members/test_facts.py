@@ -155,7 +155,8 @@ import sys
 from pathlib import Path
 from tstitch_search.config.models import DenoiserConfig, SpaceConfig
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.members.facts import pipeline_folder, read_member_facts
+from tstitch_search.members.facts import read_member_facts
+from tstitch_search.members.pipeline_parts import pipeline_folder
 
 member = DenoiserConfig(name="S", weights="someone/tiny", subfolder="transformer", revision=sys.argv[1])
 space = SpaceConfig(

@@ -20,8 +20,9 @@ from tstitch_search.members.changes.lora import add_loras
 from tstitch_search.members.changes.lora_files import lora_files
 from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
-from tstitch_search.members.facts import vae_folder, weights_of
+from tstitch_search.members.facts import weights_of
 from tstitch_search.members.loading import load_members, load_model
+from tstitch_search.members.pipeline_parts import vae_folder
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts
 from tstitch_search.sampling.families import Family, family_of
 from tstitch_search.sampling.space_check import check_space, conversions, require_pipeline

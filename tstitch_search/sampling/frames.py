@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.facts import pipeline_folder
+from tstitch_search.members.pipeline_parts import pipeline_folder
 from tstitch_search.members.vae import frames_per_latent
 from tstitch_search.members.weights import read_json
 

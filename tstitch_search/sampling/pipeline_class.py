@@ -13,8 +13,8 @@ import diffusers
 from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.config.models import SpaceConfig, StudyConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.members.pipeline_parts import pipeline_name
 from tstitch_search.members.weights import read_json
-from tstitch_search.sampling.space_check import pipeline_name
 
 # What a study gives by itself; `call` names the rest.
 OURS = ("prompt", "negative_prompt", "num_inference_steps", "generator", "output_type", "guidance_scale")

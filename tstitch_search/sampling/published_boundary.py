@@ -6,8 +6,8 @@ from typing import Any
 from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.loading import load_scheduler
+from tstitch_search.members.pipeline_parts import pipeline_folder
 from tstitch_search.members.weights import read_json
 
 

@@ -19,14 +19,10 @@ from tstitch_search.members.compatibility import (
     against_pipeline,
     guidance_embedding,
 )
-from tstitch_search.members.facts import (
-    MemberFacts,
-    controlnet_folder,
-    pipeline_folder,
-    read_member_facts,
-)
+from tstitch_search.members.facts import MemberFacts, read_member_facts
 from tstitch_search.members.headers import count_parameters
 from tstitch_search.members.noise_process import NoiseProcess
+from tstitch_search.members.pipeline_parts import controlnet_folder, pipeline_folder, pipeline_name
 from tstitch_search.members.positions import beyond
 from tstitch_search.members.shared_facts import SharedFacts, read_shared_facts
 from tstitch_search.members.step_placement import own_placement, placement
@@ -181,21 +177,6 @@ def _require_guidance_inputs(
                 "gives guidance as an input, which this denoiser does not take",
                 hint="leave guidance_scale out of the denoisers",
             )
-
-
-def pipeline_name(space: SpaceConfig, near: Path) -> str:
-    """What diffusers calls the class of the space's pipeline. Raises ConfigError where its folder does not say."""
-    if space.family is not None:
-        return space.traits.pipelines[0]
-    folder = pipeline_folder(space, near, with_weights=False)
-    name = read_json(folder / "model_index.json", "the pipeline").get("_class_name")
-    if not isinstance(name, str):
-        raise ConfigError(
-            f"{folder / 'model_index.json'} names no _class_name, expected a pipeline class of diffusers",
-            hint="give the folder of a whole pipeline, as save_pretrained writes it",
-        )
-    with_control = space.controlnet is not None and "ControlNet" not in name
-    return name.replace("Pipeline", "ControlNetPipeline") if with_control else name
 
 
 def n_classes_of(space: SpaceConfig) -> int | None:

@@ -8,8 +8,8 @@ import torch
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import Step
-from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.loading import load_scheduler
+from tstitch_search.members.pipeline_parts import pipeline_folder
 from tstitch_search.members.weights import read_json
 from tstitch_search.sampling.pipeline_class import class_of
 

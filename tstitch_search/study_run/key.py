@@ -13,13 +13,8 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.recorded.measurer import Record, open_record
 from tstitch_search.members.changes.lora_files import loras_identity
 from tstitch_search.members.custom import source_of
-from tstitch_search.members.facts import (
-    SHARED_FILES,
-    MemberFacts,
-    read_member_facts,
-    shared_folders,
-    vae_folder,
-)
+from tstitch_search.members.facts import MemberFacts, read_member_facts
+from tstitch_search.members.pipeline_parts import SHARED_FILES, shared_folders, vae_folder
 from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.sampling.space_check import check_space, converted_members, require_answers

@@ -10,8 +10,9 @@ from tstitch_search.errors import ConfigError, TStitchError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measurement import Calibration, Similarity
 from tstitch_search.members.compatibility import Finding, guidance_embedding, worst
-from tstitch_search.members.facts import MemberFacts, vae_folder
+from tstitch_search.members.facts import MemberFacts
 from tstitch_search.members.noise_schedule import Verdict
+from tstitch_search.members.pipeline_parts import vae_folder
 from tstitch_search.sampling.space_check import (
     SpaceFacts,
     n_classes_of,

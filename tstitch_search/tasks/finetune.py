@@ -9,7 +9,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
-from tstitch_search.members.facts import MemberFacts, read_member_facts, vae_folder
+from tstitch_search.members.facts import MemberFacts, read_member_facts
+from tstitch_search.members.pipeline_parts import vae_folder
 from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.members.weights import weight_files, weights_sha256
 from tstitch_search.probes.intervals import in_terms_of, in_words, intervals_of, n_timesteps

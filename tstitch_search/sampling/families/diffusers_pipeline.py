@@ -15,8 +15,8 @@ from torch import nn
 
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.facts import controlnet_folder, pipeline_folder, shared_parts
 from tstitch_search.members.loading import load_model, load_scheduler
+from tstitch_search.members.pipeline_parts import controlnet_folder, pipeline_folder, shared_parts
 from tstitch_search.members.text_encoders import load_parts
 from tstitch_search.sampling.conditions import Condition, prompts_of
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts

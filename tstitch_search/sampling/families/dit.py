@@ -11,8 +11,8 @@ from torch import nn
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.denoiser_config import n_classes
-from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.loading import load_scheduler
+from tstitch_search.members.pipeline_parts import pipeline_folder
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.dit_options import with_options
 from tstitch_search.sampling.step_noise import own_step_noise

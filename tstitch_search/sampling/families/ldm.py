@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from tstitch_search.config.models import SpaceConfig
-from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.formats.class_conditional import ClassConditionalPipeline
 from tstitch_search.members.loading import load_scheduler
+from tstitch_search.members.pipeline_parts import pipeline_folder
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from tstitch_search.config import Study
-from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.headers import count_parameters
+from tstitch_search.members.pipeline_parts import pipeline_folder
 from tstitch_search.members.shared_facts import read_shared_facts
 from tstitch_search.members.weights import ENCODER_WEIGHTS
 

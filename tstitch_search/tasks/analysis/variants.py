@@ -7,8 +7,8 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.baselines import RULES
 from tstitch_search.config import Study, overridden
 from tstitch_search.errors import ConfigError
-from tstitch_search.members.facts import pipeline_folder
 from tstitch_search.members.noise_process import NoiseProcess
+from tstitch_search.members.pipeline_parts import pipeline_folder
 from tstitch_search.members.weights import read_json
 from tstitch_search.report.analysis_tables import COLUMNS, PROBES
 

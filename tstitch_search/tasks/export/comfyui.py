@@ -118,7 +118,7 @@ def _conditions(graph: Graph, study: Study, kind: str) -> tuple[Link, Link | Non
 
 def _zero_means_none(study: Study) -> bool:
     """Whether the pipeline takes zeros where there is no negative prompt, as SDXL does, or else an empty text."""
-    from tstitch_search.members.facts import pipeline_folder
+    from tstitch_search.members.pipeline_parts import pipeline_folder
     from tstitch_search.members.weights import read_json
 
     folder = pipeline_folder(study.space, study.space_path.parent, with_weights=False)

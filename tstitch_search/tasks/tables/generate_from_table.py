@@ -11,7 +11,8 @@ from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import Candidate, LookupTable
 from tstitch_search.members.changes.lora_files import loras_identity
-from tstitch_search.members.facts import read_member_facts, shared_folders
+from tstitch_search.members.facts import read_member_facts
+from tstitch_search.members.pipeline_parts import shared_folders
 from tstitch_search.progress import Progress
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.study_run.key import pipeline_sha256
