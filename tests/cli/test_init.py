@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from tstitch_search.cli import app
 from tstitch_search.cli.init_verbs import Start, templates
 from tstitch_search.config import SpaceConfig, StudyConfig, load_study
+from tstitch_search.errors import ConfigError
 from tstitch_search.progress import Silent
 from tstitch_search.tasks.plan import plan_study
 
@@ -67,9 +68,25 @@ def test_nothing_is_overwritten_and_an_unknown_family_is_named(tmp_path: Path, m
     assert "search_spaces/fashion_quickstart.yaml is there already" in str(said.exception)
     assert mine.read_text() == "mine"
     assert not (tmp_path / "studies").exists()
-    assert "unknown family 'fluxx', expected one of quickstart, dit" in str(
-        CliRunner().invoke(app, ["init", "fluxx"]).exception
-    )
+    unknown = CliRunner().invoke(app, ["init", "fluxx"]).exception
+    assert isinstance(unknown, ConfigError)
+    assert "unknown family 'fluxx', expected one of quickstart, dit" in str(unknown)
+    assert unknown.hint == "did you mean flux1?"
+
+
+def test_two_families_start_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for family in ("sdxl", "flux1"):
+        assert CliRunner().invoke(app, ["init", family]).exit_code == 0  # they share a file of prompts
+    again = CliRunner().invoke(app, ["init", "sdxl"])
+    assert again.exit_code == 0
+    (tmp_path / "studies" / "hub" / "prompts.txt").write_text("mine")
+    assert "prompts.txt is there already" in str(CliRunner().invoke(app, ["init", "sdxl"]).exception)
+
+
+def test_a_file_in_a_pipelines_place_is_refused_with_how_to_make_one(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["init", "--pipeline", str(tmp_path / "sdxl.safetensors")])
+    assert "sdxl.safetensors is one file, expected a whole pipeline" in str(said.exception)
 
 
 def test_the_wheel_brings_every_file_that_init_writes() -> None:

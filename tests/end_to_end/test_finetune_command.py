@@ -52,6 +52,7 @@ def run(*command: object) -> str:
     return said.stdout
 
 
+@pytest.mark.slow
 def test_a_few_iterations_leave_a_member_that_the_study_takes(images: Path, tmp_path: Path) -> None:
     made = json.loads(run(*arguments(images, tmp_path / "S_tuned", iterations=20)))
     assert made["is_new"]

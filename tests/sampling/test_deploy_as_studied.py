@@ -193,6 +193,13 @@ def test_another_guidance_than_the_studys_is_refused_where_members_have_their_ow
     assert stitch(pipeline, "S*4")([0], guidance_scale=1).images  # which nobody of this entry minds
 
 
+def test_a_member_that_is_missing_is_named_with_those_it_could_be_made_of(family: Path) -> None:
+    study = study_in(family, (family / "study.yaml").read_text(), GUIDED, family="dit", n_classes=10)
+    table, members = table_of(study, resolve_facts(study), "XL-free*4"), loaded(family, "S")
+    with pytest.raises(ConfigError, match="needs the denoiser 'XL-free' or 'XL', got S"):
+        stitch(dit_pipeline(family, members["S"]), table.entries[0], members, table=table)
+
+
 def checkpoints(folder: Path, family: Path, scheduler: Any) -> Path:
     """A DiT of 64 channels and a larger one, both with learned variances, and a U-ViT of 128, as their files."""
     torch.save(dit_weights(64), folder / "DiT-S.pt")

@@ -153,16 +153,16 @@ def test_sd_1_with_sd_2_is_refused_in_one_line_that_says_why(text_family: Path, 
     folder = Path(shutil.copytree(text_family, tmp_path / "family"))
     change(folder / "B" / "config.json", cross_attention_dim=1024)
     said = CliRunner().invoke(app, ["check", str(folder / "study.yaml")])
-    assert said.exit_code == 2
-    (line,) = (line for line in said.stderr.splitlines() if line.startswith("error:"))
-    assert "'B' has conditioning width 1024, but the pipeline's text encoders give 8" in line
-    assert "SD 1.x: 768, SD 2.x: 1024" in line
+    assert isinstance(said.exception, ConfigError)
+    assert "'B' has conditioning width 1024, but the pipeline's text encoders give 8" in str(said.exception)
+    assert "SD 1.x: 768, SD 2.x: 1024" in str(said.exception)
     assert "L, B" in said.stdout
     as_json = json.loads(CliRunner().invoke(app, ["check", str(folder / "study.yaml"), "--json"]).stdout)
     assert as_json["fits"] is False
     assert [m["verdict"] for m in as_json["matches"]] == ["same", "refused", "same", "refused", "same", "refused"]
 
 
+@pytest.mark.slow
 def test_each_hub_study_says_in_one_line_what_is_not_on_this_machine(tmp_path: Path) -> None:
     """With nothing fetched and no network; what a study's own files must hold is said first."""
     program = (
