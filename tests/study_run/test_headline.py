@@ -40,7 +40,7 @@ def table() -> LookupTable:
 def test_the_fastest_lossless_entry_is_the_one_to_deploy(table):
     said = headline(table)
     assert said == (
-        "2.0x faster at no loss: S*8-XL*12. No loss: more than 2% of FID is ruled out (one-sided 95 %, 500 images)."
+        "2.0x faster at no loss: S*8-XL*12. A loss of more than 2% of FID is ruled out (one-sided 95 %, 500 images)."
     )
 
 
@@ -48,7 +48,7 @@ def test_what_was_not_shown_is_not_called_lossless(table):
     unsure = tuple(replace(e, lossless=e.allocation.steps.keys() == {"XL"}) for e in table.entries)
     said = headline(replace(table, entries=unsure))
     assert said == (
-        "2.0x faster: S*8-XL*12, FID 10 to 10.1. 1.3x: S*4-XL*16, FID 10 to 10.1. "
+        "2.0x faster: S*8-XL*12, FID 10 to 10.1 (+1%). 1.3x: S*4-XL*16, FID 10 to 10.1 (+1%). "
         "None is shown to be lossless (margin 2%, 500 images). About 130 more images (3 min) could show it of "
         "S*8-XL*12."
     )

@@ -37,7 +37,7 @@ def _trades(table: LookupTable, faster: list[LookupEntry]) -> str:
     for entry in dict.fromkeys(e.allocation for e in shown if e):
         said.append(_trade(table, next(e for e in faster if e.allocation == entry), is_first=not said))
     if lossless:
-        said.append(f"No loss: {_more_than(table)} is ruled out (one-sided 95 %, {_shown_on(table, n)}).")
+        said.append(f"A loss of {_margin_of(table)} is ruled out (one-sided 95 %, {_shown_on(table, n)}).")
     else:
         said.append(f"None is shown to be lossless (margin {margin}, {n:,} images).{_what_could(table)}")
     return " ".join(said)
@@ -56,9 +56,9 @@ def margin_in_words(table: LookupTable) -> str:
     return f"{table.provenance['lossless_margin']:.0%}" if margin is None else f"{margin:.3g}"
 
 
-def _more_than(table: LookupTable) -> str:
+def _margin_of(table: LookupTable) -> str:
     label, margin = table.objective.label, margin_in_words(table)
-    return f"more than {margin} of {label}" if margin.endswith("%") else f"a loss of {margin} in {label}"
+    return f"more than {margin} of {label}" if margin.endswith("%") else f"{margin} in {label}"
 
 
 def _what_could(table: LookupTable) -> str:
@@ -92,8 +92,10 @@ def _closest(table: LookupTable, faster: list[LookupEntry]) -> LookupEntry:
 
 
 def _trade(table: LookupTable, entry: LookupEntry, is_first: bool) -> str:
-    """`5.3x faster: B*20, FID 0.404 to 0.605.`; the word comes once."""
+    """`5.3x faster: B*20, FID 0.404 to 0.605 (+50%).`; the word comes once."""
     anchor = entry.quality - (entry.quality_difference or 0.0)
     word = " faster" if is_first else ""
     quality = f"{table.objective.label} {anchor:.3g} to {entry.quality:.3g}"
+    if anchor > 0 and table.provenance.get("margin") is None:
+        quality += f" ({entry.quality / anchor - 1:+.0%})"
     return f"{speed_up(table, entry):.1f}x{word}: {entry.allocation}, {quality}."

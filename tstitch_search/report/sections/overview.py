@@ -24,8 +24,6 @@ def pareto_section(record: Record, plot: Html) -> Html:
         f"{down} and left is better. Grey points are what the search found on few images, with predicted times; "
         f"the coloured line is the confirmed front: the {lowest} {record.label} within each budget, in steps because "
         f"nothing is interpolated. {_why_apart(record)} "
-        "Diamonds are single denoisers, the star is the paper's rule: the cheapest denoiser takes the first 40 % of "
-        "the steps; triangles are other rules that need no search. "
         "Hover over a point to see its allocation; click it to pin it below, click again to unpin."
     )
     parts = (_key(record), tag("div", plot, kind="plot"), tag("div", *axes, groups, search, expected, kind="switches"))
@@ -50,7 +48,7 @@ def _key(record: Record) -> Html:
         ("line", f"{front}, confirmed front, 95 % intervals"),
         *[("ring", f"{front}, confirmed, not on the front")][: len(record.beaten)],
         ("diamond", "one denoiser alone"),
-        *[("star", "T-Stitch's 40 % rule")][: record.paper_rule_measured is not None],
+        *[("star", "the paper's rule: the cheapest denoiser takes the first 40 % of the steps")][: record.paper_rule_measured is not None],
         *[("triangle", "other rules, fewer steps among them")][: len(record.further_rules_measured)],
         *[("cross", "others, as they published it")][: len(record.rivals)],
     ]
