@@ -49,8 +49,8 @@ def test_what_was_not_shown_is_not_called_lossless(table):
     said = headline(replace(table, entries=unsure))
     assert said == (
         "2.0x faster: S*8-XL*12, FID 10 to 10.1 (+1%). 1.3x: S*4-XL*16, FID 10 to 10.1 (+1%). "
-        "None is shown to be lossless (margin 2%, 500 images). About 130 more images (3 min) could show it of "
-        "S*8-XL*12."
+        "None is shown to be lossless (margin 2%, 500 images). About 50 more images (88 s) could show it of "
+        "S*4-XL*16."
     )
 
 

@@ -10,6 +10,9 @@ from tstitch_search.allocation import Allocation
 if TYPE_CHECKING:
     from tstitch_search.lookup.table import LookupTable
 
+# Blocks of the jackknife; and what was not shown takes so many times its images at least.
+N_BLOCKS, LEAST = 20, 1.1
+
 
 @dataclass(frozen=True)
 class Promising:
@@ -28,20 +31,31 @@ class Promising:
 
 
 def promising(table: "LookupTable") -> Promising | None:
-    """The fastest entry, faster than the anchor, that more images could show to lose nothing; None without one."""
-    surest = NormalDist().inv_cdf(1 - 0.05 / len(table.entries))
-    anchor_s = table.provenance.get("largest_latency_s")
-    for entry in table.entries:
-        if entry.allocation == table.anchor or entry.guard_lost or (anchor_s and entry.latency_s >= anchor_s):
-            continue
+    """The entry, faster than the anchor, of which the fewest further images could show that it loses nothing.
+
+    None where none could be, or one is shown already.
+    """
+    anchor_s, batch = table.provenance.get("largest_latency_s"), table.operating_points[0].batch_size
+    faster = [e for e in table.entries if e.allocation != table.anchor and not (anchor_s and e.latency_s >= anchor_s)]
+    if any(e.lossless for e in faster):
+        return None
+    surest = _student(1 - 0.05 / max(len(faster), 1))
+    found = []
+    for entry in faster:
         loss, se = table.objective.loss(entry.quality_difference or 0.0), entry.quality_difference_se
         room = _margin(table, entry.quality - (entry.quality_difference or 0.0)) - loss
-        n_needed = ceil(entry.n_images * (surest * se / room) ** 2) if se and room > 0 else 0
-        if n_needed > entry.n_images:
-            n_more, batch = _round_up(n_needed - entry.n_images), table.operating_points[0].batch_size
+        if se and room > 0 and not entry.guard_lost:
+            n_needed = max(entry.n_images * (surest * se / room) ** 2, LEAST * entry.n_images)
+            n_more = _round_up(ceil(n_needed) - entry.n_images)
             seconds = n_more / batch * (entry.latency_s + anchor_s) if anchor_s else None
-            return Promising(entry.allocation, n_more, seconds)
-    return None
+            found.append(Promising(entry.allocation, n_more, seconds))
+    return min(found, key=lambda p: p.n_more, default=None)
+
+
+def _student(level: float) -> float:
+    """The quantile of Student's t of the jackknife's blocks (Abramowitz and Stegun, 26.7.5, its first term)."""
+    z, freedom = NormalDist().inv_cdf(level), N_BLOCKS - 1
+    return z + (z**3 + z) / (4 * freedom)
 
 
 def _margin(table: "LookupTable", anchor: float) -> float:

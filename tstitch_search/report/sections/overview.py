@@ -48,7 +48,7 @@ def _key(record: Record) -> Html:
         ("line", f"{front}, confirmed front, 95 % intervals"),
         *[("ring", f"{front}, confirmed, not on the front")][: len(record.beaten)],
         ("diamond", "one denoiser alone"),
-        *[("star", "the paper's rule: the cheapest denoiser takes the first 40 % of the steps")][: record.paper_rule_measured is not None],
+        *[("star", "the paper's rule: the cheapest for the first 40 %")][: record.paper_rule_measured is not None],
         *[("triangle", "other rules, fewer steps among them")][: len(record.further_rules_measured)],
         *[("cross", "others, as they published it")][: len(record.rivals)],
     ]
