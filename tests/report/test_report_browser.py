@@ -182,7 +182,7 @@ def test_the_card_shown_is_what_the_table_picks(seen: dict, run_folder) -> None:
     for places in seen["picks"].values():
         assert len(places) > 60
         for call, shown, refusal in places:
-            ask = call.replace("LookupTable.read(Path('lookup.json'))", "table")
+            ask = call.replace("LookupTable.read('lookup.json')", "table")
             if refusal:
                 assert shown == []
                 with pytest.raises(QualityGateError, match=re.escape(refusal.rpartition("; try ")[0])):

@@ -20,7 +20,7 @@ def record(run_folder) -> Record:
 
 def asked(table: LookupTable, place: Place) -> str | None:
     """What the table answers to the call that the place says it stands for."""
-    call = re.fullmatch(r"LookupTable\.read\(Path\('lookup\.json'\)\)\.(pick\(.*\))", place.call)
+    call = re.fullmatch(r"LookupTable\.read\('lookup\.json'\)\.(pick\(.*\))", place.call)
     assert call
     try:
         return str(eval(f"table.{call[1]}", {"table": table}).allocation)

@@ -151,7 +151,8 @@ class LookupTable:
         if len(found) != 1:
             known = ", ".join(f"{p.id} with batches of {p.batch_size}" for p in self.operating_points)
             number = "more than one operating point" if found else "no operating point"
-            raise ConfigError(f"{number} with batches of {at_batch}, found {known}", hint="name one by its id")
+            hint = "name one by its id" if found else "latency.points of the study add one"
+            raise ConfigError(f"{number} with batches of {at_batch}, found {known}", hint)
         return found[0]
 
     @cached_property

@@ -116,7 +116,7 @@ def _place(pick: Callable[[], Candidate], limit: str, call: str) -> Place:
         picked, refusal = str(pick().allocation), ""
     except QualityGateError as error:
         picked, refusal = None, f"{error.message}; try {error.hint}"
-    return Place(limit, f"LookupTable.read(Path('lookup.json')).pick({call})", picked, refusal)
+    return Place(limit, f"LookupTable.read('lookup.json').pick({call})", picked, refusal)
 
 
 def _spread(lowest: float, highest: float, answers: Sequence[float]) -> list[float]:
