@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+# Neighbours are named from this part of a core on, and looked for so long.
+NOTABLE_CORES, GLANCE_S = 0.2, 0.3
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -71,6 +73,20 @@ class CpuTimes:
             return Neighbours(0.0)
         busiest = max(used, key=lambda pid: used[pid])
         return Neighbours(sum(used.values()) / (now.at - self.at), f"{now.of[busiest][0]}, process {busiest}")
+
+
+def share_cores() -> None:
+    """Beside a busy neighbour, have threads of this process and its children sleep while they wait for each other.
+
+    Threads of GNU's OpenMP, which torch brings, spin for a while at each barrier. Two processes that do so on the same
+    cores hold each other up several times over. Only before torch is loaded; what a user has set stays.
+    """
+    if os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        return
+    began = CpuTimes.now()
+    time.sleep(GLANCE_S)
+    if began.neighbours().cores >= NOTABLE_CORES:
+        os.environ["GOMP_SPINCOUNT"] = "1000"  # a few microseconds, as libgomp itself where threads outnumber cores
 
 
 def _descendants(parents: Mapping[int, int], root: int) -> set[int]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tstitch_search.config import Study
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.machine import count_cores, count_gpus
+from tstitch_search.machine import count_cores, count_gpus, share_cores
 from tstitch_search.workers.protocol import Measurer, WorkerPool
 
 
@@ -33,6 +33,8 @@ def open_pool(study: Study) -> WorkerPool:
             hint="execution.offload=none, or a GPU",
         )
     study = _on(study, "cuda" if on_gpu else "cpu")  # a worker whose GPU is lost must not go on without
+    if not on_gpu and study.config.measure.recorded is None:
+        share_cores()
     n_cores = count_cores()
     if workers.pool == "inline":
         from tstitch_search.workers.inline import InlinePool

@@ -9,7 +9,7 @@ import numpy as np
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.latency_model import LatencyModel, median_se, typical_places
-from tstitch_search.machine import CpuTimes, Neighbours
+from tstitch_search.machine import NOTABLE_CORES, CpuTimes, Neighbours
 from tstitch_search.measurement import Answer, Calibrate, Calibration
 from tstitch_search.progress import Progress
 
@@ -17,8 +17,6 @@ from tstitch_search.progress import Progress
 PATIENCE, AT_LEAST_S = 4, 0.5
 # Fewer rounds say nothing about their error.
 MIN_ROUNDS = 3
-# Neighbours are named from this part of a core on.
-NOTABLE_CORES = 0.2
 
 
 def time_denoisers(study: Study, measure: Callable[[Calibrate], Answer], progress: Progress) -> Calibration:
