@@ -1,5 +1,6 @@
 """Every file in tests/bad_studies says in its first line what its message must contain."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,24 @@ def test_a_thousand_problems_do_not_flood_the_terminal(tmp_path: Path) -> None:
     lines = caught.value.message.splitlines()
     assert len(lines) == 21
     assert lines[-1] == "and 983 more"  # three required keys are missing as well
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "quality: {n_imagess: 250, control_images: 400}",  # which n_images are 1000 by default
+        "qualityy: {n_images: 50}",
+        "quality: {objective: hps_v2, hps_weight: file.pt}",  # hps_v2 without hps_weights is an error
+    ],
+)
+def test_one_mistyped_key_is_one_problem_whatever_follows_from_it(tmp_path: Path, mistake: str) -> None:
+    shutil.copytree(FOLDER, tmp_path / "bad")
+    path = tmp_path / "bad" / "study.yaml"
+    lines = (FOLDER / "several_problems.yaml").read_text().splitlines()
+    space = next(line for line in lines if line.startswith("search_space:"))
+    path.write_text(f"name: typo\n{space}\nguidance_scale: 1\nproxy_set: {{chunk_size: 50}}\n{mistake}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_study(path)
+    (problem,) = caught.value.message.splitlines()
+    assert "unknown key" in problem
+    assert "did you mean" in problem

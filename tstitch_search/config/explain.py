@@ -3,7 +3,10 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
+from functools import reduce
+from operator import getitem
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -43,7 +46,7 @@ def validated(model: type[AnyModel], document: Document, overrides: Sequence[str
     try:
         return model.model_validate(document.value)
     except ValidationError as error:
-        problems = _without_echoes(model, _by_key(error, document.value))
+        problems = _without_echoes(model, _by_key(error, document.value), document.value)
         keys = sorted(problems, key=lambda key: document.place(key).order)
     lines = [f"{document.place(key).label}: {_problem(model, document, key, problems[key])}" for key in keys[:_AT_MOST]]
     if len(keys) > _AT_MOST:
@@ -62,11 +65,23 @@ def _by_key(error: ValidationError, value: Any) -> dict[Key, list[ErrorDetails]]
     return {key: details for key, details in found.items() if key not in around}
 
 
-def _without_echoes(model: type[BaseModel], problems: dict[Key, list[ErrorDetails]]) -> dict[Key, list[ErrorDetails]]:
-    """The problems without the absence of a key that was mistyped: that would be the same mistake told twice."""
+def _without_echoes(
+    model: type[BaseModel], problems: dict[Key, list[ErrorDetails]], value: Any
+) -> dict[Key, list[ErrorDetails]]:
+    """The problems that stay once mistyped keys are mended: the others would be the same mistake told twice."""
     unknown = [key for key, details in problems.items() if details[0]["type"] == "extra_forbidden"]
-    meant = {(*key[:-1], nearest) for key in unknown for nearest in _nearest(model, key)}
-    return {k: details for k, details in problems.items() if details[0]["type"] != "missing" or k not in meant}
+    mended = deepcopy(value)
+    for *above, last in unknown:
+        section = reduce(getitem, above, mended)
+        for meant in _nearest(model, (*above, last)):
+            if meant not in section:
+                section[meant] = section.pop(last)
+    try:
+        model.model_validate(mended)
+        left = set[tuple[Key, str]]()
+    except ValidationError as error:
+        left = {(key, details[0]["type"]) for key, details in _by_key(error, mended).items()}
+    return {k: details for k, details in problems.items() if k in unknown or (k, details[0]["type"]) in left}
 
 
 def _key(detail: ErrorDetails, value: Any) -> Key:
