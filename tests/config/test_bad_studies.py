@@ -65,3 +65,10 @@ def test_one_mistyped_key_is_one_problem_whatever_follows_from_it(tmp_path: Path
     (problem,) = caught.value.message.splitlines()
     assert "unknown key" in problem
     assert "did you mean" in problem
+
+
+def test_a_search_space_in_a_studys_place_is_called_that() -> None:
+    path = Path(__file__).parents[2] / "search_spaces" / "fashion_quickstart.yaml"
+    with pytest.raises(ConfigError, match=r"fashion_quickstart.yaml is a search space, expected a study") as caught:
+        load_study(path)
+    assert caught.value.hint == "give the study whose search_space it is"

@@ -116,6 +116,8 @@ def _as_yaml(document: Mapping[str, Any]) -> str:
 def _checked(document: Document, path: Path, overrides: Sequence[str], *, with_entries: bool = True) -> dict[str, Any]:
     """The fields of the `Study` in `document`, which stands for the file at `path`. Raises ConfigError."""
     of_study, of_space = split_overrides(overrides)
+    if "denoisers" in document.value and "search_space" not in document.value:
+        raise ConfigError(f"{path} is a search space, expected a study", hint="give the study whose search_space it is")
     document = override(document, of_study)
     if isinstance(document.value.get("search_space"), dict):
         of_study = [*of_study, *(f"search_{text}" for text in of_space)]
