@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 
 from tstitch_search.allocation import Allocation
@@ -15,7 +15,7 @@ from tstitch_search.config.models import ExecutionConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Calibrate, Calibration, Chunk, MakeImages
-from tstitch_search.members.execution import Offload, require_working
+from tstitch_search.members.execution import Offload, prepare, require_working
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.preparation.pool import open_pool
 
@@ -54,6 +54,27 @@ def test_channels_last_is_how_weights_of_members_and_vae_lie_in_memory(tiny_fami
     made = measurer(tiny_family, "execution.channels_last=true")
     weights = [made._denoiser.members[0].pos_embed.proj.weight, made._assembly.pipeline.vae.decoder.conv_in.weight]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+def test_a_vae_that_tiles_decodes_as_diffusers_own_does(tiny_family: Path) -> None:
+    options, latents = ExecutionConfig(vae_tiling=True), torch.randn(1, 4, 24, 24, generator=seeded())
+    small_tiles = {"sample_size": 16, "block_out_channels": (8, 8), "norm_num_groups": 4}
+    small_tiles |= {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    torch.manual_seed(0)
+    vae = AutoencoderKL(**small_tiles).eval()
+    with torch.no_grad():
+        whole = vae.decode(latents).sample
+        prepare([], vae, options)
+        tiled = vae.decode(latents).sample
+        assert torch.equal(tiled, vae.tiled_decode(latents).sample)
+    assert not torch.equal(tiled, whole)
+    assert execution_key(tiny_family, "execution.vae_tiling=true") == "vae_tiling=true"
+    with pytest.raises(ConfigError, match=r"execution\.vae_tiling: Identity cannot decode in tiles"):
+        prepare([], nn.Identity(), options)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 @pytest.mark.slow

@@ -7,13 +7,14 @@ images by rounding.
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tstitch_search.config.models import ExecutionConfig
-from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.members.changes.twins import tensors_of
 from tstitch_search.members.weights import first_line
 
@@ -70,8 +71,19 @@ def home_of_members(options: ExecutionConfig, device: torch.device) -> torch.dev
     return torch.device("cpu") if options.offload == "model" else device
 
 
-def prepare(members: Iterable[nn.Module], vae: nn.Module, options: ExecutionConfig) -> None:
-    """Lay out members and VAE in memory, and compile the members, as the options ask for."""
+def prepare(members: Iterable[nn.Module], vae: Any, options: ExecutionConfig) -> None:
+    """Lay out members and VAE in memory, compile the members, and have the VAE tile, as the options ask for.
+
+    Raises ConfigError for a VAE that cannot decode in tiles.
+    """
+    if options.vae_tiling:
+        try:
+            vae.enable_tiling()
+        except (AttributeError, NotImplementedError) as error:
+            raise ConfigError(
+                f"execution.vae_tiling: {type(vae).__name__} cannot decode in tiles",
+                hint="leave it out; a smaller workers.device_batch_size takes less memory, too",
+            ) from error
     for module in (*members, vae):
         if options.channels_last:
             module.to(memory_format=torch.channels_last)

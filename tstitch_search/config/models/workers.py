@@ -90,6 +90,9 @@ class ExecutionConfig(Model):
     offload: Literal["none", "model"] = Field(
         "none", description="model: only the member whose turn it is has its weights on the GPU."
     )
+    vae_tiling: bool = Field(
+        False, description="Decode in tiles what is larger than one: less memory, and slightly other images."
+    )
     vae: Text | None = Field(
         None, description="Another VAE for the same latents: hub id, folder (relative to this file) or zoo:FAMILY/vae."
     )
