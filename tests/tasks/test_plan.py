@@ -28,7 +28,7 @@ def test_a_study_that_wants_more_than_the_folder_holds_is_not_finished(tiny_fami
     assert not plan.is_finished
     alone = plan_of(tiny_family, folder.with_name("empty"), "confirm.n_images=4000")
     assert plan.wall_seconds < alone.wall_seconds  # what was measured counts
-    assert "device seconds are spent already" in dict(plan.rows())["time until the report"]
+    assert "of device time are spent already" in dict(plan.rows())["time until the report"]
 
 
 def test_images_are_shared_among_workers_and_each_workers_device_is_paid(tiny_family, tmp_path) -> None:

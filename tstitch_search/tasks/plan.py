@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -16,6 +15,7 @@ from tstitch_search.members.facts import weights_of
 from tstitch_search.progress import Progress
 from tstitch_search.quality.metrics import metric_named, needs_real_features
 from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.report.wording import duration
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.folder import key_of_measurements, require_same_key
 from tstitch_search.study_run.key import StudyFacts, resolve_facts
@@ -70,15 +70,15 @@ class Plan:
         if self.is_finished:
             return f"none: the run in {self.folder} is finished"
         workers = f" with {self.n_workers} workers" if self.n_workers > 1 else ""
-        made = f"; {self.made_seconds:.3g} device seconds are spent already" if self.made_seconds else ""
-        return f"about {timedelta(seconds=round(self.wall_seconds))}{workers}{made}"
+        made = f"; {duration(self.made_seconds)} of device time are spent already" if self.made_seconds else ""
+        return f"about {duration(self.wall_seconds)}{workers}{made}"
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and value of every line of the plan, for people."""
         sizes = {name: f" {n / 1e6:.3g} M" if n else "" for name, n in self.denoisers.items()}
         sizes |= {name: f" of {other}" for name, other in self.weights_of.items()}
         members = ", ".join(f"{name}{size}" for name, size in sizes.items())
-        stages = ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in self.stages_s.items())
+        stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in self.stages_s.items())
         return [
             ("denoisers, noise end first", members),
             ("real images", self.reference),
@@ -86,7 +86,7 @@ class Plan:
             ("allocations in the space", f"{self.n_allocations} ({self.n_in_focus} in focus)"),
             ("allocations to be tried", f"at most {self.n_trials}"),
             ("images to be made", f"at most {self.n_images}"),
-            ("device seconds", f"about {self.device_seconds:.3g} ({stages})"),
+            ("device time", f"about {duration(self.device_seconds)} ({stages})"),
             ("known from", self.basis),
             ("time until the report", self.time_left),
             *([("prompts, encoded once", str(self.prompts))] if self.prompts else []),
