@@ -16,7 +16,8 @@ from tstitch_search.measurement import Answer, Calibrate, Calibration, Job
 from tstitch_search.progress import Silent
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run import run_study
-from tstitch_search.study_run.times.calibrations import calibrate_study
+from tstitch_search.study_run.key import resolve_facts
+from tstitch_search.study_run.times.calibrations import calibrate_study, recall, remember
 from tstitch_search.tasks.plan import plan_study
 from tstitch_search.workers.inline import InlinePool
 
@@ -147,3 +148,18 @@ def test_the_command_prints_every_denoiser_and_writes_the_file(tiny_family: Path
     plan_study(load(tiny_family, path), tmp_path / "run", None, Silent())
     said = CliRunner().invoke(app, ["calibrate", str(tiny_family / "study.yaml"), "-o", str(path), "--json"])
     assert json.loads(said.stdout) == json.loads(path.read_text())["calibration"]
+
+
+def test_times_of_a_busy_machine_are_called_rough_and_do_not_replace_better_ones(
+    tiny_family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    study = load_study(tiny_family / "study.yaml")
+    key = resolve_facts(study).key
+    calm, busy, busier = (Calibration(**vars(calibration()) | {"spread": spread}) for spread in (0.04, 0.3, 0.9))
+    basis = []
+    for found in (busier, busy, calm, busy):
+        remember(study, key, found)
+        basis.append(plan_study(study, tmp_path / "run", None, Silent()).basis)
+    assert [words.partition("differed by ")[2] for words in basis] == ["90%", "30%", "", ""]
+    assert recall(study, key) == calm

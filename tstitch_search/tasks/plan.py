@@ -186,7 +186,11 @@ def _calibration(
         remember(study, facts.key, calibration)
         return calibration, f"measured now on {calibration.device}"
     if stored := recall(study, facts.key):
-        return stored, f"measured before on {stored.device}"
+        rough = f", roughly: it was busy, and repeats of a step differed by {stored.spread:.0%}"
+        return (
+            stored,
+            f"measured before on {stored.device}{rough if stored.spread > study.config.latency.max_spread else ''}",
+        )
     return rough_calibration(study, facts), "rough: from the number of parameters; --calibrate measures it"
 
 

@@ -170,8 +170,13 @@ def _check(field: str, value: Any, denoisers: Sequence[str]) -> None:
 
 
 def remember(study: Study, key: Mapping[str, str], calibration: Calibration) -> None:
-    """Keep the calibration for later plans on this machine; one that cannot be kept is no loss."""
-    path = _path(study, key)
+    """Keep the calibration for later plans on this machine; one that cannot be kept is no loss.
+
+    One of a busy machine does not take the place of a better one.
+    """
+    path, before = _path(study, key), recall(study, key)
+    if before and calibration.spread > max(before.spread, study.config.latency.max_spread):
+        return
     with suppress(EnvironmentProblem):
         make_folder(path.parent)
         write_whole(path, json.dumps(asdict(calibration)).encode())
