@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,12 @@ def test_a_pipe_is_as_wide_as_columns_says() -> None:
     widest = {n: max(map(len, command("show", SAMPLE, COLUMNS=n).stdout.splitlines())) for n in ("100", "160")}
     assert widest["100"] <= 100
     assert widest["160"] > 120
+
+
+def test_a_narrow_terminal_is_told_what_there_is_no_room_for() -> None:
+    narrow = " ".join(command("show", SAMPLE, COLUMNS="60").stdout.split())
+    assert re.search(r"no room for: .*lossless; --json has them", narrow)
+    assert "no room for" not in command("show", SAMPLE, COLUMNS="160").stdout
 
 
 def test_a_table_does_not_differ_from_itself() -> None:

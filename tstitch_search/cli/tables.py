@@ -93,6 +93,8 @@ def front_table(table: LookupTable, width: int = PIPE_WIDTH) -> Table:
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     rows = [{"allocation": _called(table, entry), **_cells(table, entry)} for entry in table.entries]
     names = _that_fit(rows, width)
+    if left_out := [name for name in rows[0] if name not in names]:
+        shown.caption, shown.caption_justify = f"no room for: {', '.join(left_out)}; --json has them", "left"
     for name in names:
         is_text = name == "allocation"
         shown.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
