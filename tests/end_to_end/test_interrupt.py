@@ -85,7 +85,7 @@ def test_first_press_finishes_what_is_under_way_and_says_how_to_go_on(tiny_famil
         time.sleep(0.5)  # the next one, of a few seconds, is under way
         run.press_ctrl_c()
         assert run.process.wait(timeout=HANG_S) == 130
-        run.hear("the same command goes on from here: tstitch-search run ")
+        run.hear("the same command goes on from here: ")
     assert PROMISE in run.said
     assert "Traceback" not in run.said
     assert len(run.chunks()) >= 2
@@ -127,7 +127,7 @@ def test_a_job_system_ends_a_run(tiny_family, tmp_path, pool, name, whom):
         run.until_a_chunk_is_made()
         (os.kill if whom == "driver" else os.killpg)(run.process.pid, number)
         assert run.process.wait(timeout=HANG_S) == code
-        run.hear("the same command goes on from here: tstitch-search run ")
+        run.hear("the same command goes on from here: ")
         n_made = len(run.chunks())
         deadline = time.monotonic() + 60
         while run.others_left() and time.monotonic() < deadline:
