@@ -1,7 +1,9 @@
 """A study and a search space for any text-to-image or video pipeline, its members guessed from its repository."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tstitch_search.config.guidance import GUIDANCE
 from tstitch_search.errors import ConfigError
@@ -42,20 +44,9 @@ def files_of(pipeline: str, near: Path, n_steps: int = 20) -> dict[str, str]:
     A guided pipeline gets its denoiser with and without guidance; one with two experts both of them. Raises ConfigError
     for a repository that is no pipeline with a denoiser, EnvironmentProblem for one that cannot be had.
     """
-    if pipeline.endswith((".safetensors", ".gguf", ".ckpt")):
-        raise ConfigError(
-            f"{pipeline} is one file, expected a whole pipeline: a hub id or a folder with model_index.json",
-            hint="its class makes one, as StableDiffusionXLPipeline.from_single_file(file).save_pretrained(folder); "
-            "or name the pipeline it is of, and give the file to a member, with format: single_file",
-        )
+    _require_no_single_file(pipeline)
     index = read_json(locate(pipeline, near, "the pipeline", ["model_index.json"]) / "model_index.json", "the pipeline")
-    kind = str(index.get("_class_name"))
-    slots = [s for s in ("transformer", "transformer_2", "unet") if (index.get(s) or [None])[0]]
-    if not slots:
-        raise ConfigError(
-            f"{pipeline} is a {kind} without a transformer or unet",
-            hint="name the repository of a whole pipeline, which has model_index.json",
-        )
+    kind, slots = str(index.get("_class_name")), _slots_of(pipeline, index)
     name = re.sub(r"[^A-Za-z0-9]+", "_", Path(pipeline).absolute().name if pipeline == "." else pipeline.split("/")[-1])
     where = pipeline if not (near / pipeline).is_dir() else str((near / pipeline).absolute())
     facts = GUIDANCE.get(kind)
@@ -85,3 +76,23 @@ def files_of(pipeline: str, near: Path, n_steps: int = 20) -> dict[str, str]:
     )
     study = STUDY.format(name=name.strip("_"), pipeline=pipeline, guidance=4)
     return {f"studies/{name.strip('_')}.yaml": study, f"search_spaces/{name.strip('_')}.yaml": space}
+
+
+def _require_no_single_file(pipeline: str) -> None:
+    if pipeline.endswith((".safetensors", ".gguf", ".ckpt")):
+        raise ConfigError(
+            f"{pipeline} is one file, expected a whole pipeline: a hub id or a folder with model_index.json",
+            hint="its class makes one, as StableDiffusionXLPipeline.from_single_file(file).save_pretrained(folder); "
+            "or name the pipeline it is of, and give the file to a member, with format: single_file",
+        )
+
+
+def _slots_of(pipeline: str, index: Mapping[str, Any]) -> list[str]:
+    """The components that denoise. Raises ConfigError when there is none."""
+    slots = [s for s in ("transformer", "transformer_2", "unet") if (index.get(s) or [None])[0]]
+    if not slots:
+        raise ConfigError(
+            f"{pipeline} is a {index.get('_class_name')} without a transformer or unet",
+            hint="name the repository of a whole pipeline, which has model_index.json",
+        )
+    return slots
