@@ -42,6 +42,14 @@ def ceilings() -> dict[str, float]:
     }
 
 
+def launch_us() -> float | None:
+    """Microseconds the host takes for one operator on a tensor of one number; None without a GPU."""
+    if not torch.cuda.is_available():
+        return None
+    one, n = torch.zeros(1, device="cuda"), 10_000
+    return _seconds(lambda: [one.add_(1) for _ in range(n)], 3) / n * 1e6
+
+
 def _seconds(work: Callable[[], object], n: int = 10) -> float:
     for _ in range(3):
         work()

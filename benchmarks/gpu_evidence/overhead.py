@@ -12,9 +12,10 @@ from diffusers import DDIMScheduler
 from benchmarks.gpu_evidence.dits import (
     GUIDANCE_SCALE,
     Pipe,
+    as_graph,
     batch_cost,
     by_hand,
-    compiler,
+    compile_blocks,
     new_member,
     new_pipe,
     new_vae,
@@ -22,6 +23,7 @@ from benchmarks.gpu_evidence.dits import (
 )
 from benchmarks.gpu_evidence.record import Part
 from tstitch_search.allocation import Allocation
+from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.members.device import resolve_device
 
 GOAL = 0.01
@@ -30,7 +32,7 @@ COMPILE_S = 14.0
 
 def sizes(reduced: bool) -> tuple[int, int, tuple[int, ...]]:
     """Steps of an allocation, pairs of batches, batch sizes."""
-    return (4, 3, (1, 2)) if reduced else (20, 12, (8, 1))
+    return (4, 3, (1, 2)) if reduced else (20, 10, (8, 1))
 
 
 def allocation_of(reduced: bool) -> Allocation:
@@ -47,21 +49,24 @@ def estimate(reduced: bool) -> dict[str, Any]:
 
 @torch.no_grad()
 def run(part: Part, reduced: bool) -> None:
-    """S and B, each half of the steps, where the host's part is the largest; eager, then both compiled."""
+    """S and B, each half of the steps, where the host's part is the largest; eager, as CUDA graphs, compiled."""
     setting, device = setting_of(reduced), resolve_device("auto")
     n_steps, n_pairs, batch_sizes = sizes(reduced)
     part.facts(goal=GOAL, n_steps=n_steps)
     members: dict[str, Any] = {name: new_member(setting, name, device) for name in ("S", "B")}
     pipe = new_pipe(setting, members, new_vae(setting, device), device)
-    for batch_size in batch_sizes:
-        compare(part, "eager", pipe.with_batch(batch_size), allocation_of(reduced), n_pairs)
+    compare(part, "eager", pipe.with_batch(batch_sizes[0]), allocation_of(reduced), n_pairs)
     against_stock(part, pipe, n_steps, n_pairs)
+    graphs = {name: as_graph(twin_of(member)) for name, member in members.items()}
+    recorded = new_pipe(setting, graphs, pipe.pipeline.vae, device)
     for batch_size in batch_sizes:
-        torch.compiler.reset()
-        if not part.has(1 if reduced else COMPILE_S / 2, f"compiled, batch of {batch_size}"):
-            return
-        for member in members.values():
-            member.compile(backend=compiler(setting))
+        compare(part, "CUDA graphs", recorded.with_batch(batch_size), allocation_of(reduced), n_pairs)
+    compare(part, "eager", pipe.with_batch(batch_sizes[1]), allocation_of(reduced), n_pairs)
+    if not part.has(1 if reduced else COMPILE_S, "compiled"):
+        return
+    for member in members.values():
+        compile_blocks(member, setting)
+    for batch_size in batch_sizes:
         compare(part, "compiled", pipe.with_batch(batch_size), allocation_of(reduced), n_pairs)
 
 

@@ -140,8 +140,24 @@ def _tests(part: Row) -> list[str]:
 
 
 def _times(part: Row) -> list[str]:
-    lines = _table(
-        ("members", "steps", "per step, ms", "beginning a segment, ms", "outside the steps, ms", "repeats differ by"),
+    lines = []
+    if kernels := part["facts"].get("kernels_ms"):
+        lines += [
+            f"Of a step the device computes, in ms: {_by_name(kernels)}. Where it takes longer, it waits for the host.",
+            "",
+        ]
+    if "compile_s" in part["facts"]:
+        lines += [f"Compiling one block of S and its first step took {part['facts']['compile_s']} s.", ""]
+    lines += _table(
+        (
+            "members",
+            "steps",
+            "per step, ms",
+            "beginning a segment, ms",
+            "outside the steps, ms",
+            "repeats differ by",
+            "the host's launch of an operator then, us",
+        ),
         [
             (
                 r["what"],
@@ -150,6 +166,7 @@ def _times(part: Row) -> list[str]:
                 _by_name(r["switch_ms"]),
                 f"{r['fixed_ms']:.2f}",
                 f"{r['spread']:.1%}",
+                f"{r['launch_us']:.1f}" if r.get("launch_us") else "-",
             )
             for r in part["rows"]
             if r["kind"] == "calibration"

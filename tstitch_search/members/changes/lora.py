@@ -64,9 +64,7 @@ def _load_without_a_loader(module: Any, lora: LoraFile, slot: str) -> list[str]:
     """The same for pipelines without a loader (DiT, PixArt), by diffusers' loader for single models."""
     from safetensors import safe_open
 
-    if not isinstance(module, PeftAdapterMixin):
-        kind = type(module)
-        module.__class__ = type(kind.__name__, (kind, PeftAdapterMixin), {"__module__": kind.__module__})
+    be_adaptable(module)
     with safe_open(lora.path, framework="pt") as file:
         keys = list(file.keys())
     prefix = slot if any(key.startswith(f"{slot}.") for key in keys) else None
@@ -74,6 +72,13 @@ def _load_without_a_loader(module: Any, lora: LoraFile, slot: str) -> list[str]:
         str(lora.path.parent), weight_name=lora.path.name, adapter_name=lora.adapter, prefix=prefix
     )
     return _layers(keys, slot)
+
+
+def be_adaptable(module: Any) -> None:
+    """Give the module diffusers' methods for adapters, where its class lacks them (DiT's does)."""
+    if not isinstance(module, PeftAdapterMixin):
+        kind = type(module)
+        module.__class__ = type(kind.__name__, (kind, PeftAdapterMixin), {"__module__": kind.__module__})
 
 
 def _layers(keys: Sequence[str], slot: str) -> list[str]:
