@@ -12,6 +12,7 @@ score and of a paired metric per image; the error of a coverage is binomial, of 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +59,13 @@ def main() -> None:
     (RESULTS / "coverage.md").write_text(page(document))
 
 
-def pool_of(n: int) -> Pool:
+def pool_of(n: int, others: Sequence[str] = OTHERS) -> Pool:
     """Arrays (n, ...) by allocation and name, made chunk by chunk; what is there is not made again."""
     measurer, chunks = None, chunks_of("search", n, 500)
     found: dict[str, list[dict[str, np.ndarray]]] = {}
     for chunk in chunks:
         against = None
-        for text in (ANCHOR, *OTHERS):
+        for text in (ANCHOR, *others):
             allocation = Allocation.parse(text)
             file = BUILD / f"{allocation.file_name}_{chunk.first}_{chunk.last}.npz"
             if not file.exists():

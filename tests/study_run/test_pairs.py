@@ -11,6 +11,7 @@ from tstitch_search.config import Study, load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.kept_images import KeptImages
 from tstitch_search.ledger import read_events
+from tstitch_search.lookup import LookupTable
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Answer, Chunk, Job, MakeImages
 from tstitch_search.progress import Silent
@@ -90,6 +91,10 @@ def test_the_page_shows_each_entrys_worst_pictures_beside_the_anchors(result: Re
     for i, image in enumerate(worst["images"]):
         assert np.array_equal(shown[2 * i], a[image])
         assert np.array_equal(shown[2 * i + 1], b[image])
+    assert entry.quantiles == pytest.approx({q: np.quantile(db, float(q)) for q in ("0.05", "0.5", "0.95")}, rel=1e-5)
+    assert entry.metrics["ssim"].quantiles["0.05"] < entry.metrics["ssim"].value
+    assert LookupTable.read(result.folder / "lookup.json").entries == result.table.entries
+    assert "worst 5 %</th>" in result.report.read_text()
     assert f"worst pictures of {entry.allocation}" in result.report.read_text()
 
 

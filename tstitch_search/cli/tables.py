@@ -18,7 +18,7 @@ from tstitch_search.cli.app import COMMAND
 from tstitch_search.lookup import LookupEntry, LookupTable
 from tstitch_search.report.headline import bend
 from tstitch_search.report.notes import alike, baseline_name, front_notes, further_metrics, speed_up
-from tstitch_search.report.wording import metric_text, milliseconds, named, plus_minus
+from tstitch_search.report.wording import WORST, metric_text, milliseconds, named, plus_minus, worst_text
 
 if TYPE_CHECKING:
     from tstitch_search.measurement import Calibration
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
 # Columns of the front that go first where there is little room, and the blanks between two columns.
-LESS_WANTED, GAP = ("peak MB", "group", "lossless"), 3
+LESS_WANTED, GAP = ("peak MB", "group", WORST, "lossless"), 3
 
 
 def console() -> Console:
@@ -128,6 +128,8 @@ def _cells(table: LookupTable, entry: LookupEntry) -> dict[str, str]:
             entry.quality_difference or 0.0, entry.quality_difference_se or 0.0, sign=True
         ),
     }
+    if any(e.quantiles for e in table.entries):
+        cells[WORST] = worst_text(table.objective, entry)
     if any(e.peak_memory_mb is not None for e in table.entries):
         cells["peak MB"] = "-" if entry.peak_memory_mb is None else f"{entry.peak_memory_mb:.0f}"
     if groups := alike(table):

@@ -18,7 +18,7 @@ from tstitch_search.json_fields import (
     refuse,
 )
 from tstitch_search.lookup.groups import GroupValue
-from tstitch_search.lookup.objective import MetricValue, Objective
+from tstitch_search.lookup.objective import MetricValue, Objective, Quantiles, number
 
 # The lists that have one number for each step.
 _BY_STEP = ("timesteps", "sigmas")
@@ -60,6 +60,7 @@ class Candidate:
     margin. `guard_lost`: the study's guard metric is worse by more than its tolerance. `confirmed`: measured on
     images that the search never saw. `group`: neighbours on the front with the same number cannot be told apart.
     `by_group`: the same metrics of the images of one group (a category of prompts, a class) alone, by its name.
+    `quantiles`: of the objective's values of single images, where it has them, by the share that is no larger.
     `peak_memory_mb`: of the device while a batch is made; `extra_weights_mb`: its members' weights less the
     anchor's. `timesteps`, `sigmas`: where each step begins, as the scheduler had it while it was timed.
     """
@@ -82,6 +83,7 @@ class Candidate:
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
     latency_by_point: Mapping[str, PointTime] = field(default_factory=dict)
     by_group: Mapping[str, GroupValue] = field(default_factory=dict)
+    quantiles: Quantiles = field(default_factory=dict)
     timesteps: tuple[float, ...] = ()
     sigmas: tuple[float, ...] = ()
 
@@ -123,6 +125,7 @@ class Candidate:
                 metrics=get_mapping(data, "metrics", MetricValue.from_json),
                 latency_by_point=get_mapping(data, "latency_by_point", PointTime.from_json),
                 by_group=get_mapping(data, "by_group", GroupValue.from_json),
+                quantiles=get_mapping(data, "quantiles", number),
                 timesteps=_by_step(data, "timesteps"),
                 sigmas=_by_step(data, "sigmas"),
                 **values,
@@ -139,7 +142,8 @@ class Candidate:
             "steps": self.allocation.steps,
             "fractions": self.allocation.fractions,
             **{key: getattr(self, f.name) for f, key in _plain_fields(type(self), objective)},
-            "metrics": {name: asdict(value) for name, value in self.metrics.items()},
+            **({"quantiles": dict(self.quantiles)} if self.quantiles else {}),
+            "metrics": {name: value.to_json() for name, value in self.metrics.items()},
             "latency_by_point": {point: asdict(time) for point, time in self.latency_by_point.items()},
             **({"by_group": {n: v.to_json() for n, v in self.by_group.items()}} if self.by_group else {}),
             **{name: list(values) for name in _BY_STEP if (values := getattr(self, name))},
@@ -158,7 +162,7 @@ class LookupEntry(Candidate):
 
 def _plain_fields(kind: type[Candidate], objective: Objective) -> list[tuple[Any, str]]:
     """The fields that hold one value, each with its key in the file."""
-    nested = ("allocation", "metrics", "latency_by_point", "by_group", *_BY_STEP)
+    nested = ("allocation", "metrics", "latency_by_point", "by_group", "quantiles", *_BY_STEP)
     plain = [f for f in fields(kind) if f.name not in nested]
     return [(f, f.name.replace("quality", objective.name, 1)) for f in plain]
 

@@ -1,7 +1,7 @@
 """The values of groups of images (a category of prompts, a class), and the front that each of them has."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,7 +39,7 @@ class GroupValue:
 
     def to_json(self) -> dict[str, Any]:
         """The fields in the order of the file."""
-        metrics = {name: asdict(value) for name, value in self.metrics.items()}
+        metrics = {name: value.to_json() for name, value in self.metrics.items()}
         return {"n_images": self.n_images, "metrics": metrics, "lossless": self.lossless}
 
 
@@ -86,6 +86,7 @@ def _as_entry(
         "quality_se": value.se or 0.0,
         "quality_difference": value.difference,
         "quality_difference_se": value.difference_se,
+        "quantiles": value.quantiles,
         "n_images": of_group.n_images,
         "lossless": of_group.lossless,
         "metrics": {name: m for name, m in of_group.metrics.items() if name != objective.name},

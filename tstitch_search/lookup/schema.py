@@ -71,6 +71,7 @@ def _measured(timed: bool) -> Json:
             "guard_lost": FLAG,
             "confirmed": {**FLAG, "description": "Measured on images that the search never saw."},
             "group": _or_null(COUNT),
+            "quantiles": _quantiles(),
             "metrics": {"type": "object", "additionalProperties": _metric()},
             "latency_by_point": {"type": "object", "additionalProperties": _time_at_point()},
             "by_group": {
@@ -86,7 +87,12 @@ def _measured(timed: bool) -> Json:
 
 def _metric() -> Json:
     optional = {"se": _or_null(POSITIVE), "difference": _or_null(NUMBER), "difference_se": _or_null(POSITIVE)}
-    return _object(value=NUMBER, optional=optional)
+    return _object(value=NUMBER, optional={**optional, "quantiles": _quantiles()})
+
+
+def _quantiles() -> Json:
+    said = "Of the values of single images: by the share of images that is no larger (0.05, 0.5, 0.95), the value."
+    return {"type": "object", "additionalProperties": NUMBER, "description": said}
 
 
 def _group() -> Json:

@@ -6,6 +6,7 @@ from math import copysign, inf
 import numpy as np
 from scipy.special import ndtr, stdtr
 
+from tstitch_search.lookup.objective import SHARES
 from tstitch_search.quality.jackknife import Jackknifed, Statistic, jackknifed, jackknifed_mean
 from tstitch_search.quality.metrics.metric import Metric
 
@@ -80,6 +81,13 @@ def measured(metric: Metric, statistic: Statistic, array: np.ndarray) -> Jackkni
     Raises ValueError for too few images.
     """
     return jackknifed(statistic, array) if metric.kind == "set" else jackknifed_mean(array)
+
+
+def quantiles(metric: Metric, array: np.ndarray) -> dict[str, float]:
+    """Of values per image or per pair (n,) the 5 %, 50 % and 95 % quantiles, by that share; none of a set."""
+    if metric.kind == "set":
+        return {}
+    return {share: float(np.quantile(array.astype(np.float64), float(share))) for share in SHARES}
 
 
 def estimate(own: Jackknifed, anchor: Jackknifed, metric: Metric) -> QualityEstimate:

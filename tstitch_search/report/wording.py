@@ -3,11 +3,12 @@
 from math import floor, log10
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.lookup import Candidate, MetricValue, PointTime
+from tstitch_search.lookup import Candidate, MetricValue, Objective, PointTime
 
 DASH = "\u2013"
 TIMES = "\u00d7"
 NBSP = "\u00a0"
+WORST = "worst 5 %"  # heads the column of `worst_text`
 Z_95 = 1.96  # two-sided 95 % interval of a normal estimate
 
 
@@ -78,6 +79,12 @@ def quality_text(measured: Candidate) -> str:
 def difference_text(measured: Candidate) -> str:
     """`+0.05 ± 0.15`, the paired difference to the anchor; a dash when there is none."""
     return _difference(measured.quality_difference, measured.quality_difference_se)
+
+
+def worst_text(objective: Objective, measured: Candidate) -> str:
+    """`21.4`, the value that the worst 5 % of the images reach; a dash when there are none of single images."""
+    value = objective.worst_5(measured.quantiles)
+    return DASH if value is None else f"{value:.3g}"
 
 
 def metric_text(metric: MetricValue) -> str:

@@ -20,13 +20,15 @@ from tstitch_search.study_run.workbench import Workbench
 class Confirmed:
     """What was found about the selected allocations on held-out images: by metric, by allocation.
 
-    `published`: torch-fidelity's own values. `times`: measured end to end.
+    `published`: torch-fidelity's own values. `quantiles`: of the values of single images, of metrics that have them.
+    `times`: measured end to end.
     """
 
     quality: Estimates
     further: dict[str, Estimates]
     guard: Estimates
     published: dict[str, dict[Allocation, float]]
+    quantiles: dict[str, dict[Allocation, dict[str, float]]]
     times: dict[Allocation, AllocationTime]
 
 
@@ -43,6 +45,7 @@ def confirm(bench: Workbench, study: Study, evaluator: Evaluator, selected: Sequ
         further={metric.name: evaluator.estimates(bench, entries, chunks, metric) for metric in evaluator.further},
         guard=evaluator.guard_estimates(bench, entries, chunks, search_chunks(study)),
         published=publish(bench, evaluator, entries, chunks),
+        quantiles=evaluator.quantiles(bench, entries, chunks),
         times=time_entries(bench, study, entries),
     )
 

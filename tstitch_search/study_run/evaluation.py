@@ -10,7 +10,7 @@ from tstitch_search.config.models import QualityConfig
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measurement import Chunk
 from tstitch_search.progress import Progress
-from tstitch_search.quality.estimate import QualityEstimate, estimate, measured
+from tstitch_search.quality.estimate import QualityEstimate, estimate, measured, quantiles
 from tstitch_search.quality.jackknife import Jackknifed, Statistic
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.metrics.metric import Metric
@@ -62,6 +62,17 @@ class Evaluator:
         """
         metric = metric or self.objective
         return self._estimates(reader, allocations, chunks, metric, self.statistics[metric.name])
+
+    def quantiles(
+        self, reader: Reader, allocations: Sequence[Allocation], chunks: Sequence[Chunk]
+    ) -> dict[str, dict[Allocation, dict[str, float]]]:
+        """By metric, of the values of single images; empty for a metric per set. Raises MeasurementError."""
+        metrics = (self.objective, *self.further)
+        return {
+            m.name: {a: quantiles(m, reader.read(a, chunks, m.array)) for a in allocations}
+            for m in metrics
+            if m.kind != "set"
+        }
 
     def guard_estimates(
         self, reader: Reader, allocations: Sequence[Allocation], chunks: Sequence[Chunk], others: Sequence[Chunk]

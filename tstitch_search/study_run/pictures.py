@@ -12,8 +12,8 @@ from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.stages import confirm_chunks
 from tstitch_search.study_run.workbench import Workbench
 
-# Images per row of the report's sample grid, worst images per entry, and the share of images they stand for.
-N_SAMPLES, N_WORST, WORST_SHARE = 10, 5, 0.05
+# Images per row of the report's sample grid, and worst images per entry.
+N_SAMPLES, N_WORST = 10, 5
 
 
 def make_strips(bench: Workbench, folder: RunFolder, table: LookupTable) -> None:
@@ -46,8 +46,7 @@ def make_worst(bench: Workbench, folder: RunFolder, table: LookupTable, evaluato
             _made(bench, a, Chunk("confirm", i, i + 1))[0] for i in worst for a in (evaluator.anchor, entry.allocation)
         ]
         save_strip(pairs, folder.images / f"worst_{entry.allocation.file_name}.png")
-        share = 1 - WORST_SHARE
-        reached = float(np.quantile(values, WORST_SHARE if metric.higher_is_better else share))
+        reached = table.objective.worst_5(entry.quantiles)
         told = {"at_least_as_bad": reached, "images": worst, "values": [float(values[i]) for i in worst]}
         bench.ledger.append("worst", **named, **told)
 

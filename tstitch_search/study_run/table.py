@@ -137,6 +137,7 @@ def _entry(
         guard_lost=allocation in confirmed.guard and evaluator.is_guard_lost(confirmed.guard[allocation]),
         confirmed=True,
         metrics=_metrics(allocation, confirmed),
+        quantiles=confirmed.quantiles.get(evaluator.objective.name, {}).get(allocation, {}),
     )
 
 
@@ -152,7 +153,10 @@ def _quality_fields(quality: QualityEstimate) -> dict[str, Any]:
 def _metrics(allocation: Allocation, confirmed: Confirmed) -> dict[str, MetricValue]:
     """The further metrics, as published, with our errors; the guard under its own name."""
     found = {
-        name: _metric_value(estimates[allocation], confirmed.published[name][allocation])
+        name: replace(
+            _metric_value(estimates[allocation], confirmed.published[name][allocation]),
+            quantiles=confirmed.quantiles.get(name, {}).get(allocation, {}),
+        )
         for name, estimates in confirmed.further.items()
         if allocation in estimates
     }

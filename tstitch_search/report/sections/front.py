@@ -10,6 +10,7 @@ from tstitch_search.report.record import Record
 from tstitch_search.report.sections.story import YES, verdict
 from tstitch_search.report.wording import (
     DASH,
+    WORST,
     difference_text,
     extra_weights_text,
     latency_text,
@@ -19,6 +20,7 @@ from tstitch_search.report.wording import (
     named,
     quality_text,
     times_faster,
+    worst_text,
 )
 
 
@@ -49,6 +51,7 @@ def _table(record: Record, measured: Sequence[Candidate], kind: str) -> Html:
     n, against = measured[0].n_images, f"against {record.table.anchor_name}"
     metrics = further_metrics(record.table)
     head = ["noise → image", "time (SE)\nspeed-up", f"{named(record.label, n)} (SE)\n{against}", "lossless"]
+    head += [WORST] if _knows_images(record) else []
     head += [f"peak memory\n{against}"] if _knows_memory(record) else []
     head += [f"{named(name, n)} (SE)\n{against}" for name in metrics.values()]
     rows = [_row(record, candidate, list(metrics)) for candidate in measured]
@@ -59,6 +62,10 @@ def _knows_memory(record: Record) -> bool:
     return any(e.peak_memory_mb is not None for e in record.table.entries)
 
 
+def _knows_images(record: Record) -> bool:
+    return any(e.quantiles for e in record.table.entries)
+
+
 def _row(record: Record, measured: Candidate, metrics: list[str]) -> list[str]:
     speed_up, said = record.speed_up(measured), verdict(record, measured)
     cells = [
@@ -67,6 +74,8 @@ def _row(record: Record, measured: Candidate, metrics: list[str]) -> list[str]:
         _two(quality_text(measured), difference_text(measured)),
         tag("span", said, kind="yes" if said == YES else "lost" if measured.guard_lost else "open"),
     ]
+    if _knows_images(record):
+        cells.append(tag("span", worst_text(record.table.objective, measured)))
     if _knows_memory(record):
         cells.append(_two(memory_text(measured), extra_weights_text(measured)))
     return [*cells, *(_metric(record, measured, key) for key in metrics)]

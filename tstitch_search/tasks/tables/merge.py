@@ -164,6 +164,7 @@ def _averaged(a: LookupEntry, b: LookupEntry) -> LookupEntry:
             se=_half(value.se, b.metrics[name].se),
             difference=_mean(value.difference, b.metrics[name].difference),
             difference_se=_half(value.difference_se, b.metrics[name].difference_se),
+            quantiles={},
         )
         if name in b.metrics
         else value
@@ -176,6 +177,7 @@ def _averaged(a: LookupEntry, b: LookupEntry) -> LookupEntry:
         quality_difference=_mean(a.quality_difference, b.quality_difference),
         quality_difference_se=_half(a.quality_difference_se, b.quality_difference_se),
         metrics=metrics,
+        quantiles={},
         by_group={},
         guard_lost=a.guard_lost or b.guard_lost,
     )
