@@ -257,6 +257,15 @@ def test_out_of_memory_is_said_with_the_batch_size_that_would_fit(study: Study, 
     assert features(measurer, Allocation.parse("XL*4"), Chunk("search", 0, 10)).arrays["features"].shape == (10, 64)
 
 
+def test_out_of_memory_under_offload_names_what_takes_less_still(study: Study) -> None:
+    execution = study.config.execution.model_copy(update={"offload": "model"})
+    measurer = with_failing(study, 1, NO_MEMORY)
+    measurer._config = study.config.model_copy(update={"execution": execution})
+    with pytest.raises(MeasurementError) as caught:
+        measurer.do(MakeChunk(MIXED, Chunk("search", 0, 10)))
+    assert caught.value.hint == "execution.offload=group, or a device with more memory"
+
+
 def test_images_that_do_not_fit_into_memory_together_are_made_in_smaller_batches(study: Study) -> None:
     job = MakeChunk(MIXED, Chunk("search", 0, 10))
     small = with_failing(study, 6, NO_MEMORY)  # 10 and 5 do not fit, 2 do; each counts twice, for guidance

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
+from sampling.test_deploy_as_studied import TEXT_STUDY, studied, study_in
+from text_to_image import PROMPTS, save_stable_diffusion
 from torch import nn
 
 from tstitch_search.allocation import Allocation
@@ -16,6 +18,7 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.measure.measurer import StudyMeasurer
 from tstitch_search.measurement import Calibrate, Calibration, Chunk, MakeImages
 from tstitch_search.members.execution import Offload, prepare, require_working
+from tstitch_search.sampling.assembly import assemble
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.preparation.pool import open_pool
 
@@ -95,12 +98,39 @@ def test_a_kernel_that_this_device_has_not_is_refused_before_anything_is_loaded(
         measurer(tiny_family, "execution.attention=cudnn", "workers.device=cpu")
 
 
-def test_offloading_from_a_cpu_and_compiling_what_moves_are_refused(tiny_family: Path) -> None:
-    on_cpu = load_study(tiny_family / "study.yaml", ["execution.offload=model"])
-    with pytest.raises(EnvironmentProblem, match=r"execution.offload is model, but the work is done on the CPU"):
+@pytest.mark.parametrize("offload", ["model", "group"])
+def test_offloading_from_a_cpu_and_compiling_what_moves_are_refused(tiny_family: Path, offload: str) -> None:
+    on_cpu = load_study(tiny_family / "study.yaml", [f"execution.offload={offload}"])
+    with pytest.raises(EnvironmentProblem, match=rf"execution.offload is {offload}, but the work is done on the CPU"):
         open_pool(on_cpu)
-    with pytest.raises(ConfigError, match="got model together with compile: true"):
-        load_study(tiny_family / "study.yaml", ["execution.compile=true", "execution.offload=model"])
+    with pytest.raises(ConfigError, match=f"got {offload} together with compile: true"):
+        load_study(tiny_family / "study.yaml", ["execution.compile=true", f"execution.offload={offload}"])
+
+
+def test_members_whose_blocks_ask_each_other_are_refused_in_groups_before_they_are_loaded(tiny_family: Path) -> None:
+    study = load_study(tiny_family / "study.yaml", ["execution.offload=group"])
+    with pytest.raises(ConfigError, match="'S': execution.offload group does not go with DiTTransformer2DModel, whose"):
+        resolve_facts(study)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+def test_members_in_groups_make_the_same_images_also_where_they_share_weights(tmp_path: Path) -> None:
+    """The device is the CPU: diffusers' hooks are those of a GPU, what they move is not."""
+    save_stable_diffusion(tmp_path)
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS * 8))
+    listed = ["name: S, weights: S", "name: L, weights: L", "name: free, of: L, guidance_scale: 1"]
+    listed += ["name: L+deepcache2, of: L, accelerator: deepcache2"]
+    study = study_in(tmp_path, TEXT_STUDY, listed, family="stable_diffusion")
+    moved = load_study(study.study_path, ["execution.offload=group"])
+    allocation = "S*1-L*1-free*1-L+deepcache2*1"
+    assert torch.equal(studied(moved, allocation), studied(study, allocation))
+    members = assemble(moved, CPU).denoiser.members
+    assert all(is_offloaded(member.down_blocks[0]) for member in members)
+    assert members[1].conv_in.weight is members[2].conv_in.weight
+
+
+def is_offloaded(module: nn.Module) -> bool:
+    return module._diffusers_hook.get_hook("group_offloading") is not None
 
 
 def test_every_option_is_in_the_key_and_none_is_when_nothing_was_chosen(tiny_family: Path) -> None:

@@ -9,6 +9,7 @@ from diffusers import TorchAoConfig, UNet2DConditionModel
 from sampling.test_deploy_as_studied import TEXT_STUDY, by_prompts, studied, study_in, text_pipeline
 from text_to_image import PROMPTS, new_unet, save_stable_diffusion
 
+from tstitch_search.measure.memory import tensors_mb
 from tstitch_search.tasks.check import check_study
 
 INSTALL = "torchao is not installed; uv run --group torchao pytest -W default tests/members/test_saved_quantization.py"
@@ -31,6 +32,9 @@ def test_a_member_of_saved_int8_weights_answers_as_before_it_was_saved(tiny_fami
     study = study_in(tmp_path, TEXT_STUDY, listed, family="stable_diffusion")
     assert check_study(study).problem is None
     made = studied(study, "Q*4")
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
+    saved_mb = tensors_mb([new_unet(3, 32)]) - tensors_mb([model])
+    assert saved_mb == pytest.approx(3e-6 * linear, rel=0.1)  # one byte a value instead of four, and scales
     assert torch.equal(made, by_prompts(text_pipeline(tmp_path, model), study))
     plain = UNet2DConditionModel.from_pretrained(tmp_path / "plain")
     assert not torch.equal(made, by_prompts(text_pipeline(tmp_path, plain), study))

@@ -77,4 +77,11 @@ def memory_of(device: torch.device) -> MemoryMeter:
 
 def tensors_mb(modules: Iterable[nn.Module]) -> float:
     """Parameters and buffers of the modules as they are in memory, in MB (10^6 bytes); what they share counts once."""
-    return sum(tensor.nbytes for tensor in tensors_of(modules)) / 1e6
+    return sum(_n_bytes(tensor) for tensor in tensors_of(modules)) / 1e6
+
+
+def _n_bytes(tensor: torch.Tensor) -> int:
+    """What it takes; one of quantised weights says the size of what it stands for, and holds smaller ones."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return tensor.nbytes
+    return sum(_n_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])

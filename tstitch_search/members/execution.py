@@ -5,11 +5,13 @@ images by rounding.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import diffusers
 import torch
+from diffusers.hooks import apply_group_offloading
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -68,7 +70,7 @@ def attention(options: ExecutionConfig) -> Iterator[None]:
 
 def home_of_members(options: ExecutionConfig, device: torch.device) -> torch.device:
     """Where the members are loaded to: the device, or main memory when they are brought in for their turn."""
-    return torch.device("cpu") if options.offload == "model" else device
+    return device if options.offload == "none" else torch.device("cpu")
 
 
 def prepare(members: Iterable[nn.Module], vae: Any, options: ExecutionConfig) -> None:
@@ -90,6 +92,15 @@ def prepare(members: Iterable[nn.Module], vae: Any, options: ExecutionConfig) ->
     for member in members:
         if options.compile:
             member.compile()
+
+
+def offload_of(
+    members: Iterable[nn.Module], options: ExecutionConfig, device: torch.device
+) -> "Offload | GroupOffload | None":
+    """What brings in the members, which are on the CPU, for their turn; None where the options keep them on `device`."""
+    if options.offload == "none":
+        return None
+    return (Offload if options.offload == "model" else GroupOffload)(members, device)
 
 
 class Offload:
@@ -132,6 +143,46 @@ class Offload:
         for member in members:
             for tensor, home in self._home[member]:
                 tensor.data = home
+
+
+def require_groups(class_names: Mapping[str, str]) -> None:
+    """Nothing, when members of these classes can be offloaded block by block, by name. Raises ConfigError otherwise."""
+    for name, kind in class_names.items():
+        if not getattr(getattr(diffusers, kind, None), "_supports_group_offloading", True):
+            raise ConfigError(
+                f"denoiser {name!r}: execution.offload group does not go with {kind}, whose blocks ask each other",
+                hint="execution.offload: model",
+            )
+
+
+class GroupOffload:
+    """Of the member whose turn it is, only the block at work has its weights on the device, and on a GPU the next one.
+
+    diffusers' group offloading, of each member for itself: members of the same weights have one copy of them in main
+    memory. On a GPU the host waits for each block, since one that ran ahead would have all of them on the device.
+    """
+
+    def __init__(self, members: Iterable[nn.Module], device: torch.device):
+        """`members` are on the CPU; on a GPU the weights of their blocks are pinned there, for faster copies."""
+        self.device = device
+        self._present: nn.Module | None = None
+        use_stream = device.type == "cuda"
+        for member in members:
+            apply_group_offloading(member, device, num_blocks_per_group=1, use_stream=use_stream)
+
+    def bring_in(self, member: nn.Module) -> None:
+        """Have no other member on the device; this one's blocks come when they are called."""
+        if member is not self._present:
+            self.leave()
+        self._present = member
+
+    def leave(self) -> None:
+        """Have no block on the device, nor one that ran out of memory or was fetched and then skipped by a cache."""
+        for module in self._present.modules() if self._present is not None else ():
+            hooks = getattr(module, "_diffusers_hook", None)
+            if hooks and (hook := hooks.get_hook("group_offloading")):
+                hook.group.offload_()
+        self._present = None
 
 
 def _at_home(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

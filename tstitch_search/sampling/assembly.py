@@ -19,7 +19,7 @@ from tstitch_search.members.changes.accelerators import accelerate
 from tstitch_search.members.changes.lora import add_loras
 from tstitch_search.members.changes.lora_files import lora_files
 from tstitch_search.members.changes.twins import twin_of
-from tstitch_search.members.execution import Offload, home_of_members, prepare, require_working
+from tstitch_search.members.execution import home_of_members, offload_of, prepare, require_working
 from tstitch_search.members.facts import weights_of
 from tstitch_search.members.loading import load_members, load_model
 from tstitch_search.members.pipeline_parts import vae_folder
@@ -84,8 +84,7 @@ def assemble(study: Study, device: torch.device) -> Assembly:
             add_loras(members[d.name], loras, pipeline, slot_of(pipeline, denoiser), owner)
             sizes[d.name] += sum(lora.size_mb for lora in loras if not lora.fuse)
     accelerated(space, denoiser, pipeline, study.config.guidance_scale)
-    if options.offload == "model":
-        denoiser.offload = Offload(members.values(), device)
+    denoiser.offload = offload_of(members.values(), options, device)
     for name, adapter in conversions(facts).items():
         denoiser.adapt(name, adapter)
     guide(space, denoiser, pipeline, study.config.guidance_scale)

@@ -126,6 +126,10 @@ def require_answers(study: Study, members: Mapping[str, MemberFacts]) -> None:
     _require_positions(space, study.space_path.parent, members)
     require_caches(space, pipeline, guidance_scale)
     require_quantization(study, {name: m.saved_method for name, m in members.items() if m.saved_method})
+    if study.config.execution.offload == "group":
+        from tstitch_search.members.execution import require_groups  # loads diffusers
+
+        require_groups({name: m.class_name for name, m in members.items()})
 
 
 def require_single_files(members: Mapping[str, MemberFacts]) -> None:

@@ -87,8 +87,10 @@ class ExecutionConfig(Model):
     attention: Literal["default", "math", "flash", "efficient", "cudnn"] = Field(
         "default", description="torch's kernel for attention; default: torch chooses."
     )
-    offload: Literal["none", "model"] = Field(
-        "none", description="model: only the member whose turn it is has its weights on the GPU."
+    offload: Literal["none", "model", "group"] = Field(
+        "none",
+        description="model: only the member whose turn it is has its weights on the GPU. group: of that member only the "
+        "block at work and the next one, for members that do not fit as a whole.",
     )
     vae_tiling: bool = Field(
         False, description="Decode in tiles what is larger than one: less memory, and slightly other images."
@@ -100,8 +102,8 @@ class ExecutionConfig(Model):
     @field_validator("offload")
     @classmethod
     def _compiled_members_stay(cls, offload: str, info: ValidationInfo) -> str:
-        if offload == "model" and info.data.get("compile"):
-            raise ValueError("got model together with compile: true, expected one of the two")
+        if offload != "none" and info.data.get("compile"):
+            raise ValueError(f"got {offload} together with compile: true, expected one of the two")
         return offload
 
     def __str__(self) -> str:

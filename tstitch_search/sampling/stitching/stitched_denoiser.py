@@ -15,7 +15,7 @@ from torch import nn
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.changes.caches import CALL
-from tstitch_search.members.execution import Offload
+from tstitch_search.members.execution import GroupOffload, Offload
 from tstitch_search.sampling.stitching.calls import Forward, ForwardAdapter, call, fitted
 from tstitch_search.sampling.stitching.instances import Instance, Instances, nothing
 from tstitch_search.sampling.stitching.prefixes import Answerer
@@ -45,7 +45,7 @@ class StitchedDenoiser(nn.Module):
         self._anchor = max(range(len(members)), key=lambda k: sum(p.numel() for p in self.members[k].parameters()))
         self._forwards = [fitted(forward, member, self.members[self._anchor]) for member in self.members]
         self.on_step: Callable[[int], None] | None = None
-        self.offload: Offload | None = None
+        self.offload: Offload | GroupOffload | None = None
         self.at_turn: dict[str, Callable[[], None]] = {}
         self.answerer: Answerer | None = None
         self.defaults: dict[str, Any] = {}

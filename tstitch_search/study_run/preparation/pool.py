@@ -27,9 +27,9 @@ def open_pool(study: Study) -> WorkerPool:
             hint="use --device cpu, or run where the GPU is",
         )
     on_gpu = workers.device != "cpu" and n_gpus > 0
-    if study.config.execution.offload == "model" and not on_gpu:
+    if (offload := study.config.execution.offload) != "none" and not on_gpu:
         raise EnvironmentProblem(
-            "execution.offload is model, but the work is done on the CPU, where the members are already",
+            f"execution.offload is {offload}, but the work is done on the CPU, where the members are already",
             hint="execution.offload=none, or a GPU",
         )
     study = _on(study, "cuda" if on_gpu else "cpu")  # a worker whose GPU is lost must not go on without
