@@ -109,7 +109,7 @@ def test_offloading_from_a_cpu_and_compiling_what_moves_are_refused(tiny_family:
 
 def test_members_whose_blocks_ask_each_other_are_refused_in_groups_before_they_are_loaded(tiny_family: Path) -> None:
     study = load_study(tiny_family / "study.yaml", ["execution.offload=group"])
-    with pytest.raises(ConfigError, match="'S': execution.offload group does not go with DiTTransformer2DModel, whose"):
+    with pytest.raises(ConfigError, match=r"'S': execution.offload group does not go with DiTTransformer2D"):
         resolve_facts(study)
 
 

@@ -155,10 +155,11 @@ class StudyMeasurer:
         fits = None
         if isinstance(job, Calibrate | TimeAllocations):
             fits = batch_size_that_fits(partial(self._try_timing, job), asked)
-        other = {"none": "execution.offload=model, or ", "model": "execution.offload=group, or ", "group": ""}
+        less = {"none": "execution.offload=model, or ", "model": "execution.offload=group, or "}
+        other = less.get(self._config.execution.offload, "") + "a device with more memory"
         return MeasurementError(
             f"the device ran out of memory with {setting}={asked}: {problem}",
-            hint=f"{setting}={fits}, which fits" if fits else f"{other[self._config.execution.offload]}a device with more memory",
+            hint=f"{setting}={fits}, which fits" if fits else other,
         )
 
     def _try_timing(self, job: Calibrate | TimeAllocations, batch_size: int) -> None:

@@ -97,7 +97,7 @@ def prepare(members: Iterable[nn.Module], vae: Any, options: ExecutionConfig) ->
 def offload_of(
     members: Iterable[nn.Module], options: ExecutionConfig, device: torch.device
 ) -> "Offload | GroupOffload | None":
-    """What brings in the members, which are on the CPU, for their turn; None where the options keep them on `device`."""
+    """What brings in members, which are on the CPU, for their turn; None where the options keep them on `device`."""
     if options.offload == "none":
         return None
     return (Offload if options.offload == "model" else GroupOffload)(members, device)

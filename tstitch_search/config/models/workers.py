@@ -89,8 +89,8 @@ class ExecutionConfig(Model):
     )
     offload: Literal["none", "model", "group"] = Field(
         "none",
-        description="model: only the member whose turn it is has its weights on the GPU. group: of that member only the "
-        "block at work and the next one, for members that do not fit as a whole.",
+        description="model: only the member whose turn it is has its weights on the GPU. group: of that member only "
+        "the block at work and the next one, for members that do not fit as a whole.",
     )
     vae_tiling: bool = Field(
         False, description="Decode in tiles what is larger than one: less memory, and slightly other images."
