@@ -2,13 +2,10 @@
 
 0 to 100 % small. One calibration predicts every allocation; then each is measured end to end. Goals: the median
 prediction off by at most 2 %, the worst by at most 5 %. Then the same with each member's step recorded as one CUDA
-graph, so that the host does not set the pace, and with members of other kinds in between.
+graph, so that the host does not set the pace.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,11 +13,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu_evidence.dits import (
-    Pipe,
     Setting,
     as_graph,
     batch_cost,
-    compile_blocks,
     new_member,
     new_pipe,
     new_vae,
@@ -29,21 +24,18 @@ from benchmarks.gpu_evidence.dits import (
 )
 from benchmarks.gpu_evidence.machine import launch_us
 from benchmarks.gpu_evidence.record import Part
-from benchmarks.gpu_evidence.roofline import Cost
+from benchmarks.gpu_evidence.roofline import EFFICIENCY, Cost
 from tstitch_search.allocation import Allocation
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measure.latency import Stand, calibrate, median_se, time_allocations
 from tstitch_search.measurement import AllocationTime, Calibrate, TimeAllocations
-from tstitch_search.members.changes.accelerators import accelerate
-from tstitch_search.members.changes.lora import add_loras, be_adaptable
-from tstitch_search.members.changes.lora_files import LoraFile
 from tstitch_search.members.changes.twins import twin_of
 from tstitch_search.members.device import resolve_device
 
 MEDIAN_GOAL, WORST_GOAL = 0.02, 0.05
 FRACTIONS = [i / 10 for i in range(11)]
-# What warming up takes, in batches of each member alone, and the seconds that building and compiling may take.
-WARM_UP_BATCHES, BUILD_S, COMPILE_S = 3, 8, 25
+# What warming up takes, in batches of each member alone, and the seconds that building takes.
+WARM_UP_BATCHES, BUILD_S = 3, 8
 
 
 def step_counts(reduced: bool) -> tuple[int, int]:
@@ -61,20 +53,27 @@ def _mixed(small: str, large: str, n_small: int, n_steps: int) -> Allocation:
 
 
 def estimate(reduced: bool) -> dict[str, Any]:
-    """Batches of the sweep, calibrated, warmed up and repeated, at both paces; twice of what the other members take."""
-    setting, total = setting_of(reduced), Cost()
-    n_steps = step_counts(reduced)[0]
+    """Batches of the sweep, calibrated, warmed up and repeated, at both paces."""
+    setting, slow, fast = setting_of(reduced), Cost(), Cost()
+    n_steps, n_many = step_counts(reduced)
     for allocation in _sweep_and_b(n_steps):
-        n_repeats = 5 + (2 * (5 + WARM_UP_BATCHES) if len(allocation.steps) == 1 else 0)
-        total += batch_cost(setting, allocation) * n_repeats
-    total += batch_cost(setting, Allocation.of([("XL", n_steps)])) * (3 * 4 * 3)
-    how = "a sweep of 12 allocations, and 12 allocations of other kinds; the rest as far as time allows"
-    return total.as_estimate(BUILD_S + COMPILE_S, how)
+        slow += batch_cost(setting, allocation) * _n_batches(allocation, 5)
+    for allocation in _sweep_and_b(n_many):
+        fast += batch_cost(setting, allocation) * _n_batches(allocation, 3)
+    floor_s = slow.floor_s * 2 + fast.floor_s
+    how = "two sweeps of 12 allocations of 20 steps, of which one waits for the host, and one of 100 steps"
+    expected_s = slow.expected_s + (slow.floor_s + fast.floor_s) / EFFICIENCY + BUILD_S
+    return {"floor_s": round(floor_s, 2), "expected_s": round(expected_s, 1), "how": how}
+
+
+def _n_batches(allocation: Allocation, n_repeats: int) -> int:
+    """Of a denoiser alone, also those of the calibration and beside the sweep, warmed up before."""
+    return n_repeats + (len(allocation.steps) == 1) * 2 * (n_repeats + WARM_UP_BATCHES)
 
 
 @torch.no_grad()
 def run(part: Part, reduced: bool) -> None:
-    """The sweep, then the same without the host's pace, then further kinds of members as far as time allows."""
+    """The sweep, then the same without the host's pace, with few steps and with many."""
     setting, device = setting_of(reduced), resolve_device("auto")
     n_steps, n_many = step_counts(reduced)
     part.facts(median_goal=MEDIAN_GOAL, worst_goal=WORST_GOAL, batch_size=setting.batch_size, dtype=str(setting.dtype))
@@ -87,8 +86,6 @@ def run(part: Part, reduced: bool) -> None:
     graphs = {name: as_graph(twin_of(member)) for name, member in members.items()}
     recorded = new_pipe(setting, graphs, vae, device)
     measure(part, "the same as CUDA graphs", recorded.stand(), _sweep_and_b(n_steps), 5)
-    other_kinds(part, setting, members, vae, device, n_steps)
-    _compiled(part, setting, members, vae, device, n_steps)
     measure(part, "the same as CUDA graphs", recorded.stand(), _sweep_and_b(n_many), 3)
     measure(part, "S, then XL", pipe.stand(), _sweep_and_b(n_many), 3)
 
@@ -105,65 +102,6 @@ def kernels_ms(setting: Setting, member: Any, device: torch.device) -> float:
         member(**inputs)
         torch.cuda.synchronize()
     return sum(event.self_device_time_total for event in profiler.key_averages()) / 1000
-
-
-def other_kinds(
-    part: Part, setting: Setting, members: dict[str, Any], vae: Any, device: torch.device, n_steps: int
-) -> None:
-    """XL with a cache, without guidance and with a LoRA: each alone and between the others."""
-    kinds = {"S": members["S"], "XL+cache": new_member(setting, "XL", device), "XL-free": members["XL"]}
-    names = ["XL+cache", "XL-free"]
-    forget = accelerate(kinds["XL+cache"], "taylorseer3", "XL+cache")
-    if find_spec("peft") is None:
-        part.not_run("LoRA member", "peft is not installed")
-    else:
-        kinds["XL+lora"] = with_lora(members["XL"])
-        names.append("XL+lora")
-    pipe = new_pipe(setting, {**kinds, "XL": members["XL"]}, vae, device, {"XL-free": 1.0})
-    pipe.denoiser.at_turn["XL+cache"] = forget
-    allocations = [a for name in names for a in between("S", name, "XL", n_steps)]
-    measure(part, "cache, guidance-free and LoRA members", pipe.stand(), allocations, 3)
-
-
-def with_lora(member: Any) -> Any:
-    """A member of the same weights with a random LoRA of rank 16, loaded from a file as the product loads it."""
-    from peft import LoraConfig
-
-    maker = twin_of(member)
-    be_adaptable(maker)
-    maker.add_adapter(LoraConfig(r=16, lora_alpha=16, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
-    changed = twin_of(member)
-    with tempfile.TemporaryDirectory() as folder:
-        maker.save_lora_adapter(folder)
-        path = next(Path(folder).glob("*.safetensors"))
-        add_loras(changed, [LoraFile(path, "random", 1.0)], None, "transformer", "XL+lora")
-    return changed
-
-
-def _compiled(
-    part: Part, setting: Setting, members: dict[str, Any], vae: Any, device: torch.device, n_steps: int
-) -> None:
-    """S+compiled, which is where the host's launches count the most."""
-    if not part.has(1 if setting.latent_size < 32 else COMPILE_S, "compiled member"):
-        return
-    compiled = twin_of(members["S"])
-    compile_blocks(compiled, setting)
-    pipe: Pipe = new_pipe(setting, {"S+compiled": compiled, "XL": members["XL"]}, vae, device)
-    began = part.left_s
-    pipe.run(Allocation.of([("S+compiled", 1)]))
-    part.facts(compile_s=round(began - part.left_s, 2))
-    measure(part, "compiled member", pipe.stand(), sweep_of("S+compiled", "XL", n_steps)[::2], 3)
-
-
-def between(small: str, middle: str, large: str, n_steps: int) -> list[Allocation]:
-    """Allocations in which the middle member has all, the beginning, the end, or a run in the middle of the steps."""
-    third, half = n_steps // 3, n_steps // 2
-    return [
-        Allocation.of([(middle, n_steps)]),
-        Allocation.of([(small, half), (middle, n_steps - half)]),
-        Allocation.of([(middle, half), (large, n_steps - half)]),
-        Allocation.of([(small, third), (middle, third), (large, n_steps - 2 * third)]),
-    ]
 
 
 def measure(part: Part, what: str, stand: Stand, allocations: Sequence[Allocation], n_repeats: int) -> None:

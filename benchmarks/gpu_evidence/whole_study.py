@@ -1,4 +1,4 @@
-"""Part 4: a whole study of the zoo's members, `run` to table and report, with features as long as Inception's.
+"""Part 5: a whole study of the zoo's members, `run` to table and report, with features as long as Inception's.
 
 How much of the search is the device's? Goal: busy 90 % of the time. Then a small study with one calibration file on the
 CPU and on this device: are the decisions the same?
@@ -48,7 +48,7 @@ def study_with_long_features(reduced: bool) -> dict[str, Any]:
     extractor = "RandomSmall" if reduced else "RandomInception"
     n = {"chunk": 10, "search": 20, "control": 40, "trials": 8, "confirm": 40, "entries": 3, "real": 200}
     if not reduced:
-        n = {"chunk": 250, "search": 750, "control": 2500, "trials": 20, "confirm": 2500, "entries": 5, "real": 2500}
+        n = {"chunk": 250, "search": 750, "control": 1500, "trials": 12, "confirm": 1500, "entries": 3, "real": 2500}
     return {
         "name": "long_features",
         "search_space": space(reduced),

@@ -14,6 +14,7 @@ SCRIPT = ROOT / "scripts" / "gpu_evidence"
 KINDS = {
     "tests": {"test"},
     "times": {"calibration", "time", "errors"},
+    "kinds": {"calibration", "time", "errors"},
     "overhead": {"overhead", "stock"},
     "study": {"stage", "decisions", "agreement"},
     "modern": {"step", "switching", "loras"},
