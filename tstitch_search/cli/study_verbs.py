@@ -68,6 +68,10 @@ def plan(
     usd_per_hour: Annotated[
         float | None, typer.Option(help="What one worker's device costs an hour: the plan then says dollars.", min=0)
     ] = None,
+    error: Annotated[
+        float | None,
+        typer.Option(help="A standard error of the difference to the anchor: how many images bring it down to that?"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check, count and price a study without running it.
@@ -75,12 +79,15 @@ def plan(
     Example: tstitch-search plan studies/quickstart.yaml --calibrate
     """
     from tstitch_search import api
+    from tstitch_search.errors import ConfigError
 
+    if error is not None and error <= 0:
+        raise ConfigError(f"--error: got {error:g}, expected a standard error above 0, in the objective's own unit")
     given = overrides(settings, budget, workers, device)
     found = api.plan(study, output, overrides=given, calibrate=calibrate, progress=said())
     from tstitch_search.cli.tables import print_plan
 
-    print_plan(found, as_json, usd_per_hour)
+    print_plan(found, as_json, usd_per_hour, error)
 
 
 @app.command()

@@ -192,16 +192,23 @@ def calibration_table(calibration: "Calibration") -> Table:
     return shown
 
 
-def print_plan(plan: "Plan", as_json: bool, usd_per_hour: float | None = None) -> None:
-    """What a study would do and take; in dollars too, where an hour of a device has a price."""
+def print_plan(plan: "Plan", as_json: bool, usd_per_hour: float | None = None, error: float | None = None) -> None:
+    """What a study would do and take; in dollars too, where an hour of a device has a price.
+
+    With `error` also how many images bring the standard error of a difference down to it.
+    """
+    needed = plan.images_needed.for_error(error) if error and plan.images_needed else None
     if as_json:
         money = {} if usd_per_hour is None else {"usd": plan.usd(usd_per_hour)}
-        print(json.dumps(asdict(plan) | money, indent=2))
+        images = {} if error is None else {"images_for_error": needed}
+        print(json.dumps(asdict(plan) | money | images, indent=2))
         return
     out = console()
     shown = Table(title=f"Plan of {plan.study}", title_justify="left", show_header=False)
     for label, value in plan.rows():
         shown.add_row(label, value)
+    if error is not None:
+        shown.add_row(f"images for an error of {error:g}", "not known yet" if needed is None else f"about {needed:,}")
     if usd_per_hour is not None:
         shown.add_row("price of that time", f"about ${plan.usd(usd_per_hour):.2f}")
     out.print(shown)

@@ -9,6 +9,7 @@ from tstitch_search.config import Study, study_as_yaml
 from tstitch_search.errors import EnvironmentProblem
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import read_events
+from tstitch_search.lookup import LookupTable, promising
 from tstitch_search.machine import count_cores, count_gpus
 from tstitch_search.measurement import Calibration
 from tstitch_search.members.facts import weights_of
@@ -25,11 +26,13 @@ from tstitch_search.study_run.stages import candidates_in_focus, require_budget
 from tstitch_search.study_run.times.calibrations import given_calibration, measure_calibration, recall, remember
 from tstitch_search.study_run.times.prices import price
 from tstitch_search.study_run.times.prompt_price import PromptPrice, prompt_price
+from tstitch_search.tasks.images_needed import ImagesNeeded, images_of
 from tstitch_search.tasks.status import Status, status_of
 from tstitch_search.workers.protocol import WorkerPool
 
 # Arithmetic a device does per second, for prices before anything was measured: within a factor of ten.
 FLOPS_PER_GPU, FLOPS_PER_CORE = 2e13, 5e10
+NOT_SEEN = "known from the spread of the first ones: plan again when a run has made some"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Plan:
     weights_of: dict[str, str]
     prompts: PromptPrice | None = None
     question: str = ""
+    images_needed: ImagesNeeded | None = None
+    lossless: str = ""
 
     def usd(self, per_hour: float) -> float:
         """What the time until the report costs, if a worker's device costs `per_hour` dollars."""
@@ -89,6 +94,8 @@ class Plan:
             ("device time", f"about {duration(self.device_seconds)} ({stages})"),
             ("known from", self.basis),
             ("time until the report", self.time_left),
+            ("images for a verdict", str(self.images_needed or NOT_SEEN)),
+            *([("a lossless entry", self.lossless)] if self.lossless else []),
             *([("prompts, encoded once", str(self.prompts))] if self.prompts else []),
             ("disk", f"about {self.disk_mb:.3g} MB in {self.folder}"),
         ]
@@ -128,6 +135,8 @@ def plan_study(study: Study, folder: Path, open_pool: Callable[[Study], WorkerPo
         denoisers={d: facts.members[d].n_parameters if d in facts.members else None for d in space.denoisers},
         weights_of=weights_of(facts.members),
         prompts=prompt_price(study, cost.n_images, _flops_per_s(study)),
+        images_needed=images_of(folder) if held else None,
+        lossless=lossless_of(LookupTable.read(Path(held.answer.table))) if held and held.answer else "",
         question=question_of(metric_named(study.config.quality.objective), str(space.anchor)),
     )
 
@@ -137,6 +146,15 @@ def question_of(objective: Metric, anchor: str) -> str:
     if objective.kind == "pair":
         return f"the same pictures as {anchor}, faster: {objective.label} to its own, which no other can beat"
     return f"as good as {anchor}, faster: {objective.label}, whether the pictures are the same or not"
+
+
+def lossless_of(table: LookupTable) -> str:
+    """What a finished run's table says of lossless entries, and what showing one would cost."""
+    shown = [e for e in table.entries if e.lossless and e.allocation != table.anchor]
+    if shown:
+        return f"{shown[0].allocation} is shown to be one"
+    found = promising(table)
+    return f"none is shown; {found}: run --until-lossless" if found else "none is shown, and none seems to be one"
 
 
 def _require_usable(folder: Path, facts: StudyFacts) -> None:
