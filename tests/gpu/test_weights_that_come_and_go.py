@@ -55,11 +55,14 @@ def on_gpu(study: Study, *overrides: str) -> Study:
 class TestGroups:
     """`execution.offload: group`."""
 
-    def test_only_two_blocks_are_present_at_a_time_and_none_afterwards(self, cuda: torch.device) -> None:
+    @pytest.mark.parametrize("has_more", [True, False])
+    def test_only_two_blocks_are_present_at_a_time_and_none_afterwards(
+        self, cuda: torch.device, has_more: bool
+    ) -> None:
         torch.manual_seed(0)
-        member = Blocks(12, 1000)  # 4 MB each
+        member = Blocks(12, 1000, has_more)  # 4 MB each
         x = torch.randn(8, 1000, device=cuda)
-        expected = Blocks(12, 1000).to(cuda)
+        expected = Blocks(12, 1000, has_more).to(cuda)
         expected.load_state_dict(member.state_dict())
         with torch.no_grad():
             answer = expected(x)
@@ -115,7 +118,7 @@ class TestGroups:
             del here
             gc.collect()
         assert np.array_equal(made["group"], made["none"])
-        assert said["group"] < said["model"] - 10
+        assert said["group"] < said["model"] - 40
         assert said["model"] == pytest.approx(said["none"], rel=0.1)
 
 
@@ -171,11 +174,15 @@ def assert_smaller_and_near(study: Study, at_most: float, record_property) -> No
 
 
 class Blocks(torch.nn.Module):
-    def __init__(self, n: int, width: int):
+    """Blocks, and one layer beside them where it `has_more`."""
+
+    def __init__(self, n: int, width: int, has_more: bool = True):
         super().__init__()
+        self.first = torch.nn.Linear(width, width, bias=False) if has_more else None
         self.blocks = torch.nn.ModuleList(torch.nn.Linear(width, width, bias=False) for _ in range(n))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x if self.first is None else self.first(x)
         for block in self.blocks:
             x = block(x)
         return x
@@ -186,7 +193,7 @@ def out_of_memory(*_: object) -> None:
 
 
 def wide_study(tiny_family: Path, folder: Path, listed: list[str]) -> Study:
-    """S as saved, and P: 79 MB of weights, 41 % of them of linear layers, which are those that are quantised."""
+    """S as saved, and P: 108 MB of weights in 8 blocks, 42 % of them in linear layers, which are quantised."""
     save_stable_diffusion(folder)
     (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
     for name in ("features.safetensors", "reference.npz"):
@@ -200,10 +207,10 @@ def wide_study(tiny_family: Path, folder: Path, listed: list[str]) -> Study:
 def wide_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=8,
-        block_out_channels=(64, 256),
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=2,
+        block_out_channels=(192,) * 4,
+        down_block_types=("CrossAttnDownBlock2D",) * 4,
+        up_block_types=("CrossAttnUpBlock2D",) * 4,
+        layers_per_block=1,
         attention_head_dim=4,
         norm_num_groups=4,
         cross_attention_dim=8,

@@ -166,8 +166,9 @@ class GroupOffload:
         """`members` are on the CPU; on a GPU the weights of their blocks are pinned there, for faster copies."""
         self.device = device
         self._present: nn.Module | None = None
-        use_stream = device.type == "cuda"
         for member in members:
+            # beside nothing but blocks diffusers 0.42 would not wait for the copies
+            use_stream = device.type == "cuda" and _has_more_than_blocks(member)
             apply_group_offloading(member, device, num_blocks_per_group=1, use_stream=use_stream)
 
     def bring_in(self, member: nn.Module) -> None:
@@ -183,6 +184,11 @@ class GroupOffload:
             if hooks and (hook := hooks.get_hook("group_offloading")):
                 hook.group.offload_()
         self._present = None
+
+
+def _has_more_than_blocks(member: nn.Module) -> bool:
+    own = (*member.parameters(recurse=False), *member.buffers(recurse=False))
+    return bool(own) or any(not isinstance(c, nn.ModuleList | nn.Sequential) for c in member.children())
 
 
 def _at_home(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
