@@ -15,6 +15,7 @@ from torch import nn
 
 from tstitch_search import Allocation, stitch
 from tstitch_search.errors import ConfigError
+from tstitch_search.members.execution import groups_of
 from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
 # diffusers' solvers hand torch tensors to numpy the old way.
@@ -208,12 +209,17 @@ def test_a_member_that_remembers_its_calls_serves_one_call_at_a_time() -> None:
     assert torch.equal(made, draw(stitched("L*6")))
 
 
-def test_copies_of_an_offloaded_pipeline_take_turns() -> None:
+@pytest.mark.parametrize("how", ["model", "group"])
+def test_copies_of_an_offloaded_pipeline_take_turns(how: str) -> None:
     """diffusers moves the members to the device and back around a call. The device is the CPU here."""
     pytest.importorskip("accelerate")
     pipeline = stitched()
     expected = draw(pipeline)
-    pipeline.enable_model_cpu_offload(device="cpu")
+    if how == "model":
+        pipeline.enable_model_cpu_offload(device="cpu")
+    else:
+        pipeline.enable_group_offload(torch.device("cpu"), num_blocks_per_group=1, offload_type="block_level")
+        assert all(list(groups_of(member)) for member in pipeline.unet.members)
     first, refused = while_inside(pipeline, lambda: draw(stitch(copy.copy(pipeline), "S*6")))
     assert torch.equal(first, expected)
     assert isinstance(refused, ConfigError)

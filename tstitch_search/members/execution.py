@@ -179,11 +179,17 @@ class GroupOffload:
 
     def leave(self) -> None:
         """Have no block on the device, nor one that ran out of memory or was fetched and then skipped by a cache."""
-        for module in self._present.modules() if self._present is not None else ():
-            hooks = getattr(module, "_diffusers_hook", None)
-            if hooks and (hook := hooks.get_hook("group_offloading")):
-                hook.group.offload_()
+        for group in groups_of(self._present) if self._present is not None else ():
+            group.offload_()
         self._present = None
+
+
+def groups_of(module: nn.Module) -> Iterator[Any]:
+    """The groups in which diffusers moves the module's blocks, none where it is not offloaded so."""
+    for part in module.modules():
+        hooks = getattr(part, "_diffusers_hook", None)
+        if hooks and (hook := hooks.get_hook("group_offloading")):
+            yield hook.group
 
 
 def _has_more_than_blocks(member: nn.Module) -> bool:

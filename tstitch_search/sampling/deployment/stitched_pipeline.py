@@ -36,7 +36,8 @@ def _stitched(kind: Any) -> dict[str, Callable[..., Any]]:
         if watch is None or watch.allocation is None:  # made of this class anew, or with another scheduler
             return kind.__call__(self, *args, **kwargs)
         kwargs |= _arguments(functools.partial(kind.__call__, self), args, kwargs, watch)
-        with _alone(watch, is_offloaded=bool(getattr(self, "_all_hooks", None))):
+        is_offloaded = bool(getattr(self, "_all_hooks", None)) or watch.follower.is_in_groups
+        with _alone(watch, is_offloaded):
             return kind.__call__(self, *args, **kwargs)
 
     def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from diffusers.hooks import apply_group_offloading
 from torch import nn
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.changes.caches import CALL
-from tstitch_search.members.execution import GroupOffload, Offload
+from tstitch_search.members.execution import GroupOffload, Offload, groups_of
 from tstitch_search.sampling.stitching.calls import Forward, ForwardAdapter, call, fitted
 from tstitch_search.sampling.stitching.instances import Instance, Instances, nothing
 from tstitch_search.sampling.stitching.prefixes import Answerer
@@ -81,6 +82,16 @@ class StitchedDenoiser(nn.Module):
         """Compile every member. Compiled as a whole, each sampling step would be compiled anew."""
         for member in self.members:
             member.compile(*args, **kwargs)
+
+    def enable_group_offload(self, *args: Any, **kwargs: Any) -> None:
+        """Have diffusers move every member's blocks to the device and back, as its pipelines ask their parts to."""
+        for member in self.members:
+            apply_group_offloading(member, *args, **kwargs)
+
+    @property
+    def is_in_groups(self) -> bool:
+        """Whether diffusers moves the blocks of a member."""
+        return any(True for member in self.members for _ in groups_of(member))
 
     @contextmanager
     def cache_context(self, name: str, **_where: Any) -> Iterator[None]:

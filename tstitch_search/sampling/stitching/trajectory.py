@@ -33,6 +33,11 @@ class Follower(Protocol):
     fixed: dict[str, dict[str, Any]]
     in_use: "Once"
 
+    @property
+    def is_in_groups(self) -> bool:
+        """Whether diffusers moves the blocks of a member."""
+        ...
+
     def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
         """How the `n_steps` of a trajectory that begins are divided: as `own` says, where the scheduler has its own."""
         ...
