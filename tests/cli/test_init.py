@@ -1,11 +1,16 @@
 """`init` writes a study that plans, for people who have the package and no clone."""
 
+import os
+import pty
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from children import HANG_S
 from sampling.saved_pipelines import know_positions, save_pipeline
 from typer.testing import CliRunner
 
@@ -14,6 +19,7 @@ from tstitch_search.cli.init_verbs import Start, templates
 from tstitch_search.config import SpaceConfig, StudyConfig, load_study
 from tstitch_search.errors import ConfigError
 from tstitch_search.progress import Silent
+from tstitch_search.quality.metrics import METRICS
 from tstitch_search.tasks.plan import plan_study
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +35,47 @@ def test_a_study_that_init_writes_loads(start: Start, tmp_path: Path, monkeypatc
     study = load_study(tmp_path / start.value)
     assert study.space.pipeline is not None
     assert "#" in (tmp_path / start.value).read_text()
+
+
+@pytest.mark.parametrize("question", ["same", "as-good"])
+@pytest.mark.parametrize("start", Start, ids=lambda start: start.name.lower())
+def test_either_question_can_be_asked_of_every_family(
+    start: Start, question: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(app, ["init", start.name.lower(), "--question", question])
+    assert said.exit_code == 0, said.exception
+    quality = load_study(tmp_path / start.value).config.quality
+    assert (METRICS[quality.objective].kind == "pair") == (question == "same")
+    assert question == "as-good" or quality.reference is None
+    assert yaml.safe_load((tmp_path / start.value).read_text())["name"]
+
+
+def test_the_quickstart_asked_for_the_same_pictures_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["init", "--question", "same"]).exit_code == 0
+    said = CliRunner().invoke(app, ["plan", "studies/quickstart.yaml"])
+    assert said.exit_code == 0, said.exception
+    assert "the same pictures as XL" in said.output
+
+
+def test_without_a_terminal_nothing_is_asked_and_the_question_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(app, ["init", "wan22"])
+    assert "question: the same pictures, faster; the other one: --question as-good" in said.stderr
+
+
+def test_in_a_terminal_the_answer_decides(tmp_path: Path) -> None:
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "tstitch_search", "init", "sdxl"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal) as child:
+        os.write(master, b"faster\nsame\n")  # what it does not know is asked again
+        written, _ = child.communicate(timeout=HANG_S)
+    assert child.returncode == 0, os.read(master, 10_000).decode()
+    (study,) = [path for path in written.decode().split() if path.startswith("studies/hub/sdxl")]
+    assert load_study(tmp_path / study).config.quality.objective == "ssim"
 
 
 def test_the_files_name_every_key_with_its_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,12 @@
 """Starting in an empty folder. Each verb imports what it needs itself."""
 
 import os
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,6 +49,13 @@ def init(
     pipeline: Annotated[
         str | None, typer.Option(help="Any other diffusers pipeline instead: a hub id (owner/name) or a folder.")
     ] = None,
+    question: Annotated[
+        Literal["same", "as-good"] | None,
+        typer.Option(
+            help="same: the same pictures, faster (distance to the largest denoiser's own); as-good: as good, faster "
+            "(FID, preference, CLIP score). In a terminal you are asked, elsewhere it is the family's own."
+        ),
+    ] = None,
 ) -> None:
     """Write a study and its search space here, every key explained.
 
@@ -61,15 +69,44 @@ def init(
         made = files_of(pipeline, Path())
         own = Path("studies/prompts.txt")
         prompts = {} if own.exists() else {str(own): (templates() / PROMPTS).read_bytes()}
+        study = next(iter(made))
+        made[study] = _asked(made[study], question)
         taught = {path: _taught(path, text.encode()) for path, text in made.items()}
-        _write({**taught, **prompts}, next(iter(made)))
+        _write({**taught, **prompts}, study)
         return
     if family.upper() not in Start.__members__:
         near = get_close_matches(family.lower(), NAMES.split(", "), n=1)
         hint = f"did you mean {near[0]}?" if near else "any other pipeline: init --pipeline owner/name"
         raise ConfigError(f"unknown family {family!r:.60}, expected one of {NAMES}", hint=hint)
     study = Start[family.upper()].value
-    _write({path: _taught(path, (templates() / path).read_bytes()) for path in _needed(study)}, study)
+    texts = {path: (templates() / path).read_bytes() for path in _needed(study)}
+    texts[study] = _asked(texts[study].decode(), question).encode()
+    _write({path: _taught(path, text) for path, text in texts.items()}, study)
+
+
+def _asked(study: str, question: str | None) -> str:
+    """The study with the question that was given, or is answered in a terminal; without one, with its own."""
+    from tstitch_search.tasks.init_question import Question, asking, question_in
+
+    own = question_in(study)
+    if question is None and sys.stdin.isatty() and sys.stderr.isatty():
+        question = _answer({q.value: q.words for q in (own, own.other)}, own.value)
+    chosen = Question(question or own.value)
+    typer.echo(f"question: {chosen.words}; the other one: --question {chosen.other.value}", err=True)
+    return asking(study, chosen)
+
+
+def _answer(choices: Mapping[str, str], default: str) -> str:
+    """What is answered on the terminal; an empty line is the default."""
+    typer.echo("What do you ask? docs/statistics.md says what either means.", err=True)
+    for name, words in choices.items():
+        typer.echo(f"  {name}: {words}", err=True)
+    while True:
+        typer.echo(f"question [{default}]: ", nl=False, err=True)
+        answer = sys.stdin.readline().strip() or default
+        if answer in choices:
+            return answer
+        typer.echo(f"got {answer!r:.60}, expected one of {', '.join(choices)}", err=True)
 
 
 def _write(texts: Mapping[str, bytes], study: str) -> None:
