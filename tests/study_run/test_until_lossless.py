@@ -22,6 +22,7 @@ from tstitch_search.quality.reference import load_reference
 from tstitch_search.study_run import Result
 from tstitch_search.study_run.evaluation import LEVEL
 from tstitch_search.study_run.until_lossless import MOST_TIMES, planned
+from tstitch_search.tasks.tables.merge import merge
 
 METRIC, MARGIN, N, STEP = metric_named("perceptual"), 0.05, 100, 20
 TEXTS = ("S*16-XL*4", "S*12-XL*8", "S*8-XL*12", "S*4-XL*16")
@@ -139,6 +140,13 @@ def test_only_what_could_be_shown_is_measured_further_until_it_is(
     assert [e["n_images"] for e in looks_in(result.folder)] == [s["n_images"] for c in tried for s in c["seen"]]
     assert f"{shown[0]} with {n_images:,} more (shown)" in result.report.read_text()
     assert [e.quality for e in result.table.entries] == [e.quality for e in without.entries]
+    for first, second in (
+        ("asked", "without"),
+        ("without", "asked"),
+    ):  # `merge` keeps what was shown, whoever showed it
+        made = merge(tmp_path / first / "lookup.json", tmp_path / second / "lookup.json")
+        assert str(made.pick(lossless=True).allocation) == shown[0]
+        assert f"{n_images:,} further images" in headline_of(made)
 
 
 def test_an_interrupted_run_goes_on_with_its_plan_and_a_finished_one_measures_nothing(

@@ -8,6 +8,10 @@ Seconds. Machines drift, so the second table's times are brought to the first on
 exp of the weighted mean of log(time there / time here). Its error becomes part of every time that is brought over; it
 is widened by the Birge ratio where the shared times disagree by more than their errors. Of two times of one allocation
 the weighted mean counts.
+
+Verdicts. The confirmation's of all entries hold together, anew. Those of `run --until-lossless` have images of their
+own and spent their half of the error on them: they are kept, and the confirmation has the other half. Of two tables
+with such looks the first one's are kept, for three halves are too much.
 """
 
 import re
@@ -23,6 +27,7 @@ from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, build_tab
 from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.quality.joint import shown_together
 from tstitch_search.report.headline import headline
+from tstitch_search.study_run.evaluation import LEVEL
 
 C = TypeVar("C", bound=Candidate)
 Value = tuple[float, float]
@@ -43,10 +48,12 @@ def merge(first: Path, second: Path) -> LookupTable:
     independent = _seed(a) != _seed(b)
     confirmed = _united(_timed(a), {k: _at_pace(e, pace) for k, e in _timed(b).items()}, independent)
     others = {**_untimed(b, 1 / pace[0]), **_untimed(a, 1.0)}
-    shown = _lossless(a, confirmed)
+    looks = _looks(a, b)
+    shown = _lossless(a, confirmed, LEVEL / 2 if looks else LEVEL) | _shown_later(looks)
     entries = [replace(e, group=None, lossless=e.allocation == a.anchor or e.allocation in shown) for e in confirmed]
     rest = [c for k, c in others.items() if k not in {e.allocation for e in entries}]
-    made = build_table(a.study, a.operating_points[:1], entries, rest, _provenance(a, b, entries, pace), a.objective)
+    about = _provenance(a, b, entries, pace) | ({"until_lossless": looks} if looks else {})
+    made = build_table(a.study, a.operating_points[:1], entries, rest, about, a.objective)
     return replace(made, provenance={**made.provenance, "headline": headline(made)})
 
 
@@ -192,8 +199,20 @@ def _half(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else hypot(a, b) / 2
 
 
-def _lossless(table: LookupTable, entries: Sequence[LookupEntry]) -> set[Allocation]:
-    """Whose loss is shown to be below the first table's margin, all verdicts together."""
+def _looks(a: LookupTable, b: LookupTable) -> Mapping[str, Any] | None:
+    """What `run --until-lossless` saw for the first table that has it, against the first table's margin."""
+    margins = [[t.provenance.get(name) for name in ("margin", "lossless_margin", "anchor")] for t in (a, b)]
+    tables = (a, b) if margins[0] == margins[1] else (a,)
+    return next((about for t in tables if (about := t.provenance.get("until_lossless"))), None)
+
+
+def _shown_later(looks: Mapping[str, Any] | None) -> set[Allocation]:
+    found = looks["candidates"] if looks else []
+    return {Allocation.parse(c["allocation"]) for c in found if c["outcome"] == "shown"}
+
+
+def _lossless(table: LookupTable, entries: Sequence[LookupEntry], level: float) -> set[Allocation]:
+    """Whose loss is shown to be below the first table's margin, all verdicts together erring at `level`."""
     margin, share = table.provenance.get("margin"), table.provenance.get("lossless_margin", 0.0)
     p_values = {}
     for e in entries:
@@ -207,7 +226,7 @@ def _lossless(table: LookupTable, entries: Sequence[LookupEntry]) -> set[Allocat
                 table.objective.higher_is_better,
             )
             p_values[e.allocation] = found.p_of_loss(found.in_units(share) if margin is None else margin)
-    return shown_together(p_values)
+    return shown_together(p_values, level)
 
 
 def _provenance(a: LookupTable, b: LookupTable, entries: Sequence[LookupEntry], pace: Value) -> dict[str, Any]:
