@@ -2,13 +2,14 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tstitch_search.config import Study, load_study
-from tstitch_search.errors import ConfigError
+from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.kept_images import KeptImages
 from tstitch_search.ledger import read_events
 from tstitch_search.lookup import LookupTable
@@ -28,6 +29,18 @@ class ElsewhereMeasurer(StudyMeasurer):
 
     def do(self, job: Job) -> Answer:
         return super().do(pickle.loads(pickle.dumps(job)))
+
+
+class NotANumber:
+    """A metric of one's own that is broken."""
+
+    kind, label, higher_is_better = "pair", "no number", False
+
+    def __init__(self, device: object):
+        pass
+
+    def __call__(self, images: Any, anchors: Any) -> Any:
+        return images[:, 0, 0, 0] * float("nan")
 
 
 def run(study: Study, path: Path) -> Result:
@@ -126,6 +139,14 @@ def test_kept_pictures_come_back_bit_for_bit(tmp_path: Path) -> None:
     carried = pickle.loads(pickle.dumps(kept))
     kept.path.unlink()
     assert np.array_equal(carried.read(), images)
+
+
+def test_a_metric_that_fails_on_the_anchors_own_images_ends_the_run_at_once(tiny_family: Path, tmp_path: Path) -> None:
+    overrides = (*PAIRED, f"quality.metrics=[{__name__}:NotANumber]")
+    with pytest.raises(EnvironmentProblem, match=r"the anchor .* could not be measured.*no number of image 0 of"):
+        run(load_study(tiny_family / "study.yaml", overrides), tmp_path / "run")
+    failed = {e["allocation"] for e in read_events(tmp_path / "run" / "ledger.jsonl") if e["event"] == "failed"}
+    assert len(failed) == 1  # nothing was tried of any other
 
 
 @pytest.mark.parametrize(

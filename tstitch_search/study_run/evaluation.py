@@ -156,7 +156,12 @@ def require_anchor(reader: Reader, anchor: Allocation, chunks: Sequence[Chunk], 
     try:
         return reader.read(anchor, chunks, array)
     except MeasurementError as error:
-        raise EnvironmentProblem(
-            f"the anchor {anchor} could not be measured, so nothing can be compared to it ({error.message})",
-            hint="try `tstitch-search generate` with it to see the problem",
-        ) from error
+        raise no_anchor(anchor, error.message) from error
+
+
+def no_anchor(anchor: Allocation, problem: str) -> EnvironmentProblem:
+    """What to say when the anchor has no images or values."""
+    return EnvironmentProblem(
+        f"the anchor {anchor} could not be measured, so nothing can be compared to it ({problem})",
+        hint="`tstitch-search generate` shows whether it makes pictures; if it does, look at the metric that is named",
+    )

@@ -21,6 +21,7 @@ from tstitch_search.ledger import GROUP_S, Event, Ledger, damaged_name
 from tstitch_search.measurement import Answer, Chunk, ChunkFeatures, Finished, Job, Loaded, MakeChunk
 from tstitch_search.progress import Progress
 from tstitch_search.quality.feature_store import DamagedFile, FeatureStore
+from tstitch_search.study_run.evaluation import no_anchor
 from tstitch_search.workers.protocol import WorkerPool
 
 # A chunk that failed this often is given up, and its allocation with it.
@@ -110,14 +111,16 @@ class Workbench:
                 self._submit(allocation, chunk)
 
     def _submit(self, allocation: Allocation, chunk: Chunk) -> None:
-        """Queue the chunk; with metrics of pairs as soon as the anchor's images of the same seeds are there."""
+        """Queue the chunk; with metrics of pairs as soon as the anchor's images of the same seeds are there.
+
+        Raises EnvironmentProblem when there will be none.
+        """
         if self._anchor is None or allocation == self._anchor:
             self._workers().submit(MakeChunk(allocation, chunk, is_anchor=self._anchor is not None))
             return
         key = _key(self._anchor, chunk)
         if problem := self._given_up.get(key[:2]):
-            self._in_flight.discard(_key(allocation, chunk))
-            self._given_up[_key(allocation, chunk)[:2]] = f"the anchor {self._anchor} has no images: {problem}"
+            raise no_anchor(self._anchor, f"{self._anchor}: {problem}")
         elif against := self.images_of_anchor(chunk):
             self._workers().submit(MakeChunk(allocation, chunk, against))
         else:
