@@ -1,7 +1,9 @@
 """The small parts of the page: markup, numbers, colours, pictures."""
 
+from tstitch_search.lookup import Objective
 from tstitch_search.report.markup import Html, join, tag
 from tstitch_search.report.plots.palette import ink_on
+from tstitch_search.report.serving import one_table_for_all
 from tstitch_search.report.wording import duration, named, plus_minus
 
 
@@ -28,3 +30,9 @@ def test_durations_are_spelt_as_people_say_them() -> None:
 def test_ink_contrasts_with_its_ground() -> None:
     assert ink_on("#ffffff") != ink_on("#000000")
     assert ink_on("#e6a23c") == ink_on("#ffffff")
+
+
+def test_where_a_gain_below_zero_is_ruled_out_no_gain_is_left() -> None:
+    about = {"gains": [{"low": -30.0}], "n_images": {"a": 20, "b": 20}, "n_compared": 2, "ruled_out": -25.0}
+    said = one_table_for_all(about, Objective("psnr", "PSNR", True), 28.9)
+    assert said == "One table serves all 2 groups: gains are ruled out (95 %, over 2 comparisons together)."

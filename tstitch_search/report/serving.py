@@ -23,7 +23,8 @@ def one_table_for_all(about: Mapping[str, Any], objective: Objective, margin: fl
             f"One table does not serve all {n} groups: in {g['group']}, {g['better']} is faster than {g['instead_of']} "
             f"and better by {g['gain']:.3g} of {objective.label} ({g['low']:.2g} to {g['high']:.2g}; {held}){more}."
         )
-    most = f"gains of more than {about['ruled_out']:.2g} of {objective.label} are ruled out ({held})"
+    above = f" of more than {about['ruled_out']:.2g} of {objective.label}" if about["ruled_out"] > 0 else ""
+    most = f"gains{above} are ruled out ({held})"
     if margin is not None and about["ruled_out"] <= margin:
         return f"One table serves all {n} groups: {most}."
     return f"Choosing by group is not shown to gain anything in any of {n} groups; {most}."
