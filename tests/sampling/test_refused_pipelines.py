@@ -75,6 +75,19 @@ def test_an_image_pipeline_asked_for_frames_says_so(tmp_path: Path) -> None:
     assert "it makes images" in str(error.value.hint)
 
 
+@pytest.mark.parametrize("said", ["num_frames=many", "num_frames=-3", "num_frames=0", "height=8.5", "width=true"])
+def test_sizes_that_are_no_whole_numbers_are_refused_when_the_study_is_read(tmp_path: Path, said: str) -> None:
+    name, _ = said.split("=")
+    with pytest.raises(ConfigError, match=rf"call: got {name}: .*, expected a whole number of at least 1"):
+        study_of("wan", tmp_path, f"space.call.{said}")
+
+
+@pytest.mark.parametrize("name", ["latents", "num_images_per_prompt"])
+def test_what_the_study_gives_itself_is_no_argument(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"call: '{name}' is the study's to give"):
+        check_study(study_of("flux", tmp_path, f"space.call.{name}=2"))
+
+
 class GatedHub(BaseHTTPRequestHandler):
     """Answers as the hub does about a repository whose terms were not accepted."""
 

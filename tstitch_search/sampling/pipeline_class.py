@@ -17,7 +17,9 @@ from tstitch_search.members.pipeline_parts import pipeline_name
 from tstitch_search.members.weights import read_json
 
 # What a study gives by itself; `call` names the rest.
-OURS = ("prompt", "negative_prompt", "num_inference_steps", "generator", "output_type", "guidance_scale")
+OURS = ("prompt", "negative_prompt", "num_inference_steps", "generator", "output_type", "guidance_scale", "latents")
+# How many are made of one prompt: a study has a seed for each.
+OF_ONE_PROMPT = ("num_images_per_prompt", "num_videos_per_prompt")
 # Classes whose images and clips begin with an image, also where their call gives it a default.
 FROM_IMAGE = re.compile("ImageToVideo|ImageToImage|Img2Img|Inpaint|I2V|I2I")
 # Components that guide in the pipeline's place: HunyuanImage, HunyuanVideo 1.5.
@@ -93,7 +95,7 @@ def require_drivable(space: SpaceConfig, kind: Any, inputs: Collection[str] | No
             hint="call: {strength: 1.0}; a study divides all steps",
         )
     for name in space.call:
-        if name in (*OURS, "true_cfg_scale"):
+        if name in (*OURS, *OF_ONE_PROMPT, "true_cfg_scale"):
             raise ConfigError(f"call: {name!r} is the study's to give", hint=f"leave it out of `call`: {_place(name)}")
 
 

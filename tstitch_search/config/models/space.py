@@ -18,6 +18,8 @@ RuleName: TypeAlias = Literal[
 
 # Shares of the steps at which the largest denoiser alone is measured as a baseline, the most telling first.
 FEWER_STEPS = (0.5, 0.75, 0.25)
+# Arguments of a pipeline's call that count something, in all of diffusers.
+COUNTS = {"height", "width", "num_frames", "max_sequence_length"}
 
 
 class SpaceConfig(Model):
@@ -121,6 +123,9 @@ class SpaceConfig(Model):
             raise ValueError(
                 f"got {', '.join(call)} for the family {info.data['family']}, which takes no more arguments"
             )
+        for name in COUNTS & call.keys():
+            if call[name] is not None and (type(call[name]) is not int or call[name] < 1):
+                raise ValueError(f"got {name}: {call[name]!r}, expected a whole number of at least 1")
         return call
 
     @property
