@@ -154,7 +154,7 @@ def page(document: dict) -> str:
         rows = document[found]
         image = [v for k, v in rows.items() if k.startswith("image")][-1]
         lines += [f"## {title}", "", "| | seconds an image | of the image itself |", "|---|---|---|"]
-        lines += [f"| {name} | {value:.2g} | {100 * value / image:.2g} % |" for name, value in rows.items()]
+        lines += [f"| {name} | {value:.3g} | {100 * value / image:.3g} % |" for name, value in rows.items()]
         lines.append("")
     machine = document["environment"]
     return "\n".join(
