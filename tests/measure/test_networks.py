@@ -15,7 +15,8 @@ from tstitch_search.measure.clip_score import cosines, load_clip
 from tstitch_search.measure.embeddings import IMAGENET, ClipImages, Dino
 from tstitch_search.measure.features import count_features, extract, load_extractor
 from tstitch_search.measure.pretrained import squared
-from tstitch_search.measure.scores import Scores
+from tstitch_search.measure.scores import ImageScore, Scores
+from tstitch_search.measure.scores.contract import ImageScoreContract
 from tstitch_search.measure.scores.embedding_distance import embedding_distance
 from tstitch_search.measure.scores.hps_v2 import hps_score
 from tstitch_search.measure.scores.pick_score import pick_score
@@ -65,6 +66,24 @@ class TestPairContract:
         distance, x, y = embedding_distance(embed), images(4), images(4).flip(0)
         alone = torch.cat([distance(x[i : i + 1], y[i : i + 1]) for i in range(4)])
         assert distance(x, y).tolist() == pytest.approx(alone.tolist(), abs=1e-5)
+
+
+class TestPickScore(ImageScoreContract):
+    @pytest.fixture(autouse=True)
+    def _weights(self, clip_folder: Path) -> None:  # noqa: F811
+        self.folder = str(clip_folder)
+
+    def score(self) -> ImageScore:
+        return pick_score(self.folder, self.folder, Path(), CPU)
+
+
+def test_a_metric_that_sees_nothing_breaks_the_contract() -> None:
+    class Blind(ImageScoreContract):
+        def score(self) -> ImageScore:
+            return lambda images, prompts: torch.ones(len(images))
+
+    with pytest.raises(AssertionError):
+        Blind().test_images_are_told_apart()
 
 
 def test_pick_score_is_the_scaled_cosine(clip_folder: Path) -> None:  # noqa: F811
