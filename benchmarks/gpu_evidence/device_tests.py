@@ -1,4 +1,4 @@
-"""Part 1: the tests marked `gpu`, in a process of their own."""
+"""Parts 1 and 6: the tests marked `gpu`, in a process of their own."""
 
 import os
 import subprocess
@@ -20,12 +20,22 @@ def estimate(reduced: bool) -> dict[str, Any]:
 
 
 def run(part: Part, reduced: bool) -> None:
+    """What is claimed of clocks, memory and images."""
+    run_tests(part, "tests/gpu/test_device_claims.py", "tests/measure/test_memory.py")
+
+
+def run_of_weights(part: Part, reduced: bool) -> None:
+    """Members that are brought in block by block, or quantised."""
+    run_tests(part, "tests/gpu/test_weights_that_come_and_go.py")
+
+
+def run_tests(part: Part, *files: str) -> None:
     """Every test's name, outcome and seconds."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider"]
         found = subprocess.run(
-            [*command, "--tb=short", f"--junitxml={report}", "tests/gpu", "tests/measure/test_memory.py"],
+            [*command, "--tb=short", f"--junitxml={report}", *files],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             capture_output=True,

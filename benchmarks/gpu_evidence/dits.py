@@ -5,7 +5,7 @@ with the autoencoder of Stable Diffusion.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -153,8 +153,8 @@ class Pipe:
     def generators(self) -> list[torch.Generator]:
         return [torch.Generator(self.device).manual_seed(i) for i in self.labels()]
 
-    def stand(self) -> Stand:
-        """What the product's own timing takes."""
+    def stand(self, remembering: Iterable[str] = ()) -> Stand:
+        """What the product's own timing takes. `remembering`: members with a cache."""
         members = dict(zip(self.denoiser.names, self.denoiser.members, strict=True))
         mb = {name: tensors_mb([member]) for name, member in members.items()}
         return Stand(
@@ -167,6 +167,7 @@ class Pipe:
             weights_mb=mb,
             resident_mb=mb,
             shared_mb=tensors_mb([self.pipeline.vae]),
+            remembering=frozenset(remembering),
         )
 
 

@@ -77,7 +77,7 @@ def other_kinds(
     pipe = new_pipe(setting, {**kinds, "XL": graphs["XL"]}, vae, device, {"XL-free": 1.0})
     pipe.denoiser.at_turn["XL+cache"] = forget
     allocations = [a for name in names for a in between("S", name, "XL", n_steps)]
-    measure(part, "cache, guidance-free and LoRA members", pipe.stand(), allocations, N_REPEATS)
+    measure(part, "cache, guidance-free and LoRA members", pipe.stand(["XL+cache"]), allocations, N_REPEATS)
 
 
 def with_lora(member: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Part 6: transformers as wide as today's, of few layers, with random weights made on the device in bfloat16.
+"""Part 7: transformers as wide as today's, of few layers, with random weights made on the device in bfloat16.
 
 Widths and token counts: FLUX.1 (24 heads of 128, text of 512 tokens) and Wan 2.1 14B (40 heads of 128, feed-forward
 13,824), as their published configurations say. Step time against tokens; what a change of members takes, with and

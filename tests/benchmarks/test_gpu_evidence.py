@@ -17,6 +17,7 @@ KINDS = {
     "kinds": {"calibration", "time", "errors"},
     "overhead": {"overhead", "stock"},
     "study": {"stage", "decisions", "agreement"},
+    "weights": {"test"},
     "modern": {"step", "switching", "loras"},
 }
 

@@ -91,7 +91,7 @@ class TestGroups:
         offload.bring_in(small)
         assert torch.cuda.memory_allocated() - before < 1e6
 
-    @pytest.mark.parametrize("name", ["stable_diffusion", "flux", "z_image", "sd3", "wan22", "cogvideox", "ltx"])
+    @pytest.mark.parametrize("name", ["stable_diffusion", "flux", "wan22"])
     def test_members_make_the_same_bits_as_without(self, cuda: torch.device, tmp_path: Path, name: str) -> None:
         folder = save_pipeline(name, tmp_path)
         (folder / "prompts.txt").write_text("\n".join(PROMPTS * 8))
