@@ -283,5 +283,6 @@ SECTIONS = {
     "kinds": _times,
     "overhead": _overhead,
     "study": _study,
+    "weights": _tests,
     "modern": _modern,
 }

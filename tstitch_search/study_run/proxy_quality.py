@@ -1,9 +1,12 @@
 """The quality of an allocation while searching: from few images, where it pays with control variates."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import exp
 from statistics import median
+
+import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
@@ -12,6 +15,7 @@ from tstitch_search.measurement import Chunk, chunks_of
 from tstitch_search.quality.control_variates import ControlVariates
 from tstitch_search.quality.estimate import QualityEstimate
 from tstitch_search.quality.frechet import FrechetDistance
+from tstitch_search.quality.jackknife import Jackknifed
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.evaluation import Estimates, Evaluator, Reader, require_anchor
 
@@ -25,8 +29,9 @@ def controls_of(study: Study, space: SearchSpace, candidates: Collection[Allocat
 class ProxyEstimate:
     """A quality at the level of `n_images` images, judged from `n_made` of them.
 
-    `effective_n`: so many images without control variates would be as certain; None where there are none. `effects`:
-    what each block of the images contributes to the error of its logarithm; empty where that is not known.
+    `effective_n`: so many images without control variates would be as certain; None where there are none, which are not
+    `corrected` either. `effects`: what each block of the images contributes to the error of its logarithm; empty where
+    that is not known.
     """
 
     value: float
@@ -34,6 +39,7 @@ class ProxyEstimate:
     n_images: int
     n_made: int
     effective_n: float | None = None
+    corrected: bool = False
     effects: tuple[float, ...] = ()
 
 
@@ -53,7 +59,7 @@ class ProxyQuality:
         self.proxy_chunks = chunks_of("search", config.n_images, study.config.proxy_set.chunk_size)
         self._control_chunks = chunks_of("search", self._n_control or 0, study.config.proxy_set.chunk_size)
         self._controls: ControlVariates | None = None
-        self._effective: dict[Allocation, tuple[float, bool, int]] = {}
+        self._known: dict[tuple[Allocation, int | None], ProxyEstimate] = {}
 
     @property
     def n_level(self) -> int:
@@ -65,23 +71,30 @@ class ProxyQuality:
         return self._control_chunks if allocation in self.controls else self.proxy_chunks
 
     def measure(self, reader: Reader, allocation: Allocation, n_chunks: int | None = None) -> ProxyEstimate:
-        """The allocation's quality, once its chunks and those of the controls are there.
+        """The allocation's quality, once its chunks and those of the controls are there; computed once.
 
         From its first `n_chunks` chunks only, if given: with control variates the level stays the same. Raises
         MeasurementError when one was given up.
         """
+        key = (allocation, n_chunks)
+        if key not in self._known:
+            self._known[key] = self.prepare(reader, allocation, n_chunks)()
+        return self._known[key]
+
+    def know(self, allocation: Allocation, n_chunks: int, found: ProxyEstimate) -> None:
+        """`measure` has this to say, which was computed elsewhere."""
+        self._known[allocation, n_chunks] = found
+
+    def prepare(
+        self, reader: Reader, allocation: Allocation, n_chunks: int | None = None
+    ) -> Callable[[], ProxyEstimate]:
+        """What `measure` computes, with all that it needs already read: in any thread. Raises MeasurementError."""
         if self._n_control is None:
-            plain = self._evaluator.measured(reader, allocation, self.proxy_chunks)
-            return ProxyEstimate(plain.value, plain.se, plain.n_images, plain.n_images)
+            return partial(_plain, self._evaluator.measured(reader, allocation, self.proxy_chunks))
         features = reader.read(allocation, self.chunks_of(allocation)[:n_chunks])
         if allocation in self.controls:
-            alone = self._evaluator.measured(reader, allocation, self._control_chunks)
-            return ProxyEstimate(alone.value, alone.se, self._n_control, self._n_control)
-        found = self._controls_from(reader).estimate(features)
-        self._effective[allocation] = (found.effective_n, found.active, len(features))
-        value = exp(found.log_fid)
-        se, effects = value * found.log_fid_se, tuple(map(float, found.effects))
-        return ProxyEstimate(value, se, self._n_control, len(features), found.effective_n, effects)
+            return partial(_plain, self._evaluator.measured(reader, allocation, self._control_chunks))
+        return partial(_corrected, self._controls_from(reader), features, self._n_control)
 
     def estimates(self, reader: Reader, measured: Mapping[Allocation, int | None]) -> Estimates:
         """Value, error and difference to the anchor of every allocation whose chunks are all there.
@@ -107,12 +120,14 @@ class ProxyQuality:
 
     def summary(self) -> str | None:
         """What the control variates gained, in a sentence; None without them."""
-        if not self._effective:
+        newest = {a: e for (a, _), e in sorted(self._known.items(), key=lambda item: item[1].n_made)}
+        judged = [(e.effective_n, e) for e in newest.values() if e.effective_n is not None]
+        if not judged:
             return None
-        n_active = sum(active for _, active, _ in self._effective.values())
-        effective, n_made = (median(v[i] for v in self._effective.values()) for i in (0, 2))
+        n_active = sum(e.corrected for _, e in judged)
+        effective, n_made = median(n for n, _ in judged), median(e.n_made for _, e in judged)
         return (
-            f"control variates: in use for {n_active} of {len(self._effective)} allocations; {n_made:.0f} images are "
+            f"control variates: in use for {n_active} of {len(judged)} allocations; {n_made:.0f} images are "
             f"worth {effective:.0f} (medians)"
         )
 
@@ -130,3 +145,14 @@ class ProxyQuality:
             distance = FrechetDistance(self._evaluator.reference)
             self._controls = ControlVariates(distance, baselines, str(self._evaluator.anchor))
         return self._controls
+
+
+def _plain(found: Jackknifed) -> ProxyEstimate:
+    return ProxyEstimate(found.value, found.se, found.n_images, found.n_images)
+
+
+def _corrected(controls: ControlVariates, features: np.ndarray, n_level: int) -> ProxyEstimate:
+    found = controls.estimate(features)
+    value = exp(found.log_fid)
+    se, effects = value * found.log_fid_se, tuple(map(float, found.effects))
+    return ProxyEstimate(value, se, n_level, len(features), found.effective_n, found.active, effects)

@@ -4,16 +4,24 @@ An allocation gets its first chunk, and maybe more, up to `quality.n_images`; mo
 compared at the level of the control images. Every decision follows from what was told, in the order in which it was
 asked for with a fixed look-ahead: so it does not depend on which worker was faster, and after a crash the same
 decisions are taken again from the ledger, without a new image.
+
+Estimates are computed in threads beside the driver, as soon as their chunks are there: nearly all of it is linear
+algebra, which leaves Python's lock to others. So workers do not wait for them, nor chunks behind a slow one.
 """
 
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+from threadpoolctl import threadpool_limits
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.errors import MeasurementError
 from tstitch_search.latency_model import LatencyModel
+from tstitch_search.machine import count_cores
 from tstitch_search.measurement import Chunk
 from tstitch_search.search import AllocationStudy
 from tstitch_search.search.racing import Measured, MoreImages, RaceRule, RaceState, Stop, next_action
@@ -21,16 +29,22 @@ from tstitch_search.study_run.ask_and_tell import note_stop
 from tstitch_search.study_run.proxy_quality import ProxyEstimate, ProxyQuality
 from tstitch_search.study_run.workbench import Workbench
 
+# How long one look at the workers may take while an estimate is awaited.
+GLANCE_S = 0.01
+
 
 @dataclass
 class Race:
     """What is known while racing: estimates and chunks per allocation, and the chunks under way, oldest first.
 
-    `first_effects`: what each block of an allocation's first chunk contributes to its error.
+    `first_effects`: what each block of an allocation's first chunk contributes to its error. `begun`: the estimates
+    that `threads` make, by allocation and number of chunks.
     """
 
     latency: LatencyModel
     proxy: ProxyQuality
+    threads: Executor
+    begun: dict[tuple[Allocation, int], Future[ProxyEstimate]] = field(default_factory=dict)
     found: dict[Allocation, ProxyEstimate] = field(default_factory=dict)
     n_chunks: dict[Allocation, int] = field(default_factory=dict)
     first_effects: dict[Allocation, tuple[float, ...]] = field(default_factory=dict)
@@ -56,13 +70,15 @@ def race(
     Asks for one chunk after the other until none is worth it or the budget is spent, then tells all trials.
     """
     bench.progress.stage("search")
-    running, reason = Race(latency, proxy), None
-    _measure_controls(bench, running)
-    while reason is None or running.live:
-        while reason is None and len(running.live) < study.config.search.look_ahead:
-            reason = _next_chunk(bench, study, trials, running)
-        if running.live:
-            _learn(bench, running)
+    n_threads = max(1, count_cores() // 2)  # the other half is the workers', where they are on this machine
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as threads:
+        running, reason = Race(latency, proxy, threads), None
+        _measure_controls(bench, running)
+        while reason is None or running.live:
+            while reason is None and len(running.live) < study.config.search.look_ahead:
+                reason = _next_chunk(bench, study, trials, running)
+            if running.live:
+                _learn(bench, running)
     note_stop(bench, str(reason), len(running.found))
     _tell(bench, study, trials, running)
     return {allocation: running.n_chunks[allocation] for allocation in running.found}
@@ -106,9 +122,13 @@ def _learn(bench: Workbench, running: Race) -> None:
     allocation, chunk = running.live[0]
     while not bench.is_ready(allocation, [chunk]):
         bench.collect()
+        _begin_estimates(bench, running)
+    _begin_estimates(bench, running)
     running.live.popleft()
     n_chunks = running.n_chunks.get(allocation, 0) + 1
     try:
+        if estimate := running.begun.pop((allocation, n_chunks), None):
+            running.proxy.know(allocation, n_chunks, _result(bench, estimate))
         found = running.found[allocation] = running.proxy.measure(bench, allocation, n_chunks)
         running.first_effects.setdefault(allocation, found.effects)
         running.n_chunks[allocation] = n_chunks
@@ -117,6 +137,27 @@ def _learn(bench: Workbench, running: Race) -> None:
         bench.progress.note(error.message)
         running.found.pop(allocation, None)
         running.failed.append(allocation)
+
+
+def _begin_estimates(bench: Workbench, running: Race) -> None:
+    """Of every chunk that is there, and all before it of the same allocation."""
+    n_chunks = dict(running.n_chunks)
+    missing = set[Allocation]()
+    for allocation, chunk in running.live:
+        n_chunks[allocation] = n_chunks.get(allocation, 0) + 1
+        if not bench.is_made(allocation, chunk):
+            missing.add(allocation)
+        key = (allocation, n_chunks[allocation])
+        if allocation not in missing and key not in running.begun:
+            with suppress(MeasurementError):  # the allocation was given up; whoever waits for it will hear so
+                running.begun[key] = running.threads.submit(running.proxy.prepare(bench, *key))
+
+
+def _result(bench: Workbench, estimate: Future[ProxyEstimate]) -> ProxyEstimate:
+    """The estimate, once it is there; workers are looked after meanwhile."""
+    while bench.is_busy and not estimate.done():
+        bench.collect(GLANCE_S)
+    return estimate.result()
 
 
 def _tell(bench: Workbench, study: Study, trials: AllocationStudy, running: Race) -> None:

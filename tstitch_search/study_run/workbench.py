@@ -145,11 +145,20 @@ class Workbench:
         done = (_key(allocation, chunk) in self._done for chunk in reversed(chunks))  # the last one is made last
         return _key(allocation, chunks[0])[:2] in self._given_up or all(done)
 
-    def collect(self) -> None:
+    def is_made(self, allocation: Allocation, chunk: Chunk) -> bool:
+        """Whether the chunk is there."""
+        return _key(allocation, chunk) in self._done
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether chunks are under way."""
+        return bool(self._in_flight)
+
+    def collect(self, at_most_s: float = POLL_S) -> None:
         """Wait a moment for workers and record what they finished. Raises KeyboardInterrupt once it is to stop."""
         if self._is_stopping():
             self._finish_what_is_under_way()
-        for finished in self._workers().wait(POLL_S if self.ledger.is_synced else GROUP_S):
+        for finished in self._workers().wait(at_most_s if self.ledger.is_synced else min(at_most_s, GROUP_S)):
             self._record(finished)
         self.ledger.sync_if_due()
         self.progress.tick()
