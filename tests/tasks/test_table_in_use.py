@@ -25,7 +25,7 @@ from tstitch_search.members.loading import load_scheduler
 from tstitch_search.progress import Silent
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.conditions import Condition
-from tstitch_search.study_run.key import pipeline_sha256
+from tstitch_search.study_run.preparation.hashes import pipeline_sha256
 from tstitch_search.tasks.export import export
 from tstitch_search.tasks.tables.generate_from_table import Wanted, draw_from_table, entry_for
 

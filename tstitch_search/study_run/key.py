@@ -1,39 +1,21 @@
 """All facts that make two measurements comparable. A run folder holds measurements of one key only."""
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import SpaceConfig, Study
-from tstitch_search.config.models.quality import OF_TRANSFORMERS
-from tstitch_search.errors import ConfigError, EnvironmentProblem
+from tstitch_search.errors import ConfigError
 from tstitch_search.measure.recorded.measurer import Record, open_record
 from tstitch_search.members.changes.lora_files import loras_identity
-from tstitch_search.members.custom import source_of
 from tstitch_search.members.facts import MemberFacts, read_member_facts
-from tstitch_search.members.pipeline_parts import SHARED_FILES, shared_folders, vae_folder
+from tstitch_search.members.pipeline_parts import vae_folder
 from tstitch_search.members.vae import pixels_per_latent, read_vae_config
 from tstitch_search.quality.sources import ReferenceSource, open_source
 from tstitch_search.sampling.space_check import check_space, converted_members, require_answers
 from tstitch_search.search_space import SearchSpace
+from tstitch_search.study_run.preparation.hashes import extractor_hash, hash_files, pipeline_sha256, score_facts
 from tstitch_search.study_run.preparation.warm_start import warm_start_facts
-from tstitch_search.zoo import FASHION_EXTRACTOR, embedded_path
-
-# The networks of the study that metrics look with, and the files that hold weights.
-NETWORKS = {
-    ("clip_score", "clip_distance"): "clip_model",
-    ("dino_distance",): "dino_model",
-    ("pick_score",): "pick_score_model",
-    ("pick_score", "hps_v2"): "preference_processor",
-}
-LPIPS_HINT = "torch.save(lpips.LPIPS(net='alex').state_dict(), 'lpips_alex.pth'), with pip install lpips"
-WEIGHTS = {
-    "lpips": ("lpips_weights", "LPIPS", LPIPS_HINT),
-    "hps_v2": ("hps_weights", "HPS v2", "hf download xswu/HPSv2 HPS_v2.1_compressed.pt, where there is a network"),
-}
 
 # How the seed of an image follows from the study's: see sampling/conditions.py.
 SEED_SCHEME = "numpy SeedSequence(seed, spawn_key=(0 search | 1 confirm, image))"
@@ -105,8 +87,8 @@ def _facts_of_models(study: Study) -> StudyFacts:
         "weights.pipeline": pipeline_sha256(study),
         **_proxy_facts(study),
         "quality.extractor": config.quality.extractor,
-        "quality.extractor_weights": _extractor_hash(study),
-        **_score_facts(study),
+        "quality.extractor_weights": extractor_hash(study),
+        **score_facts(study),
         "quality.reference": reference.sha256,
     }
     return StudyFacts(members, key, resolution, reference)
@@ -181,76 +163,8 @@ def _proxy_facts(study: Study) -> dict[str, str]:
     if config.negative_prompt is not None:
         facts["proxy_set.negative_prompt"] = config.negative_prompt
     if files.control_images:
-        facts["proxy_set.control_images"] = _hash_files(files.control_images[:n_images])
-    facts |= {f"proxy_set.inputs.{name}": _hash_files(paths[:n_images]) for name, paths in files.inputs}
+        facts["proxy_set.control_images"] = hash_files(files.control_images[:n_images])
+    facts |= {f"proxy_set.inputs.{name}": hash_files(paths[:n_images]) for name, paths in files.inputs}
     if files.sha256 or files.control_images or files.inputs:
         facts["proxy_set.n_search"] = str(files.n_search)
     return facts
-
-
-def _score_facts(study: Study) -> dict[str, str]:
-    """Hashes of the files and modules that values per image and per pair come from."""
-    quality = study.config.quality
-    facts = {
-        f"quality.{m}": hashlib.sha256(source_of(m, f"the metric {m!r}").read_bytes()).hexdigest()
-        for m in quality.all_metrics
-        if ":" in m
-    }
-    near = study.study_path.parent
-    for metrics, key in NETWORKS.items():
-        if set(metrics) & set(quality.all_metrics):
-            facts[f"quality.{key}"] = _network(str(getattr(quality, key)), near)
-    for metric, (key, label, hint) in WEIGHTS.items():
-        if metric in quality.all_metrics:
-            weights = near / str(getattr(quality, key))
-            if not weights.is_file():
-                beside = "without them psnr and ssim still work"
-                raise EnvironmentProblem(f"the weights of {label} are not at {weights}; {beside}", hint=hint)
-            facts[f"quality.{key}"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return facts
-
-
-def _network(name: str, near: Path) -> str:
-    """A hub id with its revision, or the hash of the folder's files."""
-    folder = near / name
-    return _hash_files(sorted(f for kind in SHARED_FILES for f in folder.glob(kind))) if folder.is_dir() else name
-
-
-def _extractor_hash(study: Study) -> str:
-    """Hash of the extractor's weights where we hold them; torch-fidelity's own are fixed by its version."""
-    quality = study.config.quality
-    if quality.extractor in OF_TRANSFORMERS:
-        return _network(quality.extractor_weights or "its default", study.study_path.parent)
-    if quality.extractor_weights:
-        path = study.study_path.parent / quality.extractor_weights
-    elif quality.extractor == FASHION_EXTRACTOR:
-        path = embedded_path("zoo:fashion/features.safetensors")
-    elif ":" in quality.extractor:
-        path = source_of(quality.extractor, f"the feature extractor {quality.extractor!r}")
-    else:
-        return f"torch-fidelity {version('torch-fidelity')}"
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot read the weights of the extractor {quality.extractor!r} at {path}: {error.strerror}",
-            hint="correct quality.extractor_weights",
-        ) from error
-
-
-def pipeline_sha256(study: Study) -> str:
-    """The hash of all that the study's members share: VAE, scheduler, text encoders, ControlNet."""
-    return _hash_folders(vae_folder(study), *shared_folders(study.space, study.space_path.parent))
-
-
-def _hash_folders(*folders: Path) -> str:
-    """One hash of the files in the folders that are loaded; other number formats of the weights may lie beside them."""
-    return _hash_files(sorted({file for folder in folders for kind in SHARED_FILES for file in folder.glob(kind)}))
-
-
-def _hash_files(paths: Iterable[Path]) -> str:
-    """One hash of names and contents, in this order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()

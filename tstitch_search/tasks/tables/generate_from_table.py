@@ -15,7 +15,7 @@ from tstitch_search.members.facts import read_member_facts
 from tstitch_search.members.pipeline_parts import shared_folders
 from tstitch_search.progress import Progress
 from tstitch_search.sampling.conditions import Condition
-from tstitch_search.study_run.key import pipeline_sha256
+from tstitch_search.study_run.preparation.hashes import pipeline_sha256
 from tstitch_search.tasks.tables.from_table import study_from_table
 
 
