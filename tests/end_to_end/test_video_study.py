@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sampling.saved_pipelines import save_pipeline
 from text_to_image import PROMPTS
 
 from tstitch_search.config import load_study
+from tstitch_search.errors import ConfigError
+from tstitch_search.measure.kept_arrays import KeptArrays
 from tstitch_search.measure.picture_files import save_grid
+from tstitch_search.measurement import Chunk
 from tstitch_search.progress import Silent
+from tstitch_search.real_images import ImageFiles
 from tstitch_search.study_run import Result, run_study
 from tstitch_search.study_run.preparation.pool import open_pool
 from tstitch_search.tasks.generate import images_of
@@ -72,3 +77,42 @@ def test_generate_writes_clips_as_an_animation(video_study: Path, tmp_path: Path
     save_grid(made, tmp_path / "grid.webp")
     with Image.open(tmp_path / "grid.webp") as picture:
         assert picture.n_frames == 5
+
+
+MOTION = """\
+import torch
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+
+class Motion(FeatureExtractorBase):
+    takes_clips = True
+
+    def __init__(self, name, features_list, **options):
+        super().__init__(name, features_list)
+
+    def forward(self, clips):
+        return (clips.float().diff(dim=1).abs().mean(dim=(1, 3, 4)),)
+
+    @staticmethod
+    def get_provided_features_list():
+        return ("motion",)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric):
+        return "motion"
+"""
+
+
+def test_an_extractor_of_clips_sees_each_clip_as_a_whole(
+    video_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "motion_features.py").write_text(MOTION)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ["quality.extractor=motion_features:Motion", "quality.extractor_weights=null"]
+    kept = KeptArrays(load_study(video_study, own), torch.device("cpu"))
+    clips = torch.randint(0, 256, (2, 5, 3, 8, 8), dtype=torch.uint8)
+    found = kept.of(clips, Chunk("search", 0, 2), None)
+    between_frames = clips.numpy().astype(float)[:, 1:] - clips.numpy().astype(float)[:, :-1]
+    np.testing.assert_allclose(found["features"], np.abs(between_frames).mean((1, 3, 4)), rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"takes clips, and quality\.reference is of images"):
+        kept.of_reference(ImageFiles(tmp_path, ("real.png",), 8), 2)

@@ -37,6 +37,11 @@ class Extractor:
     layers: Mapping[str, str]
     device: torch.device
 
+    @property
+    def takes_clips(self) -> bool:
+        """Whether it is asked with whole clips (n, frames, 3, h, w): its class has `takes_clips = True`."""
+        return getattr(self.network, "takes_clips", False) is True
+
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """uint8 (n, 3, h, w) of float images (n, 1 or 3, h, w) in [0, 1], rounded: the one place where that happens.
@@ -172,7 +177,7 @@ def _explain(error: Exception, name: str, weights: Path | None) -> NoReturn:
 
 @torch.no_grad()
 def extract(extractor: Extractor, images: torch.Tensor) -> dict[str, np.ndarray]:
-    """Each of the extractor's arrays (n, d) float32 of uint8 images (n, 3, h, w) on its device.
+    """Each of the extractor's arrays (n, d) float32 of uint8 images (n, 3, h, w), or clips, on its device.
 
     Raises ConfigError when the network does not answer with (n, d), MeasurementError when a value is not finite.
     """
