@@ -8,6 +8,7 @@ chose to the last one. Writes results/many_workers.json.
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -130,6 +131,7 @@ def main() -> None:
     )
     pool = SimulatedWorkers(measurer)
     with tempfile.TemporaryDirectory() as scratch:
+        os.environ["XDG_CACHE_HOME"] = scratch  # nothing of earlier runs is found
         run_study(load_study(study(Path(scratch))), Path(scratch) / "run", lambda _: pool, Silent())
     usage = getrusage(RUSAGE_SELF)
     found = {

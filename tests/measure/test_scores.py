@@ -1,7 +1,9 @@
 """Values per pair: each keeps the contract of `PairScore` and agrees with a second implementation."""
 
+import warnings
 from pathlib import Path
 
+import lpips
 import numpy as np
 import pytest
 import torch
@@ -134,6 +136,21 @@ def test_ssim_is_that_of_scipy_filters() -> None:
     expected = [np.mean([one(*channels) for channels in zip(*pair, strict=True)]) for pair in zip(*(
         images.numpy().astype(float) for images in (x, y)), strict=True)]  # fmt: skip
     assert ssim(x, y).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_lpips_is_that_of_the_package_of_its_authors(tmp_path: Path) -> None:
+    """Its own linear layers, and the same random AlexNet, since the trained one is a download."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it asks torchvision for no weights in an old way
+        theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
+    torch.save(theirs.state_dict(), tmp_path / "alex.pth")
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randint(0, 256, (2, 4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    with torch.no_grad():
+        expected = theirs(first / 127.5 - 1, second / 127.5 - 1).flatten()
+    found = Lpips(tmp_path / "alex.pth", CPU)(first, second)
+    assert expected.min() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
 
 
 def test_images_that_are_too_small_are_refused_with_what_to_take_instead(lpips_file: Path) -> None:
