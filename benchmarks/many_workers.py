@@ -105,7 +105,7 @@ def study(folder: Path) -> Path:
             "n_images": 750,
             "control_images": 1500,
         },
-        "search": {"n_trials": 110, "tolerance": "0.0001%", "look_ahead": 2 * N_WORKERS},
+        "search": {"n_trials": 231, "tolerance": "0.0001%", "look_ahead": 2 * N_WORKERS},
         "confirm": {"n_images": 250, "max_entries": 1},
         "latency": {"n_repeats": 3, "batch_size": 2},
         "workers": {"pool": "inline"},
