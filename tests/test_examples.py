@@ -86,6 +86,7 @@ def ask(address: str, query: str) -> tuple[int, str | None, bytes]:
         connection.close()
 
 
+@pytest.mark.slow
 def test_eight_requests_at_once_get_the_bits_of_requests_one_by_one(server: str) -> None:
     entries = LookupTable.read(TABLE).entries
     budgets = [entry.latency_s for entry in entries[:4]] * 2

@@ -93,6 +93,7 @@ def save_clip(folder: Path) -> None:
     CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_two_dit_checkpoints_end_with_a_table(two_dits: Path) -> None:
     study, run = two_dits / "study.yaml", two_dits / "run"
     assert "XL, S  " in command("check", study)

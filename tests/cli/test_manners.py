@@ -80,6 +80,7 @@ def test_the_list_of_verbs_says_of_each_a_whole_sentence() -> None:
     assert not [line for line in lines.values() if line[-1] not in ".?" or line.endswith("...")]
 
 
+@pytest.mark.slow
 def test_data_goes_to_stdout_and_progress_to_stderr_a_line_for_each_chunk_or_nothing(tmp_path: Path) -> None:
     study, folder = ROOT / "studies" / "recorded" / "dit_s_xl.yaml", tmp_path / "run"
     said = command("run", study, "-o", folder, "--json", "--verbose")

@@ -155,6 +155,7 @@ def test_plan_counts_and_prices_without_running(tiny_family, tmp_path):
     assert not (tmp_path / "unused").exists()
 
 
+@pytest.mark.slow
 def test_generate_writes_a_picture_of_the_allocations_asked_for(tiny_family, tmp_path):
     from PIL import Image
 

@@ -97,6 +97,7 @@ def test_a_tracker_that_is_not_installed_is_refused_with_its_extra(name: str, tm
 
 
 @needs_wandb
+@pytest.mark.slow
 def test_weights_and_biases_offline_writes_the_curves_to_the_run_folder(tmp_path: Path) -> None:
     ledger = run(tmp_path / "run", "wandb", WANDB_MODE="offline")
     (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")

@@ -134,6 +134,7 @@ def test_copies_take_turns_at_the_tokenizer_they_share(members: dict[str, Any]) 
     assert made == expected * 200
 
 
+@pytest.mark.slow
 def test_the_package_brings_torch_only_when_stitch_is_asked_for() -> None:
     program = (
         "import sys; from tstitch_search import LookupTable, Allocation; print('torch' in sys.modules);"

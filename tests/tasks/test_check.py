@@ -79,6 +79,7 @@ def test_a_measured_bound_carries_its_error_and_no_allocation_lies_beyond_it(tex
     assert speed.at_most > speed.best
 
 
+@pytest.mark.slow
 def test_before_weights_are_fetched_everything_but_the_speed_is_said(text_family: Path, tmp_path: Path) -> None:
     commit, repository = "0123456789abcdef0123456789abcdef01234567", tmp_path / "hub" / "models--someone--tiny"
     shutil.copytree(text_family, repository / "snapshots" / commit, ignore=shutil.ignore_patterns("*.safetensors"))

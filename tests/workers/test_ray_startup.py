@@ -35,6 +35,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.slow
 def test_a_run_on_one_machine_needs_no_home() -> None:
     """Ray keeps a token in HOME; where that cannot be written, driver and workers have it from the environment."""
     ask = (
