@@ -1,4 +1,7 @@
-"""The measurer of a study: holds the members for a whole run and does one job at a time."""
+"""The measurer of a study: holds the members for a whole run and does one job at a time.
+
+A little over 250 lines: every kind of job is answered here, and what runs out of memory is tried again here.
+"""
 
 import time
 from collections.abc import Callable, Iterator

@@ -82,7 +82,7 @@ class ProxyQuality:
         return self._known[key]
 
     def know(self, allocation: Allocation, n_chunks: int, found: ProxyEstimate) -> None:
-        """`measure` has this to say, which was computed elsewhere."""
+        """Keep an estimate that was computed elsewhere, as the answer of `measure`."""
         self._known[allocation, n_chunks] = found
 
     def prepare(

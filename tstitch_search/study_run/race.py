@@ -120,10 +120,10 @@ def _next_chunk(bench: Workbench, study: Study, trials: AllocationStudy, running
 def _learn(bench: Workbench, running: Race) -> None:
     """Wait for the oldest chunk under way and take it into its allocation's estimate."""
     allocation, chunk = running.live[0]
+    _begin_estimates(bench, running)
     while not bench.is_ready(allocation, [chunk]):
         bench.collect()
         _begin_estimates(bench, running)
-    _begin_estimates(bench, running)
     running.live.popleft()
     n_chunks = running.n_chunks.get(allocation, 0) + 1
     try:

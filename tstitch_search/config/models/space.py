@@ -1,4 +1,7 @@
-"""A search space: the denoisers of one family, and the allocations allowed."""
+"""A search space: the denoisers of one family, and the allocations allowed.
+
+A little over 250 lines: every key stands beside its check.
+"""
 
 from math import floor
 from typing import Annotated, Any, Literal, TypeAlias
