@@ -8,6 +8,9 @@ from statistics import fmean, median, stdev
 from tstitch_search.allocation import Allocation, Segment
 from tstitch_search.measurement import Calibration, together_mb
 
+# Repeats of a step that differ by more (interquartile range over median) are those of a busy machine.
+NOISY = 0.1
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -84,14 +87,15 @@ class LatencyModel:
         measured = ", ".join(f"{name} {t:.3g} s" for name, t in zip(denoisers, times, strict=True))
         return f"the denoisers are listed cheap to expensive, but their measured step times are {measured}"
 
-    def noise_warning(self, max_spread: float) -> str | None:
-        """A sentence when the machine was too busy for these times to be trusted to `max_spread`."""
+    @property
+    def noise_warning(self) -> str | None:
+        """A sentence when the machine was too busy for these times to be trusted."""
         spread = self.calibration.spread
-        if spread <= max_spread:
+        if spread <= NOISY:
             return None
         return (
             f"the machine is noisy: repeats of a step differ by {spread:.0%} (interquartile range over median), more "
-            f"than latency.max_spread = {max_spread:.0%}; stop other work on it or raise latency.n_repeats"
+            f"than {NOISY:.0%}; stop other work on it or raise latency.n_repeats"
         )
 
 

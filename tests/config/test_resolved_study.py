@@ -103,7 +103,6 @@ configs = st.builds(
         error=shares,
         seconds=st.none() | seconds,
         threads=st.none() | whole,
-        max_spread=shares,
         **{"from": st.none() | text},
     ),
     execution=st.builds(
@@ -155,6 +154,14 @@ def test_the_resolved_quickstart_has_every_default_and_the_overrides_written_out
     assert document["search_space"]["n_steps"] == 20
     assert '# with --set "focus.max_fid_loss=5%"' in written
     assert set(document) == set(StudyConfig.model_fields)
+
+
+def test_a_key_that_was_removed_is_read_from_an_older_file_and_changes_nothing(tmp_path: Path) -> None:
+    study = load_study(QUICKSTART)
+    document = yaml.safe_load(study_as_yaml(study, tmp_path))
+    older = tmp_path / "study.resolved.yaml"
+    older.write_text(yaml.safe_dump({**document, "latency": {**document["latency"], "max_spread": 0.1}}))
+    assert load_study(older).config.latency == study.config.latency
 
 
 def test_paths_of_the_resolved_study_lead_to_the_same_files(tiny_family: Path, tmp_path: Path) -> None:

@@ -147,12 +147,12 @@ def test_a_study_built_in_python_is_that_of_the_file(tmp_path: Path) -> None:
     in_objects = {
         "search_space": load_space(QUICKSTART.parent / written["search_space"], needs_models=True),
         "quality": QualityConfig(**written["quality"]),
-        "latency": {**written["latency"], "max_spread": "5%"},
+        "latency": {**written["latency"], "error": "5%"},
     }
     built = Study(**{**written, **in_objects}, folder=tmp_path)
     assert built.space == load_study(QUICKSTART).space
     assert built.config.quality == load_study(QUICKSTART).config.quality
-    assert built.config.latency.max_spread == 0.05
+    assert built.config.latency.error == 0.05
 
 
 def test_a_study_built_wrongly_in_python_is_one_message_that_names_the_key() -> None:

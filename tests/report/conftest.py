@@ -100,7 +100,6 @@ PROVENANCE = {
     "environment": {"python": "3.11.7", "packages": {"torch": "2.15.0", "diffusers": "0.42.1"}},
     "lossless_margin": 0.02,
     "guard": {"metric": "inception_score", "tolerance": 0.05, "reference": "study"},
-    "study": {"latency": {"max_spread": 0.1}},
     "space_size": 66,
     "created_at": "2026-01-05T10:00:00+00:00",
 }

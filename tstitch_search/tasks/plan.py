@@ -7,7 +7,7 @@ from tempfile import TemporaryFile
 
 from tstitch_search.config import Study, study_as_yaml
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.latency_model import LatencyModel
+from tstitch_search.latency_model import NOISY, LatencyModel
 from tstitch_search.ledger import read_events
 from tstitch_search.lookup import LookupTable, promising
 from tstitch_search.machine import count_cores, count_gpus
@@ -205,10 +205,7 @@ def _calibration(
         return calibration, f"measured now on {calibration.device}"
     if stored := recall(study, facts.key):
         rough = f", roughly: it was busy, and repeats of a step differed by {stored.spread:.0%}"
-        return (
-            stored,
-            f"measured before on {stored.device}{rough if stored.spread > study.config.latency.max_spread else ''}",
-        )
+        return stored, f"measured before on {stored.device}{rough if stored.spread > NOISY else ''}"
     return rough_calibration(study, facts), "rough: from the number of parameters; --calibrate measures it"
 
 

@@ -1,14 +1,22 @@
 """What every document of a study has in common."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Model(BaseModel):
-    """Frozen, and a misspelt key is an error."""
+    """Frozen, and a misspelt key is an error. `removed`: keys of earlier versions, which run folders still name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    removed: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed(cls, given: Any) -> Any:
+        if isinstance(given, dict) and cls.removed & given.keys():
+            return {key: value for key, value in given.items() if key not in cls.removed}
+        return given
 
 
 class OneOf(Model):

@@ -1,6 +1,6 @@
 """How time is measured, and at which operating points."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -25,6 +25,7 @@ class PointConfig(Model):
 class LatencyConfig(Model):
     """How time is measured: for one batch of stated size, from noise to decoded images."""
 
+    removed: ClassVar[frozenset[str]] = frozenset({"max_spread"})
     batch_size: Whole = Field(8, description="Images per timed batch, as at deploy time.", ge=1)
     n_repeats: Whole = Field(
         5, description="Timed repeats at least, interleaved over denoisers; the median counts.", ge=3
@@ -42,9 +43,6 @@ class LatencyConfig(Model):
         None,
         alias="from",
         description="File written by `tstitch-search calibrate` (relative to this one) to take step times from.",
-    )
-    max_spread: Fraction = Field(
-        0.1, description="The run says so when repeats of a step differ by more than this share, for example 10%."
     )
     points: tuple[PointConfig, ...] = Field(
         (), description="Further operating points of the same table. The search goes by latency.batch_size."

@@ -5,6 +5,7 @@ from statistics import median
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate, OperatingPoint
+from tstitch_search.latency_model import NOISY
 from tstitch_search.measurement import Calibration
 from tstitch_search.pareto import pareto_front
 from tstitch_search.report.markup import Html, join, table, tag
@@ -85,7 +86,7 @@ def _calibration(record: Record) -> Html:
     """The parts that predictions are sums of, and how steady they were."""
     c = record.calibration
     if c is None:
-        return tag("p", *_spread(record, record.table.provenance.get("spread")))
+        return tag("p", *_spread(record.table.provenance.get("spread")))
     memory = f"; with all members loaded at most {megabytes(c.peak_memory_mb)} in use" if c.peak_memory_mb else ""
     about = f"One batch of {c.batch_size} images on {c.device}, medians over {c.n_repeats} repeats{memory}. "
     head = ["denoiser", "per step (SE)", "relative", "start of a segment (SE)", "memory alone", "weights"]
@@ -94,7 +95,7 @@ def _calibration(record: Record) -> Html:
     note = "Start of a segment: what its first step takes beyond a step, from switching between denoisers."
     return join(
         tag("h3", "Calibration"),
-        tag("p", about, *_spread(record, c.spread), *_drift(record)),
+        tag("p", about, *_spread(c.spread), *_drift(record)),
         table(head, rows, kind="cards small"),
         tag("p", note, kind="note"),
     )
@@ -119,25 +120,21 @@ def _weights(c: Calibration, name: str) -> str:
 
 
 def time_doubt(record: Record) -> str:
-    """A sentence where step times differed by more than the study allows; otherwise empty."""
+    """A sentence where the machine was busy while steps were timed; otherwise empty."""
     spread = record.calibration.spread if record.calibration else record.table.provenance.get("spread")
-    allowed = _max_spread(record)
-    if not isinstance(spread, int | float) or allowed is None or spread <= allowed:
+    if not isinstance(spread, int | float) or spread <= NOISY:
         return ""
     return f"Seconds are rough: the machine was busy while steps were timed, and repeats differ by {percent(spread)}."
 
 
-def _spread(record: Record, spread: object) -> list[str]:
-    """How much repeats of a step differed, and whether that is more than the study allows."""
+def _spread(spread: object) -> list[str]:
+    """How much repeats of a step differed, and whether that is too much."""
     if not isinstance(spread, int | float):
         return []
     said = f"Repeats of a step differ by {percent(spread)} (interquartile range over median)"
-    allowed = _max_spread(record)
-    if allowed is None:
-        return [f"{said}."]
-    if spread <= allowed:
-        return [f"{said}, within latency.max_spread ({percent(allowed)})."]
-    above = tag("b", f"above latency.max_spread ({percent(allowed)})", kind="lost")
+    if spread <= NOISY:
+        return [f"{said}, within {percent(NOISY)}."]
+    above = tag("b", f"above {percent(NOISY)}", kind="lost")
     return [f"{said}, ", above, ": the machine was busy with other things, so trust these times less."]
 
 
@@ -149,13 +146,6 @@ def _drift(record: Record) -> list[str]:
     band = f"{100 * drift['share']:+.1f} % (95 %: {100 * drift['low']:+.1f} to {100 * drift['high']:+.1f} %)"
     said = f" From the first to the last images of the search the same calls took {band} more time"
     return [f"{said}, so the denoisers were timed again after it." if drift["notable"] else f"{said}."]
-
-
-def _max_spread(record: Record) -> float | None:
-    study = record.table.provenance.get("study")
-    latency = study.get("latency") if isinstance(study, dict) else None
-    allowed = latency.get("max_spread") if isinstance(latency, dict) else None
-    return allowed if isinstance(allowed, int | float) else None
 
 
 def _points(record: Record) -> Html:

@@ -18,7 +18,7 @@ from tstitch_search.config.models import PointConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.files import cache_folder, make_folder, write_whole
 from tstitch_search.json_fields import check_count, check_number, check_text, get, read_json, refuse
-from tstitch_search.latency_model import LatencyModel
+from tstitch_search.latency_model import NOISY, LatencyModel
 from tstitch_search.ledger import Ledger
 from tstitch_search.measurement import Calibration
 from tstitch_search.progress import Progress
@@ -104,7 +104,7 @@ def measure_calibration(study: Study, open_pool: Callable[[Study], WorkerPool], 
 
 def warn(study: Study, latency: LatencyModel, progress: Progress) -> None:
     """Say what is odd about the step times: their order, or how much repeats differ."""
-    for warning in (latency.order_warning(study.space.names), latency.noise_warning(study.config.latency.max_spread)):
+    for warning in (latency.order_warning(study.space.names), latency.noise_warning):
         if warning:
             progress.note(warning)
 
@@ -175,7 +175,7 @@ def remember(study: Study, key: Mapping[str, str], calibration: Calibration) -> 
     One of a busy machine does not take the place of a better one.
     """
     path, before = _path(study, key), recall(study, key)
-    if before and calibration.spread > max(before.spread, study.config.latency.max_spread):
+    if before and calibration.spread > max(before.spread, NOISY):
         return
     with suppress(EnvironmentProblem):
         make_folder(path.parent)

@@ -77,7 +77,7 @@ def _measure(
     finally:
         pool.close()
     assert isinstance(answer, AllocationTimes)
-    if warning := LatencyModel(calibration).noise_warning(study.config.latency.max_spread):
+    if warning := LatencyModel(calibration).noise_warning:
         progress.note(warning)
     return calibration, dict(zip(confirmed, answer.times, strict=True))
 
