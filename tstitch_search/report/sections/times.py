@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from statistics import median
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.lookup import Candidate, OperatingPoint
 from tstitch_search.latency_model import NOISY
+from tstitch_search.lookup import Candidate, OperatingPoint
 from tstitch_search.measurement import Calibration
 from tstitch_search.pareto import pareto_front
 from tstitch_search.report.markup import Html, join, table, tag
