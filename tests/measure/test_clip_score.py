@@ -116,7 +116,7 @@ def test_a_missing_model_is_named_with_its_path_and_hub_id(tmp_path: Path) -> No
         load_clip("nobody/has this clip", tmp_path, CPU)
     assert f"'nobody/has this clip' can be loaded neither from the folder {tmp_path}/nobody/" in caught.value.message
     assert "nor from the hub" in caught.value.message
-    assert "openai/clip-vit-large-patch14" in caught.value.hint
+    assert "hf download nobody/has this clip" in caught.value.hint
 
 
 def copy_with_weights(folder: Path, to: Path, weights: dict[str, torch.Tensor]) -> Path:

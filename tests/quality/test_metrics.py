@@ -9,10 +9,12 @@ import pytest
 
 from tstitch_search.config.models.quality import BY_PROMPT, NAMES, PAIRED
 from tstitch_search.errors import ConfigError
+from tstitch_search.measure.scores.contract import SetMetricContract
 from tstitch_search.quality.estimate import estimate, measured
 from tstitch_search.quality.frechet import FrechetDistance
+from tstitch_search.quality.jackknife import Statistic
 from tstitch_search.quality.metrics import METRICS, Metric, metric_named
-from tstitch_search.quality.metrics.metric import BLOCK
+from tstitch_search.quality.metrics.metric import BLOCK, check_n_images
 from tstitch_search.quality.reference import Reference
 
 D, N, N_CLASSES = 8, 300, 5
@@ -45,56 +47,56 @@ DEGRADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-class TestContract:
-    def test_it_is_found_by_its_name(self, metric: Metric) -> None:
-        assert metric_named(metric.name) is metric
-        assert metric.label
+class TestOfOurs(SetMetricContract):
+    """The means of values per image and per pair keep what is asked of a set's metric, too."""
 
-    def test_good_images_have_a_finite_value(self, metric: Metric) -> None:
-        value = metric.bind(REFERENCE)(GOOD[metric.array])
-        assert isinstance(value, float)
-        assert np.isfinite(value)
+    @pytest.fixture(autouse=True, params=METRICS.values(), ids=METRICS)
+    def _metric(self, request: pytest.FixtureRequest) -> None:
+        self.of = request.param
 
-    def test_the_order_of_the_images_does_not_matter(self, metric: Metric) -> None:
-        statistic, array = metric.bind(REFERENCE), GOOD[metric.array]
-        shuffled = np.random.default_rng(0).permutation(array)
-        assert statistic(shuffled) == pytest.approx(statistic(array), rel=1e-9, abs=1e-12)
+    def metric(self) -> Metric:
+        assert metric_named(self.of.name) is self.of
+        return self.of
 
-    def test_bound_once_it_answers_again_and_again_and_changes_nothing(self, metric: Metric) -> None:
-        statistic, array = metric.bind(REFERENCE), GOOD[metric.array].copy()
-        first = statistic(array)
-        statistic(DEGRADE[metric.array](array))
-        assert statistic(array) == first == metric.bind(REFERENCE)(array)
-        assert np.array_equal(array, GOOD[metric.array])
+    def reference(self) -> Reference:
+        return REFERENCE
 
-    def test_single_precision_storage_is_computed_in_double_precision(self, metric: Metric) -> None:
-        statistic, array = metric.bind(REFERENCE), GOOD[metric.array]
-        assert statistic(array) == pytest.approx(statistic(array.astype(np.float64)), rel=1e-12, abs=1e-15)
+    def good(self) -> np.ndarray:
+        return GOOD[self.of.array].copy()
 
-    def test_the_more_the_images_are_degraded_the_worse_the_value(self, metric: Metric) -> None:
-        statistic, array, degrade = metric.bind(REFERENCE), GOOD[metric.array], DEGRADE[metric.array]
-        values = [statistic(array), statistic(degrade(array)), statistic(degrade(degrade(array)))]
-        assert values == sorted(values, reverse=metric.higher_is_better)
-        assert len(set(values)) == 3
+    def worse(self, array: np.ndarray) -> np.ndarray:
+        return DEGRADE[self.of.array](array)
 
-    def test_what_the_reference_lacks_is_said_before_anything_is_measured(self, metric: Metric) -> None:
-        enough = {"nothing": 0, "statistics": 1, "features": 2}[metric.needs]
-        references = [None, NO_FEATURES, REFERENCE]
-        for reference in references[:enough]:
-            with pytest.raises(ConfigError, match=f"{metric.label} needs"):
-                metric.bind(reference)
-        values = {metric.bind(reference)(GOOD[metric.array]) for reference in references[enough:]}
-        assert len(values) == 1
 
-    def test_too_few_images_are_refused_with_the_number_that_will_do(self, metric: Metric) -> None:
-        statistic, array = metric.bind(REFERENCE), GOOD[metric.array]
-        with pytest.raises(ConfigError, match="images, got 0") as caught:
-            statistic(array[:0])
-        enough = int(caught.value.message.split("at least ")[1].split()[0])
-        assert np.isfinite(statistic(array[:enough]))
-        with pytest.raises(ConfigError, match=f"at least {enough} images, got {enough - 1}"):
-            statistic(array[: enough - 1])
+class Diversity:
+    """A set's metric of the user's own: how far images are from each other."""
+
+    kind, label, higher_is_better = "set", "diversity", True
+
+    @staticmethod
+    def bind(reference: Reference | None) -> Statistic:
+        def diversity(features: np.ndarray) -> float:
+            check_n_images("diversity", features, at_least=2)
+            return float(features.var(axis=0, dtype=np.float64, ddof=1).sum())
+
+        return diversity
+
+
+class TestOfOnesOwn(SetMetricContract):
+    def metric(self) -> Metric:
+        return metric_named(f"{__name__}:Diversity")
+
+    def worse(self, array: np.ndarray) -> np.ndarray:
+        return array * 0.9
+
+
+def test_a_metric_of_a_set_that_goes_by_the_order_breaks_the_contract() -> None:
+    class First(TestOfOnesOwn):
+        def metric(self) -> Metric:
+            return replace(METRICS["fid"], bind=lambda reference: lambda features: float(features[0, 0]))
+
+    with pytest.raises(AssertionError):
+        First().test_the_order_of_the_images_does_not_matter()
 
 
 def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:

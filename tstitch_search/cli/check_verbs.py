@@ -38,6 +38,8 @@ def check(
     given = overrides(settings, None, None, device)
     found = api.check(study, probe=probe, overrides=given, progress=said())
     print(json.dumps(_as_json(found), indent=2) if as_json else _as_text(found))
+    if found.missing and not (found.misfit or found.beside):
+        raise found.missing
     if found.problem:
         of_members = "other denoisers, or `convert: true` in the space where it is offered"
         raise ConfigError(found.problem, of_members if found.misfit else "add some, or lower the numbers of images")
@@ -61,6 +63,8 @@ def _as_text(found: "Check") -> str:
     lines += [f"Note: {remark}." for remark in found.remarks]
     if found.beside:
         lines.append(f"Beside the members: {found.beside}.")
+    if found.missing:
+        lines.append(f"Beside the members: {found.missing.message}.")
     if found.speed:
         relative = ", ".join(f"{factor:.3g} of {name}" for name, factor in found.speed.relative.items())
         lines.append(f"One step of the slowest takes as long as {relative} (from {found.speed.basis}).")

@@ -23,18 +23,15 @@ class Clip:
     device: torch.device
 
 
-HINT = "give a hub id such as openai/clip-vit-large-patch14, or a folder made by save_pretrained"
-
-
 def load_clip(name: str, near: Path, device: torch.device, processor: str | None = None) -> Clip:
     """The CLIP model in the folder `name` relative to `near`, or else with this hub id, in float32.
 
     `processor`: where its processor is, when it is not beside it. Raises EnvironmentProblem when it cannot be had, or
     when its weights are not those of a CLIP model.
     """
-    model = load_pretrained("CLIP model", CLIPModel, name, near, HINT)
+    model = load_pretrained("CLIP model", CLIPModel, name, near)
     places = (name,) if processor is None else (name, processor)
-    made = load_processor("processor of the CLIP model", CLIPProcessor, places, near, HINT)
+    made = load_processor("processor of the CLIP model", CLIPProcessor, places, near)
     return Clip(name, model.to(device), made, device)
 
 

@@ -12,12 +12,12 @@ from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from transformers import AutoModel, CLIPModel
 
+from tstitch_search.config.models.quality import OF_TRANSFORMERS
 from tstitch_search.measure.pretrained import load_pretrained, squared
 
 DINO_SIZE = 224
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-HINT = "get it once with `hf download {}` where there is a network, and give the folder; psnr and ssim need no weights"
 
 
 class Dino:
@@ -25,7 +25,7 @@ class Dino:
 
     def __init__(self, name: str, near: Path, device: torch.device):
         """Load it. Raises EnvironmentProblem."""
-        self._model = load_pretrained("DINO model", AutoModel, name, near, HINT.format(name)).to(device)
+        self._model = load_pretrained("DINO model", AutoModel, name, near).to(device)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self._model(squared(images, DINO_SIZE, *IMAGENET)).last_hidden_state[:, 0]
@@ -37,7 +37,7 @@ class ClipImages:
 
     def __init__(self, name: str, near: Path, device: torch.device):
         """Load it, and let go of its text encoder. Raises EnvironmentProblem."""
-        self._model = load_pretrained("CLIP model", CLIPModel, name, near, HINT.format(name))
+        self._model = load_pretrained("CLIP model", CLIPModel, name, near)
         del self._model.text_model
         self._model.to(device)
 
@@ -84,13 +84,13 @@ class _OfTransformers(FeatureExtractorBase):
 class DinoExtractor(_OfTransformers):
     """`extractor: dinov2`: the class token of DINOv2 ViT-L/14."""
 
-    made, default = Dino, "facebook/dinov2-large"
+    made, default = Dino, OF_TRANSFORMERS["dinov2"]
 
 
 class ClipExtractor(_OfTransformers):
     """`extractor: clip`: the embeddings of CLIP ViT-L/14 at 336 pixels."""
 
-    made, default = ClipImages, "openai/clip-vit-large-patch14-336"
+    made, default = ClipImages, OF_TRANSFORMERS["clip"]
 
 
 register_feature_extractor("dinov2", DinoExtractor)

@@ -6,50 +6,38 @@ from typing import Any
 import torch
 
 from tstitch_search.errors import EnvironmentProblem
+from tstitch_search.members.of_transformers import MODEL, PROCESSOR, hint_for, locate_pretrained, unloadable
 from tstitch_search.members.weights import first_line
 
 
-def load_pretrained(what: str, kind: Any, name: str, near: Path, hint: str) -> Any:
+def load_pretrained(what: str, kind: Any, name: str, near: Path) -> Any:
     """The network of the class `kind` in the folder `name` relative to `near`, or else with this hub id, in float32.
 
-    Raises EnvironmentProblem, which calls it `what` and gives the hint, when it cannot be had, or when weights lack.
+    Raises EnvironmentProblem, which calls it `what`, when it cannot be had, or when weights lack.
     """
+    source, revision = locate_pretrained(what, name, near, MODEL)
     try:
-        source, revision = _located(name, near)
         model, report = kind.from_pretrained(source, revision=revision, output_loading_info=True)
     except Exception as error:  # transformers raises nearly anything for a damaged or foreign folder
-        raise _unloadable(what, name, near, hint, error) from error
+        raise unloadable(what, name, near, f"{type(error).__name__}: {first_line(error)}") from error
     if missing := sorted(report["missing_keys"]):
         raise EnvironmentProblem(
-            f"the {what} {name!r} has no weights for {missing[0]} and {len(missing) - 1} others", hint=hint
+            f"the {what} {name!r} has no weights for {missing[0]} and {len(missing) - 1} others", hint_for(name)
         )
     return model.float().requires_grad_(False).eval()
 
 
-def load_processor(what: str, kind: Any, names: tuple[str, ...], near: Path, hint: str) -> Any:
+def load_processor(what: str, kind: Any, names: tuple[str, ...], near: Path) -> Any:
     """The processor of the class `kind` from the first of `names` that has one. Raises EnvironmentProblem."""
     for name in names:
         try:
-            source, revision = _located(name, near)
+            source, revision = locate_pretrained(what, name, near, PROCESSOR)
             return kind.from_pretrained(source, revision=revision)
+        except EnvironmentProblem as error:
+            problem = error
         except Exception as error:  # as above
-            problem = _unloadable(what, name, near, hint, error)
+            problem = unloadable(what, name, near, f"{type(error).__name__}: {first_line(error)}")
     raise problem
-
-
-def _located(name: str, near: Path) -> tuple[str, str]:
-    if (near / name).is_dir():
-        return str(near / name), "main"
-    source, _, revision = name.partition("@")
-    return source, revision or "main"
-
-
-def _unloadable(what: str, name: str, near: Path, hint: str, error: Exception) -> EnvironmentProblem:
-    return EnvironmentProblem(
-        f"the {what} {name!r} can be loaded neither from the folder {near / name} nor from the hub: "
-        f"{type(error).__name__}: {first_line(error)}",
-        hint=hint,
-    )
 
 
 def squared(images: torch.Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

@@ -24,6 +24,7 @@ from tstitch_search.study_run.folder import RunFolder
 from tstitch_search.study_run.groups import by_groups
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.pictures import make_strips, make_worst
+from tstitch_search.study_run.preparation.networks import require_networks
 from tstitch_search.study_run.proxy_quality import ProxyQuality
 from tstitch_search.study_run.race import race
 from tstitch_search.study_run.selection import posterior_estimates, record_posterior, select_for_confirmation
@@ -72,6 +73,7 @@ def run_study(
     Once `is_stopping`, what is under way is finished and recorded, then KeyboardInterrupt raised. `reporter` hears of
     everything that is recorded. A little over 40 lines: one or two for each stage.
     """
+    require_networks(study)
     space, facts = SearchSpace.of_study(study), resolve_facts(study)
     study = study.model_copy(update={"run_folder": path})
     pool, folder = open_pool(study), RunFolder.open(path, study, facts.key)

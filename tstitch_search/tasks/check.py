@@ -6,7 +6,7 @@ from math import hypot
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
-from tstitch_search.errors import ConfigError, TStitchError
+from tstitch_search.errors import ConfigError, EnvironmentProblem, TStitchError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measurement import Calibration, Similarity
 from tstitch_search.members.compatibility import Finding, guidance_embedding, worst
@@ -23,6 +23,7 @@ from tstitch_search.sampling.space_check import (
     step_remarks,
 )
 from tstitch_search.study_run.key import resolve_facts
+from tstitch_search.study_run.preparation.networks import require_networks
 from tstitch_search.study_run.times.calibrations import given_calibration, recall
 
 
@@ -69,7 +70,8 @@ class Check:
     """The verdict on a study's members; `speed` is None while nothing says how fast they are.
 
     `beside`: what is wrong with the study beside its members, None when nothing is. `similarity`: of the members'
-    predictions, None where they were not compared. `remarks`: what is no misfit, but worth knowing.
+    predictions, None where they were not compared. `remarks`: what is no misfit, but worth knowing. `missing`: what to
+    say of a network that metrics look with and that cannot be had.
     """
 
     study: str
@@ -79,6 +81,7 @@ class Check:
     beside: str | None = None
     similarity: Similarity | None = None
     remarks: tuple[str, ...] = ()
+    missing: EnvironmentProblem | None = None
 
     @property
     def misfit(self) -> str | None:
@@ -91,7 +94,7 @@ class Check:
     @property
     def problem(self) -> str | None:
         """The first reason why the study cannot be run, None when it can."""
-        return self.misfit or self.beside
+        return self.misfit or self.beside or (self.missing.message if self.missing else None)
 
 
 def check_study(study: Study, beside: str | None = None) -> Check:
@@ -108,7 +111,16 @@ def check_study(study: Study, beside: str | None = None) -> Check:
     require_single_files(facts.members)
     matches, remarks = tuple(_matches(study, facts)), tuple(step_remarks(study.space, near, facts.members))
     speed = _speed(study, facts.members)
-    return Check(study.config.name, study.space.convert, matches, speed, beside, remarks=remarks)
+    missing = _missing_network(study)
+    return Check(study.config.name, study.space.convert, matches, speed, beside, remarks=remarks, missing=missing)
+
+
+def _missing_network(study: Study) -> EnvironmentProblem | None:
+    try:
+        require_networks(study)
+    except EnvironmentProblem as error:
+        return error
+    return None
 
 
 def _matches(study: Study, facts: SpaceFacts) -> list[Match]:

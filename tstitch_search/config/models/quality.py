@@ -31,8 +31,9 @@ MetricName: TypeAlias = Annotated[
 
 # The metrics that compare with real images.
 COMPARING = (*FRECHET, "kid", "cmmd", "precision", "recall")
-# Extractors that transformers loads, whose weights are a folder or a hub id.
-OF_TRANSFORMERS = ("dinov2", "clip")
+# Extractors that transformers loads, whose weights are a folder or a hub id: the papers' own are DINOv2 ViT-L/14, and
+# CLIP ViT-L/14 at 336 pixels.
+OF_TRANSFORMERS = {"dinov2": "facebook/dinov2-large", "clip": "openai/clip-vit-large-patch14-336"}
 # Those that name the network they look with.
 EXTRACTOR_OF = {"fd_dinov2": "dinov2", "cmmd": "clip"}
 

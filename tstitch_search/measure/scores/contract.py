@@ -1,4 +1,4 @@
-"""What every metric per pair or per image must keep, as test classes for metrics of your own.
+"""What every metric per pair, per image or per set must keep, as test classes for metrics of your own.
 
     from tstitch_search.measure.scores.contract import PairScoreContract
 
@@ -6,12 +6,20 @@
         higher_is_better = False
         def score(self): return Darkness(torch.device("cpu"))
 
-pytest runs what is inherited; nothing here imports it.
+`metric_named("module:Class")` is the metric of `SetMetricContract`. pytest runs what is inherited; nothing here
+imports it.
 """
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
+from tstitch_search.errors import ConfigError
 from tstitch_search.measure.scores import ImageScore, PairScore
+from tstitch_search.quality.jackknife import Statistic, jackknifed
+from tstitch_search.quality.metrics.metric import Metric
+from tstitch_search.quality.reference import Reference
 
 
 def pictures(size: int, n: int = 4, seed: int = 0) -> torch.Tensor:
@@ -107,3 +115,88 @@ class PairScoreContract:
     def test_constant_images_have_a_finite_value(self) -> None:
         black = torch.zeros(2, 3, self.size, self.size, dtype=torch.uint8)
         assert torch.isfinite(self.score()(black, self.images(n=2))).all()
+
+
+class SetMetricContract:
+    """Inherit, and say what `metric()` is. `n_features`: of an image; override `good` and `worse` for another array."""
+
+    n_features: int = 8
+
+    def metric(self) -> Metric:
+        """The metric to test, as `metric_named` gives it."""
+        raise NotImplementedError
+
+    def features(self, n: int, seed: int) -> np.ndarray:
+        """Of n images of one kind, float32 (n, n_features)."""
+        return np.random.default_rng(seed).normal(size=(n, self.n_features)).astype(np.float32)
+
+    def reference(self) -> Reference:
+        """Of 600 real images of that kind."""
+        return Reference.of_features(self.features(600, seed=1))
+
+    def good(self) -> np.ndarray:
+        """The stored array of 300 good images."""
+        return self.features(300, seed=2)
+
+    def worse(self, array: np.ndarray) -> np.ndarray:
+        """The same images made worse."""
+        return array + 1
+
+    def test_good_images_have_a_finite_value(self) -> None:
+        value = self.metric().bind(self.reference())(self.good())
+        assert isinstance(value, float)
+        assert np.isfinite(value)
+
+    def test_the_order_of_the_images_does_not_matter(self) -> None:
+        statistic, array = self.metric().bind(self.reference()), self.good()
+        value, shuffled = statistic(array), statistic(np.random.default_rng(0).permutation(array))
+        assert np.isclose(shuffled, value, rtol=1e-9, atol=1e-12)
+
+    def test_bound_once_it_answers_again_and_again_and_changes_nothing(self) -> None:
+        metric, array = self.metric(), self.good()
+        statistic = metric.bind(self.reference())
+        first = statistic(array)
+        statistic(self.worse(array))
+        assert statistic(array) == first == metric.bind(self.reference())(array)
+        assert np.array_equal(array, self.good())
+
+    def test_single_precision_storage_is_computed_in_double_precision(self) -> None:
+        statistic, array = self.metric().bind(self.reference()), self.good()
+        assert np.isclose(statistic(array), statistic(array.astype(np.float64)), rtol=1e-12, atol=1e-15)
+
+    def test_the_more_the_images_are_degraded_the_worse_the_value(self) -> None:
+        metric, array = self.metric(), self.good()
+        statistic = metric.bind(self.reference())
+        values = [statistic(array), statistic(self.worse(array)), statistic(self.worse(self.worse(array)))]
+        assert values == sorted(values, reverse=metric.higher_is_better)
+        assert len(set(values)) == 3
+
+    def test_its_error_is_that_of_blocks_left_out_one_by_one(self) -> None:
+        statistic, array = self.metric().bind(self.reference()), self.good()
+        one_by_one = jackknifed(lambda values: statistic(values), array)
+        assert np.isclose(jackknifed(statistic, array).se, one_by_one.se, rtol=0.01, atol=1e-12)
+
+    def test_what_the_reference_lacks_is_said_before_anything_is_measured(self) -> None:
+        metric, whole = self.metric(), self.reference()
+        value = metric.bind(whole)(self.good())
+        for less in (None, replace(whole, features=None)):
+            problem, statistic = self._bound(less)
+            assert f"{metric.label} needs" in problem if statistic is None else statistic(self.good()) == value
+
+    def test_too_few_images_are_refused_with_the_number_that_will_do(self) -> None:
+        statistic = self.metric().bind(self.reference())
+        enough = next(n for n in range(1, 301) if self._refusal(statistic, n) is None)
+        for n in range(enough):
+            assert f"at least {enough} images, got {n}" in str(self._refusal(statistic, n))
+
+    def _bound(self, reference: Reference | None) -> tuple[str, Statistic | None]:
+        try:
+            return "", self.metric().bind(reference)
+        except ConfigError as error:
+            return error.message, None
+
+    def _refusal(self, statistic: Statistic, n: int) -> str | None:
+        try:
+            return None if np.isfinite(statistic(self.good()[:n])) else "a value that is not finite"
+        except ConfigError as error:
+            return error.message

@@ -37,7 +37,7 @@ def hps_score(
         model.load_state_dict(_renamed(state), strict=True)
     except (KeyError, RuntimeError, ValueError) as error:
         raise EnvironmentProblem(f"{weights} holds no CLIP of open_clip's layout: {error}", hint=HINT) from error
-    made = load_processor("processor of HPS v2", CLIPProcessor, (processor,), near, HINT)
+    made = load_processor("processor of HPS v2", CLIPProcessor, (processor,), near)
     clip = Clip("HPS v2", model.float().requires_grad_(False).eval().to(device), made, device)
 
     def score(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
