@@ -16,7 +16,9 @@ from tstitch_search.report.record import Record
 from tstitch_search.report.sections.front import front
 from tstitch_search.report.sections.limits import limits
 from tstitch_search.report.sections.overview import pareto_section
+from tstitch_search.report.sections.story import fastest_lossless, tiles
 from tstitch_search.report.sections.times import error_sentence, prediction_error, times
+from tstitch_search.report.wording import quality_text, times_faster
 from tstitch_search.report.writing import write_report
 
 NEWER = {"extra_weights_mb": None, "guard_lost": False, "confirmed": False, "group": None}
@@ -264,3 +266,18 @@ def test_a_member_whose_cache_decides_by_the_whole_batch_is_named(record: Record
     denoisers = [{"name": "XL"}, {"name": "XL-fbc", "decides_by_batch": True}]
     table = replace(record.table, provenance={**record.table.provenance, "denoisers": denoisers})
     assert told in " ".join(limits(replace(record, table=table)))
+
+
+def test_the_first_tiles_say_how_much_faster_and_at_which_quality(record: Record) -> None:
+    (label, speed_up), (its, quality) = tiles(record)[:2]
+    chosen = fastest_lossless(record)
+    assert chosen is not None
+    assert (label, speed_up) == ("speed-up at no loss", times_faster(record.speed_up(chosen) or 0))
+    assert quality == quality_text(chosen)
+    anchor = next(c for c in record.confirmed if c.allocation == record.anchor)
+    assert its == f"its FID-500; XL has {anchor.quality:.3g}"
+
+
+def test_without_an_entry_to_choose_the_best_quality_is_told(without: Record) -> None:
+    one = replace(without, table=replace(without.table, entries=without.table.entries[-1:]))
+    assert tiles(one)[0] == ("best FID-500", quality_text(one.table.entries[0]))

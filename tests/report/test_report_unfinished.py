@@ -1,6 +1,7 @@
 """A run without a table: the page says how far it is and claims no front."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def going_on(own_run: Path) -> Path:
 def test_what_was_measured_so_far_is_told(going_on: Path) -> None:
     page = write_report(going_on).read_text(encoding="utf-8")
     assert "This study is not finished" in page
+    assert f"{datetime.now(UTC):%Y-%m-%d} " in page
     assert "<dt>stage</dt><dd>search</dd>" in page
     assert '<td data-label="images">1,700</td>' in page
     assert '<code>S*14-XL*6</code></td><td data-label="search">100</td><td data-label="confirmation">' in page

@@ -29,8 +29,10 @@ def front(record: Record) -> Html:
     chips = [piece for name in record.denoisers for piece in (chip(record, name), " ")]
     notes = [tag("p", text, kind="note") for text in front_notes(record.table)]
     kind = "cards front tied" if alike(record.table) else "cards front"
+    said = f"Each entry: seconds, speed-up; {record.label}, its difference to {record.table.anchor_name}."
     return join(
         tag("p", "Denoisers: ", *chips, kind="note"),
+        tag("p", said, kind="note narrow"),  # where the columns have no heads
         _table(record, record.table.entries, kind),
         *notes,
         _beaten(record),

@@ -27,21 +27,29 @@ def fastest_lossless(record: Record) -> LookupEntry | None:
 def tiles(record: Record) -> list[tuple[str, str]]:
     """The figures at the top of the page as (label, value)."""
     space = record.table.provenance.get("space_size")
-    best = record.table.entries[-1]
     of_all = f" of {space}" if isinstance(space, int) else ""
-    found = [
+    return [
+        *_answer(record),
         ("entries on the front", str(len(record.table.entries))),
         ("allocations measured", f"{len(record.trials)}{of_all}"),
-        (f"best {named(record.label, best.n_images)}", quality_text(best)),
         ("device time in all", duration(sum(cost.seconds for cost in record.costs))),
     ]
+
+
+def _answer(record: Record) -> list[tuple[str, str]]:
+    """How much faster the entry to choose is, and its quality beside the anchor's; else the best quality."""
     fastest = fastest_lossless(record)
-    speed_up = record.speed_up(fastest) if fastest else None
-    if speed_up:
-        return [("speed-up at no loss", times_faster(speed_up)), *found]
-    trade = bend(record.table)
-    best_trade = record.speed_up(trade) if trade else None
-    return [(f"speed-up with {trade.allocation}", times_faster(best_trade)), *found] if trade and best_trade else found
+    chosen = fastest or bend(record.table)
+    speed_up = record.speed_up(chosen) if chosen else None
+    if chosen is None or not speed_up:
+        best = record.table.entries[-1]
+        return [(f"best {named(record.label, best.n_images)}", quality_text(best))]
+    anchor = next((c for c in record.confirmed if c.allocation == record.anchor), None)
+    beside = f"; {record.table.anchor_name} has {anchor.quality:.3g}" if anchor else ""
+    return [
+        ("speed-up at no loss" if fastest else f"speed-up with {chosen.allocation}", times_faster(speed_up)),
+        (f"its {named(record.label, chosen.n_images)}{beside}", quality_text(chosen)),
+    ]
 
 
 def verdict(record: Record, entry: Candidate) -> str:

@@ -1,5 +1,6 @@
 """A page about a run that has no table yet: what was measured so far."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tstitch_search.errors import ConfigError
@@ -38,7 +39,7 @@ def _page(events: list[Event], run_folder: Path) -> str:
     calibration, costs = calibration_in(events), costs_in(events)
     lead = (
         "This study is not finished: its run goes on, or was interrupted; the same command goes on with it. What "
-        f"follows was there when this page was written, with {len(events)} events in the ledger."
+        f"follows was there at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, with {len(events)} events in the ledger."
     )
     tiles = [
         ("stage", _stage(events)),
