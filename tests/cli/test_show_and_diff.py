@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from tstitch_search.allocation import Allocation
 from tstitch_search.cli import app
 from tstitch_search.lookup import LookupTable, Objective, changes
+from tstitch_search.report.wording import plus_minus
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "reports" / "small-first-sample" / "lookup.json"
@@ -33,6 +34,15 @@ def test_show_prints_the_front_of_a_table_of_any_age(path: Path) -> None:
     for entry in LookupTable.read(path).entries:
         assert str(entry.allocation) in said.output
     assert LookupTable.from_json(json.loads(command("show", path, "--json").output)) == LookupTable.read(path)
+
+
+def test_where_columns_find_no_room_each_entry_has_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = command("show", SAMPLE).output.splitlines()
+    for entry in LookupTable.read(SAMPLE).entries:
+        at = next(i for i, line in enumerate(lines) if line.split(" ")[0] == str(entry.allocation))
+        assert lines[at + 1].startswith(f"  {plus_minus(entry.latency_s, entry.latency_s_se)} s, ")
+    assert max(map(len, lines[:-1])) <= 40
 
 
 def test_a_table_differs_in_nothing_from_itself(table: LookupTable) -> None:

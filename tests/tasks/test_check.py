@@ -157,7 +157,8 @@ def test_sd_1_with_sd_2_is_refused_in_one_line_that_says_why(text_family: Path, 
     assert isinstance(said.exception, ConfigError)
     assert "'B' has conditioning width 1024, but the pipeline's text encoders give 8" in str(said.exception)
     assert "SD 1.x: 768, SD 2.x: 1024" in str(said.exception)
-    assert "L, B" in said.stdout
+    assert "B with L: " in said.stdout
+    assert "the pipeline with S, L: same" in said.stdout
     as_json = json.loads(CliRunner().invoke(app, ["check", str(folder / "study.yaml"), "--json"]).stdout)
     assert as_json["fits"] is False
     assert [m["verdict"] for m in as_json["matches"]] == ["same", "refused", "same", "refused", "same", "refused"]

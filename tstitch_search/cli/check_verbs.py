@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import asdict
+from math import comb
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,9 +11,9 @@ import typer
 from tstitch_search.cli.app import AsJson, Device, Settings, StudyPath, app, overrides, said
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from tstitch_search.tasks.check import Check, Speed
+    from tstitch_search.tasks.check import Check, Match, Speed
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -33,11 +35,12 @@ def check(
     Example: tstitch-search check studies/quickstart.yaml --probe 8
     """
     from tstitch_search import api
+    from tstitch_search.cli.tables import console
     from tstitch_search.errors import ConfigError
 
     given = overrides(settings, None, None, device)
     found = api.check(study, probe=probe, overrides=given, progress=said())
-    print(json.dumps(_as_json(found), indent=2) if as_json else _as_text(found))
+    print(json.dumps(_as_json(found), indent=2) if as_json else _as_text(found, console().width))
     if found.missing and not (found.misfit or found.beside):
         raise found.missing
     if found.problem:
@@ -52,14 +55,9 @@ def _bars(values: "Sequence[float]") -> str:
     return "".join(BARS[min(int((value - low) / span * len(BARS)), len(BARS) - 1)] for value in values)
 
 
-def _as_text(found: "Check") -> str:
-    """A line for each pair, with what differs; then what could be gained."""
-    lines = [f"{found.study}: do its members fit together?"]
-    width = max(len(f"{match.who}, {match.other}") for match in found.matches)
-    for match in found.matches:
-        compared = ", ".join(dict.fromkeys("VAE" if "VAE" in f.what else f.what for f in match.findings))
-        said = "; ".join(map(str, match.differing)) or compared
-        lines.append(f"  {f'{match.who}, {match.other}':{width}}  {match.verdict:11}  {said}")
+def _as_text(found: "Check", width: int) -> str:
+    """A line for each pair that differs, one for all others together; then what could be gained."""
+    lines = [f"{found.study}: do its members fit together?", *_pairs(found.matches, width)]
     lines += [f"Note: {remark}." for remark in found.remarks]
     if found.beside:
         lines.append(f"Beside the members: {found.beside}.")
@@ -73,11 +71,34 @@ def _as_text(found: "Check") -> str:
         lines.append("How fast they are is not known: the weights are not all on this machine.")
     if alike := found.similarity:
         lines.append(f"Cosine similarity of predictions, noise end to image end, n = {alike.n_images} images:")
+        longest = max(len(f"{pair.first}, {pair.second}") for pair in alike.pairs)
         for pair in alike.pairs:
             first, last, low = pair.mean[0], pair.mean[-1], min(pair.mean)
             shown = f"{_bars(pair.mean)}  {first:.3f} to {last:.3f}, least {low:.3f}"
-            lines.append(f"  {f'{pair.first}, {pair.second}':{width}}  {shown}")
+            lines.append(f"  {f'{pair.first}, {pair.second}':{longest}}  {shown}")
     return "\n".join(lines)
+
+
+def _pairs(matches: "Sequence[Match]", width: int) -> "Iterator[str]":
+    """What was held against what, and what came of it: pairs of which the same is said share their lines."""
+    alike: dict[tuple[str, str], list[Match]] = {}
+    for match in matches:
+        compared = ", ".join(dict.fromkeys("VAE" if "VAE" in f.what else f.what for f in match.findings))
+        said = "; ".join(map(str, match.differing)) or compared
+        alike.setdefault((match.verdict, said), []).append(match)
+    for (verdict, said), pairs in alike.items():
+        yield from wrap(f"{_whom(pairs)}: {verdict}", width, initial_indent="  ", subsequent_indent="  ")
+        yield from wrap(said, width, initial_indent="    ", subsequent_indent="    ")
+
+
+def _whom(pairs: "Sequence[Match]") -> str:
+    """The pairs in words, the shorter way where they are all that can be made."""
+    if len({match.other for match in pairs}) == 1:
+        return f"{pairs[0].other} with {', '.join(match.who for match in pairs)}"
+    names = list(dict.fromkeys(name for match in pairs for name in (match.other, match.who)))
+    if len(pairs) == comb(len(names), 2):
+        return f"{', '.join(names)} with each other"
+    return "; ".join(f"{match.other} with {match.who}" for match in pairs)
 
 
 def _as_json(found: "Check") -> dict[str, object]:

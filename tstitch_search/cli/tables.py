@@ -75,7 +75,10 @@ def print_table(table: LookupTable, path: Path, as_json: bool) -> None:
 
 def _print_front(out: Console, table: LookupTable) -> None:
     """The front, its further metrics if there are any, what its columns cannot say, and the headline."""
-    out.print(front_table(table, out.width))
+    if columns := front_table(table, out.width):
+        out.print(columns)
+    else:
+        out.print(front_lines(table), markup=False)
     if further_metrics(table):
         out.print(metrics_table(table))
     about = table.provenance.get("groups")
@@ -85,14 +88,13 @@ def _print_front(out: Console, table: LookupTable) -> None:
             out.print(note, markup=False)
 
 
-def front_table(table: LookupTable, width: int = PIPE_WIDTH) -> Table:
-    """The confirmed front, fastest first, in as many columns as `width` characters hold."""
-    batch_size, n_images = table.operating_points[0].batch_size, table.entries[0].n_images
-    quality = named(table.objective.label, n_images)
-    title = f"Pareto front of {table.study}: {quality}, seconds for a batch of {batch_size}"
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+def front_table(table: LookupTable, width: int = PIPE_WIDTH) -> Table | None:
+    """The confirmed front, fastest first, in as many columns as `width` characters hold; None if those are too few."""
+    shown = Table(title=_title(table), title_justify="left", box=box.SIMPLE_HEAD)
     rows = [{"allocation": _called(table, entry), **_cells(table, entry)} for entry in table.entries]
     names = _that_fit(rows, width)
+    if _needed(rows, names) > width:
+        return None
     if left_out := [name for name in rows[0] if name not in names]:
         shown.caption, shown.caption_justify = f"no room for: {', '.join(left_out)}; --json has them", "left"
     for name in names:
@@ -103,6 +105,22 @@ def front_table(table: LookupTable, width: int = PIPE_WIDTH) -> Table:
     return shown
 
 
+def front_lines(table: LookupTable) -> str:
+    """The confirmed front where there is no room for columns: two lines for each entry."""
+    lines = [_title(table)]
+    for entry in table.entries:
+        cells = _cells(table, entry)
+        quality = cells[named(table.objective.label, entry.n_images)]
+        lines += [_called(table, entry), f"  {cells['seconds']} s, {quality}"]
+    return "\n".join(lines)
+
+
+def _title(table: LookupTable) -> str:
+    quality = named(table.objective.label, table.entries[0].n_images)
+    batch_size = table.operating_points[0].batch_size
+    return f"Pareto front of {table.study}: {quality}, seconds for a batch of {batch_size}"
+
+
 def _called(table: LookupTable, entry: LookupEntry) -> str:
     called = baseline_name(table, entry.allocation)
     return f"{entry.allocation} ({called})" if called else str(entry.allocation)
@@ -111,11 +129,15 @@ def _called(table: LookupTable, entry: LookupEntry) -> str:
 def _that_fit(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
     """The columns that fit into `width` characters; what a reader can do without goes first."""
     names = list(rows[0])
-    needed = {name: max(len(name), *(len(row[name]) for row in rows)) + GAP for name in names}
     for name in (*LESS_WANTED, "speed-up", *[name for name in names if name.startswith("above ")]):
-        if name in names and sum(needed[name] for name in names) > width:
+        if name in names and _needed(rows, names) > width:
             names.remove(name)
     return names
+
+
+def _needed(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> int:
+    """How many characters the columns `names` take."""
+    return sum(max(len(name), *(len(row[name]) for row in rows)) + GAP for name in names)
 
 
 def _cells(table: LookupTable, entry: LookupEntry) -> dict[str, str]:
