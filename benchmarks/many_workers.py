@@ -1,10 +1,11 @@
 """Do workers wait for the driver? 64 simulated workers, 30 seconds a chunk, features as long as Inception's.
 
-    uv run python benchmarks/many_workers.py
+    uv run python benchmarks/many_workers.py [short] [long]
 
-The real race, bench, ledger, estimates and decisions; only the workers are simulated: one answers 30 seconds after it
-was given a job, with random features. A worker is idle while it has no job, from the first allocation that the search
-chose to the last one. Writes results/many_workers.json.
+Two searches: a short one of two rounds, which is mostly beginning and end, and a long one. The real race, bench,
+ledger, estimates and decisions; only the workers are simulated: one answers 30 seconds after it was given a job, with
+random features. A worker is idle while it has no job, from the first allocation that the search chose to the last one.
+Writes results/many_workers.json. With CHUNK_S=0.1 in the environment it shows what the driver costs by itself.
 """
 
 import json
@@ -15,7 +16,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
+from time import process_time
 
 import numpy as np
 import yaml
@@ -32,7 +33,9 @@ from tstitch_search.quality.reference import Reference  # noqa: E402
 from tstitch_search.study_run import run_study  # noqa: E402
 from tstitch_search.study_run.folder import environment  # noqa: E402
 
-N_WORKERS, CHUNK_S, D = 64, 30.0, 2048
+N_WORKERS, CHUNK_S, D = 64, float(os.environ.get("CHUNK_S", "30")), 2048
+# Images of an allocation at most, and when to stop.
+SEARCHES = {"short": (750, "0.0001%"), "long": (2000, "0.000001%")}
 RESULT = ROOT / "benchmarks" / "results" / "many_workers.json"
 
 
@@ -91,8 +94,8 @@ class SimulatedWorkers:
     def close(self) -> None: ...
 
 
-def study(folder: Path) -> Path:
-    """231 allocations of three members in 20 single steps; 750 images of one in three chunks."""
+def study(folder: Path, n_images: int, tolerance: str) -> Path:
+    """231 allocations of three members in 20 single steps; `n_images` of one in chunks of 250."""
     space = yaml.safe_load((ROOT / "search_spaces" / "fashion_dit_s_b_xl.yaml").read_text())
     given = {
         "name": "many_workers",
@@ -102,10 +105,10 @@ def study(folder: Path) -> Path:
         "quality": {
             "extractor": "benchmarks.gpu_evidence.extractor:RandomInception",
             "reference": "real.npz",
-            "n_images": 750,
-            "control_images": 1500,
+            "n_images": n_images,
+            "control_images": 2 * n_images,
         },
-        "search": {"n_trials": 231, "tolerance": "0.0001%", "look_ahead": 2 * N_WORKERS},
+        "search": {"n_trials": 231, "tolerance": tolerance, "look_ahead": 2 * N_WORKERS},
         "confirm": {"n_images": 250, "max_entries": 1},
         "latency": {"n_repeats": 3, "batch_size": 2},
         "workers": {"pool": "inline"},
@@ -125,26 +128,28 @@ def idle_share(spans: list[tuple[float, float, str]], n_controls: int) -> dict[s
     return {"idle_share": share, "n_chunks": len(chosen), "seconds": last - first}
 
 
-def main() -> None:
+def search(n_images: int, tolerance: str) -> dict[str, float]:
+    """One search from beginning to end, in this process."""
     measurer = SyntheticMeasurer(
         Reference(np.full(D, 127.0), np.eye(D) * 74.0**2, None, None, sha256=""), own_noise=0.3
     )
-    pool = SimulatedWorkers(measurer)
+    pool, before = SimulatedWorkers(measurer), process_time()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = scratch  # nothing of earlier runs is found
-        run_study(load_study(study(Path(scratch))), Path(scratch) / "run", lambda _: pool, Silent())
-    usage = getrusage(RUSAGE_SELF)
-    found = {
-        "n_workers": N_WORKERS,
-        "chunk_s": CHUNK_S,
-        "n_features": D,
-        "goal_idle_share": 0.05,
-        **idle_share(pool.spans, 5 * 6),
-        "driver_processor_s": usage.ru_utime + usage.ru_stime,
-        "environment": environment(),
-    }
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in found.items() if key != "environment"}, indent=1))
+        path = study(Path(scratch), n_images, tolerance)
+        run_study(load_study(path), Path(scratch) / "run", lambda _: pool, Silent())
+    n_controls = 5 * 2 * n_images // 250
+    return {"n_images": n_images, **idle_share(pool.spans, n_controls), "driver_processor_s": process_time() - before}
+
+
+def main() -> None:
+    found = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    found |= {"n_workers": N_WORKERS, "chunk_s": CHUNK_S, "n_features": D, "goal_idle_share": 0.05}
+    for name in sys.argv[1:] or SEARCHES:
+        found[name] = search(*SEARCHES[name])
+        print(name, json.dumps(found[name], indent=1), flush=True)
+    if CHUNK_S == 30:
+        RESULT.write_text(json.dumps(found | {"environment": environment()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -166,11 +166,13 @@ class TimeAllocations:
     """Time whole batches end to end, from noise to decoded images; answers `AllocationTimes`.
 
     Repeats are interleaved over the allocations and the single denoisers, so that a drift of the device hits all alike
-    and each repeat of an allocation comes with the prediction of its own minute.
+    and each repeat of an allocation comes with the prediction of its own minute. `is_more` as in `Calibrate`; the
+    steps are not told again either.
     """
 
     allocations: tuple[Allocation, ...]
     n_repeats: int
+    is_more: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from tstitch_search.cli import main
 from tstitch_search.ledger import Ledger
 from tstitch_search.measure.recorded.measurer import RecordedMeasurer
-from tstitch_search.measurement import MakeChunk
+from tstitch_search.measurement import MakeChunk, TimeAllocations
 from tstitch_search.search import AllocationStudy
 
 
@@ -95,6 +95,8 @@ def install(point: str, number: int) -> None:
             on_file("os.rename", "lookup.json", hit)
         case "during confirmation":
             before(RecordedMeasurer, "do", hit, is_chunk("confirm"))
+        case "while the front is timed":
+            before(RecordedMeasurer, "do", hit, lambda job: isinstance(job, TimeAllocations))
         case "never":
             pass
         case _:

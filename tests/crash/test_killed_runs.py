@@ -37,6 +37,7 @@ POINTS = [
     ("a feature file is begun", 6),
     ("a feature file is renamed", 9),
     ("during confirmation", 4),
+    ("while the front is timed", 3),
     ("lookup.json is begun", 1),
     ("lookup.json is renamed", 1),
 ]
@@ -109,6 +110,21 @@ def test_killed_at_a_named_point(study: Path, undisturbed: Path, tmp_path: Path,
     survived = chunks(folder)
     run(study, folder)
     require_nothing_lost(folder, survived, undisturbed)
+
+
+def test_killed_while_the_front_is_timed_it_makes_the_missing_rounds_alone(study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert start(study, folder, "while the front is timed", 3).wait(timeout=HANG_S) == -signal.SIGKILL
+    assert len(rounds(folder)) == 2
+    kept = rounds(folder)
+    run(study, folder)
+    assert rounds(folder)[:2] == kept
+    assert len(rounds(folder)) == 3  # latency.n_repeats
+
+
+def rounds(folder: Path) -> list[dict[str, object]]:
+    """What the ledger keeps of each round in which the front was timed."""
+    return [e for e in read_events(folder / "ledger.jsonl") if e["event"] == "timing_round"]
 
 
 def kill_sometime(study: Path, folder: Path, moment: float) -> None:

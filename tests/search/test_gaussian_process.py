@@ -14,7 +14,7 @@ from tstitch_search.search.gaussian_process import (
     fit,
     log_evidence,
 )
-from tstitch_search.search.hyperparameters import Hyperparameters
+from tstitch_search.search.gaussian_process.hyperparameters import Hyperparameters
 
 HYPER = Hyperparameters(variance=0.7, length_scales=(0.4, 1.3), noise_share=0.5)
 RNG = np.random.default_rng(0)
@@ -99,6 +99,26 @@ def test_believing_leaves_the_mean_and_shrinks_the_spread():
     assert np.all(sd_after <= sd + 1e-9)
     assert np.all(sd_after[:2] < 0.8 * sd[:2])
     assert process.believing(NEW[:0], 0.1) is process
+
+
+def test_believing_is_having_observed_what_was_expected():
+    process = fit(observations())
+    x, noise = NEW[:3], 0.05**2
+    believer = process.believing(x[:1], noise).believing(x[1:], noise)
+    seen = process.seen
+    observed = seen.with_more(x, process.mean(x), np.full(3, noise))
+    expected = GaussianProcess(observed, process.hyper, process.widening).posterior(NEW)
+    np.testing.assert_allclose(believer.posterior(NEW), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [12, 90])
+def test_bounds_have_the_same_mean_and_are_never_surer_than_all_that_was_observed(n: int):
+    process = fit(observations(n))
+    x = np.random.default_rng(3).random((500, 2))
+    (mean, sd), (same_mean, at_most) = process.posterior(x), process.bounds(x)
+    np.testing.assert_allclose(same_mean, mean, rtol=1e-12)
+    assert np.all(at_most >= sd * (1 - 1e-9))
+    assert at_most.max() < 4 * sd.max()
 
 
 def test_fit_predicts_a_smooth_surface_better_than_its_noise_and_knows_how_well():

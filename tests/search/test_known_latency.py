@@ -47,8 +47,8 @@ def test_baselines_come_first_then_the_unasked_candidate_of_highest_gain(tmp_pat
 def test_while_baselines_are_under_way_it_asks_what_is_farthest_from_them():
     history = History(under_way=tuple(MANY.baselines()))
     assert posterior(CANDIDATES, history, FID) is None
-    first = MANY.allocations[spread_out(CANDIDATES, history)]
-    second = MANY.allocations[spread_out(CANDIDATES, History(under_way=(*MANY.baselines(), first)))]
+    first = MANY.allocations[next(spread_out(CANDIDATES, history))]
+    second = MANY.allocations[next(spread_out(CANDIDATES, History(under_way=(*MANY.baselines(), first))))]
     assert first not in MANY.baselines()
     assert second not in (first, *MANY.baselines())
     between = np.abs(np.diff(CANDIDATES.embedding.of([first, second]), axis=0)).max()

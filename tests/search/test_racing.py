@@ -1,5 +1,7 @@
 """Chunks of images go where they change the front, and one by one they go further than in full."""
 
+from dataclasses import replace
+from itertools import islice
 from math import exp, sqrt
 
 import numpy as np
@@ -9,7 +11,16 @@ from search.studies import MANY, fid, latency_s
 from tstitch_search.allocation import Allocation
 from tstitch_search.search.gaussian_process import fit
 from tstitch_search.search.posterior import Candidates, History, QualityScale, observations, posterior
-from tstitch_search.search.racing import Measured, MoreImages, NewAllocation, RaceRule, RaceState, Stop, next_action
+from tstitch_search.search.racing import (
+    Measured,
+    MoreImages,
+    NewAllocation,
+    RaceRule,
+    RaceState,
+    Stop,
+    next_action,
+    next_actions,
+)
 
 LATENCIES = {a: latency_s(a) for a in MANY}
 CANDIDATES = Candidates(MANY.allocations, MANY.baselines(), LATENCIES, MANY.denoisers)
@@ -76,6 +87,31 @@ def test_no_second_chunk_while_one_is_under_way():
     second = next_action(CANDIDATES, RaceState(state.measured, (first.allocation,)), FID, RULE)
     assert not isinstance(second, Stop)
     assert second.allocation != first.allocation
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("answered", [True, False], ids=["by the model", "while baselines are under way"])
+def test_decisions_taken_at_once_are_those_taken_one_by_one(seed: int, answered: bool) -> None:
+    """As long as no answer comes: each believes that those before turn out as expected."""
+    rng = np.random.default_rng(seed)
+    known = [*MANY.baselines(), *(MANY.allocations[i] for i in rng.choice(231, 12, replace=False))]
+    noisy = tuple(
+        measured(a, LOG_FID[a] + 0.1 * rng.normal(), int(rng.integers(1, 4)), 0.1) for a in dict.fromkeys(known)
+    )
+    state = RaceState(noisy, (MANY.allocations[40],)) if answered else RaceState(under_way=tuple(MANY.baselines()[:2]))
+    at_once = list(islice(next_actions(CANDIDATES, state, FID, RULE), 12))
+    for action in at_once:
+        assert next_action(CANDIDATES, state, FID, RULE) == action
+        assert not isinstance(action, Stop)
+        state = replace(state, under_way=(*state.under_way, action.allocation))
+    assert len({action.allocation for action in at_once if not isinstance(action, Stop)}) == 12
+
+
+def test_decisions_taken_at_once_keep_to_the_limit_of_allocations() -> None:
+    state, rule = RaceState(truly(MANY.baselines(), 8)), RaceRule(8, 0.0, max_allocations=len(MANY.baselines()) + 3)
+    *actions, last = next_actions(CANDIDATES, state, FID, rule)
+    assert len(actions) == 3
+    assert isinstance(last, Stop)
 
 
 def test_it_stops_when_no_chunk_is_worth_it_and_says_what_it_would_have_been():

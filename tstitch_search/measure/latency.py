@@ -15,7 +15,7 @@ over where it goes by the timestep or by the images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice, pairwise
 from statistics import fmean, median
 from typing import Any, TypeAlias
@@ -151,27 +151,30 @@ def time_allocations(job: TimeAllocations, stand: Stand) -> AllocationTimes:
     """
     denoisers = tuple(dict.fromkeys(name for a in job.allocations for name in a.steps))
     n_steps = max(a.n_steps for a in job.allocations)
-    timed = _interleaved(denoisers, n_steps, job.allocations, job.n_repeats, stand)
+    timed = _interleaved(denoisers, n_steps, job.allocations, job.n_repeats, stand, is_warm=job.is_more)
     parts = [timed.parts(batches) for batches in timed.rounds]
     by_entry = zip(*(timed.entries(batches) for batches in timed.rounds), strict=True)
+    times = [_time_of(a, batches, parts) for a, batches in zip(job.allocations, by_entry, strict=True)]
     return AllocationTimes(
-        tuple(_time_of(a, batches, parts, stand) for a, batches in zip(job.allocations, by_entry, strict=True))
+        tuple(times if job.is_more else (_with_needs(a, t, stand) for a, t in zip(job.allocations, times, strict=True)))
     )
 
 
-def _time_of(
-    allocation: Allocation, batches: Sequence[BatchTime], parts: Sequence[Parts], stand: Stand
-) -> AllocationTime:
-    """What the rounds' batches of an allocation say; one more is made for its memory and its steps."""
+def _time_of(allocation: Allocation, batches: Sequence[BatchTime], parts: Sequence[Parts]) -> AllocationTime:
+    """What the rounds' batches of an allocation say."""
+    predicted_s = tuple(p.latency_s(allocation) for p in parts)
+    return AllocationTime(tuple(b.total_s for b in batches), predicted_s, peak_memory_mb=0.0)
+
+
+def _with_needs(allocation: Allocation, time: AllocationTime, stand: Stand) -> AllocationTime:
+    """The time with the memory that the allocation needs and its steps, for which one more batch is made."""
     rise_mb = _rise_mb(allocation, stand)
     steps = stand.steps(allocation.n_steps)
-    sigmas = [step.sigma for step in steps if step.sigma is not None]
-    return AllocationTime(
-        seconds=tuple(b.total_s for b in batches),
-        predicted_s=tuple(p.latency_s(allocation) for p in parts),
+    return replace(
+        time,
         peak_memory_mb=_memory_mb(list(allocation.steps), rise_mb, stand),
         timesteps=tuple(step.timestep for step in steps),
-        sigmas=tuple(sigmas),
+        sigmas=tuple(step.sigma for step in steps if step.sigma is not None),
     )
 
 

@@ -71,7 +71,7 @@ class AllocationSampler(BaseSampler):
             return Decision(baseline)
         expected = posterior(self._candidates, history, self._scale)
         if expected is None or not expected.ehvi.any():
-            return Decision(self._candidates.allocations[spread_out(self._candidates, history)])
+            return Decision(self._candidates.allocations[next(spread_out(self._candidates, history))])
         return self._best(expected)
 
     def _best(self, expected: Posterior) -> Decision:

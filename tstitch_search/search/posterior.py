@@ -4,9 +4,10 @@ Time is known from the calibration, so that only quality is uncertain: one Gauss
 set, and the expected hypervolume improvement in closed form.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from math import exp, inf, log
 from typing import Literal
 
@@ -18,7 +19,8 @@ from tstitch_search.search.acquisition import expected_hypervolume_improvement
 from tstitch_search.search.earlier import Earlier, Trend
 from tstitch_search.search.embedding import Embedding, Positions
 from tstitch_search.search.gaussian_process import GaussianProcess, Observations, fit
-from tstitch_search.search.hyperparameters import Prior
+from tstitch_search.search.gaussian_process.hyperparameters import Prior
+from tstitch_search.search.largest import largest
 
 # The worst corner that still counts: this much above the longest candidate, and above the worst baseline on the front
 # of them, the latter as a share of that front's range. So the ends of the front count too.
@@ -183,11 +185,21 @@ def reference_point(candidates: Candidates, told: Sequence[Told], y: np.ndarray)
     return (1 + MARGIN) * float(candidates.latency_s.max()), worst
 
 
-def spread_out(candidates: Candidates, history: History) -> int:
-    """Row of the unasked candidate that what was asked says least about, whatever the answers turn out to be."""
+def spread_out(candidates: Candidates, history: History) -> Iterator[int]:
+    """Rows of the candidates that were not asked for, that first which those before say least about.
+
+    Whatever the answers turn out to be: the prior decides.
+    """
     asked = candidates.at(sorted(history.asked))
-    groups = candidates.groups
-    nothing = np.zeros(len(asked))
-    seen = Observations(asked, nothing, nothing, groups)
-    _, sd = GaussianProcess(seen, Prior().medians(seen.n_groups)).posterior(candidates.x)
-    return int(np.argmax(np.where(candidates.unasked(history), sd, -inf)))
+    seen = Observations(asked, np.zeros(len(asked)), np.zeros(len(asked)), candidates.groups)
+    process = GaussianProcess(seen, Prior().medians(seen.n_groups))
+    unknown = np.where(candidates.unasked(history), process.bounds(candidates.x)[1], -1.0)
+    while unknown.max() >= 0:
+        row = largest(unknown, partial(_sd, process, candidates.x))
+        yield row
+        unknown[row] = -1.0
+        process = process.believing(candidates.x[[row]], 0.0)
+
+
+def _sd(process: GaussianProcess, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return process.posterior(x[rows])[1]

@@ -7,12 +7,12 @@ import numpy as np
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
-from tstitch_search.ledger import Event
-from tstitch_search.measurement import AllocationTime, AllocationTimes, Chunk, Publish, TimeAllocations
+from tstitch_search.measurement import AllocationTime, Chunk, Publish
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.quality.reference import Reference
 from tstitch_search.study_run.evaluation import Estimates, Evaluator
 from tstitch_search.study_run.stages import confirm_chunks, search_chunks
+from tstitch_search.study_run.times.front import Round, time_front, time_of
 from tstitch_search.study_run.workbench import Workbench
 
 
@@ -51,23 +51,23 @@ def confirm(bench: Workbench, study: Study, evaluator: Evaluator, selected: Sequ
 
 
 def time_entries(bench: Workbench, study: Study, entries: Sequence[Allocation]) -> dict[Allocation, AllocationTime]:
-    """Measured end-to-end times of the entries, all taken in one interleaved job so that drift hits them alike."""
-    known = {Allocation.parse(e["allocation"]): e for e in bench.ledger.of("timing")}
+    """Measured end-to-end times of the entries, interleaved so that drift hits them alike; each round is kept."""
+    ledger = bench.ledger
+    known = {Allocation.parse(e["allocation"]): time_of(e) for e in ledger.of("timing")}
     if missing := [a for a in entries if a not in known]:
         bench.progress.stage("time")
-        job = TimeAllocations(tuple(missing), study.config.latency.n_repeats)
-        answer = bench.alone(job)
-        assert isinstance(answer, AllocationTimes)
-        for allocation, time in zip(missing, answer.times, strict=True):
-            known[allocation] = bench.ledger.append("timing", allocation=str(allocation), **asdict(time))
+        earlier = [Round.of_event(e) for e in ledger.of("timing_round")]
+        earlier = [r for r in earlier if not r.times.keys().isdisjoint(missing)]
+
+        def keep(made: Round) -> None:
+            ledger.append("timing_round", **made.fields)
+
+        found = time_front(study, missing, bench.alone, bench.progress, earlier, keep)
+        for allocation, time in found.items():
+            ledger.append("timing", allocation=str(allocation), **asdict(time))
             bench.n_new += 1
-    return {a: _timing(known[a]) for a in entries}
-
-
-def _timing(event: Event) -> AllocationTime:
-    """The time in the ledger; one of an earlier version does not say where the steps began."""
-    steps = (tuple(event.get(name, ())) for name in ("timesteps", "sigmas"))
-    return AllocationTime(tuple(event["seconds"]), tuple(event["predicted_s"]), event["peak_memory_mb"], *steps)
+        known |= found
+    return {a: known[a] for a in entries}
 
 
 def publish(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 
 from threadpoolctl import threadpool_limits
 
@@ -24,11 +25,13 @@ from tstitch_search.latency_model import LatencyModel
 from tstitch_search.machine import count_cores
 from tstitch_search.measurement import Chunk
 from tstitch_search.search import AllocationStudy
-from tstitch_search.search.racing import Measured, MoreImages, RaceRule, RaceState, Stop, next_action
+from tstitch_search.search.racing import Measured, MoreImages, RaceRule, RaceState, Stop, next_actions
 from tstitch_search.study_run.ask_and_tell import note_stop
 from tstitch_search.study_run.proxy_quality import ProxyEstimate, ProxyQuality
 from tstitch_search.study_run.workbench import Workbench
 
+# With so many chunks under way it makes no difference to wait for two answers, and to decide twice by one model.
+MANY = 32
 # How long one look at the workers may take while an estimate is awaited.
 GLANCE_S = 0.01
 
@@ -73,10 +76,12 @@ def race(
     n_threads = max(1, count_cores() // 2)  # the other half is the workers', where they are on this machine
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as threads:
         running, reason = Race(latency, proxy, threads), None
+        look_ahead = study.config.search.look_ahead
+        at_once = max(1, look_ahead // MANY)
         _measure_controls(bench, running)
         while reason is None or running.live:
-            while reason is None and len(running.live) < study.config.search.look_ahead:
-                reason = _next_chunk(bench, study, trials, running)
+            if reason is None and len(running.live) <= look_ahead - at_once:
+                reason = _ask_for_more(bench, study, trials, running)
             if running.live:
                 _learn(bench, running)
     note_stop(bench, str(reason), len(running.found))
@@ -99,22 +104,29 @@ def _measure_controls(bench: Workbench, running: Race) -> None:
         running.seconds += sum(bench.seconds_of(control, chunk) for chunk in chunks)
 
 
-def _next_chunk(bench: Workbench, study: Study, trials: AllocationStudy, running: Race) -> str | None:
-    """Ask for the next chunk, or say why there is none."""
-    config = study.config.search
+def _ask_for_more(bench: Workbench, study: Study, trials: AllocationStudy, running: Race) -> str | None:
+    """Ask for chunks until `look_ahead` are under way, or say why there are no more.
+
+    Workers get each as soon as it is decided on; Optuna's record follows.
+    """
+    config, state = study.config.search, running.state
     if config.device_seconds is not None and running.seconds >= config.device_seconds:
         return f"budget used up: search.device_seconds = {config.device_seconds:g}"
-    state = running.state
     rule = RaceRule(len(running.proxy.proxy_chunks), config.stop_below or 0.0, config.n_trials)
-    action = next_action(trials.candidates_given(state.measured), state, trials.scale, rule)
-    if isinstance(action, Stop):
-        return f"expected remaining gain {100 * action.expected_gain:.2g} % is below {100 * rule.tolerance:g} %"
-    done = running.n_chunks[action.allocation] if isinstance(action, MoreImages) else 0
-    chunk = running.proxy.proxy_chunks[done]
-    trials.open(action.allocation)
-    running.live.append((action.allocation, chunk))
-    bench.request(action.allocation, [chunk])
-    return None
+    actions = next_actions(trials.candidates_given(state.measured), state, trials.scale, rule)
+    chosen, reason = list[Allocation](), None
+    for action in islice(actions, config.look_ahead - len(running.live)):
+        if isinstance(action, Stop):
+            reason = f"expected remaining gain {100 * action.expected_gain:.2g} % is below {100 * rule.tolerance:g} %"
+            break
+        done = running.n_chunks[action.allocation] if isinstance(action, MoreImages) else 0
+        chunk = running.proxy.proxy_chunks[done]
+        running.live.append((action.allocation, chunk))
+        bench.request(action.allocation, [chunk])
+        chosen.append(action.allocation)
+    for allocation in chosen:
+        trials.open(allocation)
+    return reason
 
 
 def _learn(bench: Workbench, running: Race) -> None:

@@ -25,6 +25,7 @@ STAGE_OF = {
     "stopped": "confirming",
     "drift": "confirming",
     "published": "publishing",
+    "timing_round": "timing the front",
     "timing": "timing the front",
     "finished": "finished",
 }

@@ -35,8 +35,8 @@ class LatencyConfig(Model):
     )
     seconds: Seconds | None = Field(
         None,
-        description="Timing the denoisers ends after this at the latest, with a wider error; default: four times what "
-        "n_repeats of the fastest repeat take.",
+        description="Timing the denoisers begins no more repeats after this, nor does timing the front, with a wider "
+        "error; default: four times what n_repeats of the fastest repeat take.",
     )
     threads: Whole | None = Field(None, description="CPU threads while timing on CPU; default: all cores.", ge=1)
     from_file: Text | None = Field(

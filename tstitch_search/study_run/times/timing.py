@@ -37,9 +37,8 @@ def time_denoisers(study: Study, measure: Callable[[Calibrate], Answer], progres
         found = of_rounds(rounds)
         error = batch_error(found, n_steps)
         progress.doing(f"round {len(rounds)}" + (f", {_error_so_far(error)}" if len(rounds) > 1 else ""))
-        limit_s = config.seconds or max(PATIENCE * config.n_repeats * min(rounds_s), AT_LEAST_S)
         is_known = len(rounds) >= config.n_repeats and error <= config.error
-        if len(rounds) >= MIN_ROUNDS and (is_known or sum(rounds_s) >= limit_s):
+        if len(rounds) >= MIN_ROUNDS and (is_known or time_is_over(study, rounds_s)):
             break
     neighbours = began.neighbours()
     if error > config.error:
@@ -47,6 +46,13 @@ def time_denoisers(study: Study, measure: Callable[[Calibrate], Answer], progres
     elif neighbours.cores >= NOTABLE_CORES:
         progress.note(f"{neighbours} while the denoisers were timed; {_error_so_far(error)}")
     return found
+
+
+def time_is_over(study: Study, rounds_s: Sequence[float]) -> bool:
+    """Whether rounds that took so long have used up what timing may take: `latency.seconds`, or its default."""
+    config = study.config.latency
+    limit_s = config.seconds or max(PATIENCE * config.n_repeats * min(rounds_s), AT_LEAST_S)
+    return sum(rounds_s) >= limit_s
 
 
 def of_rounds(rounds: Sequence[Calibration]) -> Calibration:

@@ -13,15 +13,11 @@ from tstitch_search.config import Study
 from tstitch_search.errors import ConfigError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, OperatingPoint, PointTime, build_table
-from tstitch_search.measurement import (
-    AllocationTime,
-    AllocationTimes,
-    Calibration,
-    TimeAllocations,
-)
+from tstitch_search.measurement import AllocationTime, Calibration
 from tstitch_search.progress import Progress
 from tstitch_search.report.headline import headline
 from tstitch_search.study_run.table import MEDIAN_FACTOR
+from tstitch_search.study_run.times.front import time_front
 from tstitch_search.study_run.times.timing import time_denoisers
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.tasks.tables.from_table import facts_like, study_from_table
@@ -67,19 +63,18 @@ def _measure(
     study: Study, confirmed: Sequence[Allocation], open_pool: Callable[[Study], WorkerPool], progress: Progress
 ) -> tuple[Calibration, dict[Allocation, AllocationTime]]:
     """Step times, and the end-to-end time of every confirmed allocation."""
-    n_repeats, pool = study.config.latency.n_repeats, open_pool(study)
+    pool = open_pool(study)
     try:
         progress.stage("calibrate")
         pool.start()
         calibration = time_denoisers(study, lambda job: run_alone(pool, job, progress), progress)
         progress.stage("time")
-        answer = run_alone(pool, TimeAllocations(tuple(confirmed), n_repeats), progress)
+        times = time_front(study, confirmed, lambda job: run_alone(pool, job, progress), progress)
     finally:
         pool.close()
-    assert isinstance(answer, AllocationTimes)
     if warning := LatencyModel(calibration).noise_warning:
         progress.note(warning)
-    return calibration, dict(zip(confirmed, answer.times, strict=True))
+    return calibration, times
 
 
 def _timed_anew(candidate: Candidate, table: LookupTable, time: AllocationTime) -> LookupEntry:
