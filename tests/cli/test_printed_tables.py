@@ -79,7 +79,7 @@ def test_further_metrics_have_a_table_of_their_own(table, printed) -> None:
 
 def test_groups_and_guard_are_told_in_sentences(table, printed) -> None:
     said = " ".join(printed(table).split())
-    assert "Group 2 cannot be told apart at n = 50000: S*2-XL*18, XL*20. Deploy the fastest, S*2-XL*18." in said
+    assert "Tie 2, cannot be told apart at n = 50000: S*2-XL*18, XL*20. Deploy the fastest, S*2-XL*18." in said
     assert "Lose more of the IS than the study tolerates (2 %): S*4-B*4-XL*12." in said
     assert said.endswith("Deploy it. lookup.json")
 
@@ -87,7 +87,7 @@ def test_groups_and_guard_are_told_in_sentences(table, printed) -> None:
 def test_nothing_is_printed_that_the_table_does_not_know(table, printed) -> None:
     said = printed(plain(table))
     assert "0.4561 ± 0.0031" in said
-    assert not [word for word in ("MB", "group", "guard", "Further", "KID", "None") if word in said]
+    assert not [word for word in ("MB", "tie", "guard", "Further", "KID", "None") if word in said]
 
 
 def test_a_long_allocation_is_folded_and_not_cut(table, printed) -> None:

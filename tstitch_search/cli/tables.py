@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
 # Columns of the front that go first where there is little room, and the blanks between two columns.
-LESS_WANTED, GAP = ("peak MB", "group", WORST, "lossless"), 3
+LESS_WANTED, GAP = ("peak MB", "tie", WORST, "lossless"), 3
 
 
 def console() -> Console:
@@ -155,7 +155,7 @@ def _cells(table: LookupTable, entry: LookupEntry) -> dict[str, str]:
     if any(e.peak_memory_mb is not None for e in table.entries):
         cells["peak MB"] = "-" if entry.peak_memory_mb is None else f"{entry.peak_memory_mb:.0f}"
     if groups := alike(table):
-        cells["group"] = str(entry.group) if entry.group in groups else ""
+        cells["tie"] = str(entry.group) if entry.group in groups else ""
     return cells | {"lossless": _lossless(table, entry)}
 
 

@@ -75,7 +75,7 @@ def front_notes(table: LookupTable) -> list[str]:
     notes = []
     for number, entries in alike(table).items():
         n = entries[0].n_images
-        notes.append(f"Group {number} cannot be told apart at n = {n}: {_listed(entries)}.{_advice(table, entries)}")
+        notes.append(f"Tie {number}, cannot be told apart at n = {n}: {_listed(entries)}.{_advice(table, entries)}")
     lost = [c for c in (*table.entries, *table.candidates) if c.guard_lost]
     tolerance = _guard(table).get("tolerance")
     allowed = f" ({percent(tolerance)})" if isinstance(tolerance, int | float) else ""

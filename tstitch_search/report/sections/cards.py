@@ -51,7 +51,7 @@ def _facts(record: Record, measured: Candidate) -> list[tuple[str, list[str]]]:
     group = alike(record.table).get(measured.group or 0, [])
     if measured.group is not None and measured in group:
         others = ", ".join(str(e.allocation) for e in group if e != measured)
-        facts.append((f"group {measured.group}", _two("cannot be told apart", f"from {others}")))
+        facts.append((f"tie {measured.group}", _two("cannot be told apart", f"from {others}")))
     return facts
 
 

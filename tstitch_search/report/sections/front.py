@@ -97,7 +97,7 @@ def _who(record: Record, measured: Candidate) -> Html:
     if group is None:
         return join(bar(record, measured.allocation), label)
     place = "first" if measured == group[0] else "last" if measured == group[-1] else "inner"
-    mark = tag("span", f"≈ group {measured.group}", kind=f"tie {place}")
+    mark = tag("span", f"≈ tie {measured.group}", kind=f"tie {place}")
     return join(bar(record, measured.allocation), label, " ", mark)
 
 

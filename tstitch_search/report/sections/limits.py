@@ -16,7 +16,7 @@ def limits(record: Record) -> list[str]:
         *_about_confirmation(record),
         *_about_further_looks(record),
         *_about_controls(record),
-        *_about_groups(record),
+        *_about_ties(record),
         *_about_guard(record),
         *_about_time(record),
         *_about_batches(record),
@@ -102,11 +102,11 @@ def _about_controls(record: Record) -> list[str]:
     ]
 
 
-def _about_groups(record: Record) -> list[str]:
+def _about_ties(record: Record) -> list[str]:
     if not alike(record.table):
         return []
     return [
-        "A group is a run of neighbours on the front, none of which is shown to be better than the group's fastest "
+        "A tie is a run of neighbours on the front, none of which is shown to be better than the tie's fastest "
         "(paired differences; 95 % for all that was confirmed together). It does not mean that they are equal, only "
         "that this n cannot say which is better."
     ]
