@@ -5,8 +5,9 @@
 Images of three S/B allocations of the embedded family are made once, with the same seeds, and kept in build/coverage:
 this pool is the population. Each replicate draws n of it with replacement, ten consecutive ones at a time, which hold
 every label once, the same for all allocations. The truth is the expected value at n, the mean of the replicates.
-Nominal 90 % intervals (value ± 1.645 standard errors) of a FID, of its paired difference to the anchor, of an inception
-score and of a paired metric per image; the error of a coverage is binomial, of one allocation's replicates.
+Nominal 90 % intervals (Student's t with the error's degrees of freedom) of a FID, of its paired difference to the
+anchor, of an inception score and of a paired metric per image; the error of a coverage is binomial, of one
+allocation's replicates.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.special import stdtrit
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import load_study
@@ -36,9 +38,9 @@ SETTINGS = (
     "workers.device_batch_size=100",
     "workers.device=cpu",
 )
-LABEL_CYCLE, Z_90 = 10, 1.6449
+LABEL_CYCLE = 10
 Pool = dict[str, dict[str, np.ndarray]]
-Found = dict[tuple[str, str], list[tuple[float, float]]]
+Found = dict[tuple[str, str], list[tuple[float, float, float]]]
 
 
 def main() -> None:
@@ -114,7 +116,7 @@ def rows(pool: Pool, n: int, n_replicates: int) -> list[dict]:
 
 
 def add(found: Found, what: str, allocation: str, value: Jackknifed) -> None:
-    found.setdefault((what, allocation), []).append((value.value, value.se))
+    found.setdefault((what, allocation), []).append((value.value, value.se, -stdtrit(value.df, 0.05) * value.se))
 
 
 def draw(n_all: int, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -125,8 +127,8 @@ def draw(n_all: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
 def coverage(found: np.ndarray) -> dict[str, float]:
     """Share of intervals that hold the mean of the replicates, and standard error over standard deviation."""
-    (values, errors), n = found.T, len(found)
-    covered = float((np.abs(values - values.mean()) < Z_90 * errors).mean())
+    (values, errors, reach), n = found.T, len(found)
+    covered = float((np.abs(values - values.mean()) < reach).mean())
     return {
         "covered": covered,
         "covered_se": float(np.sqrt(covered * (1 - covered) / n)),

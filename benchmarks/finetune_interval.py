@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import stdtrit
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study, load_study
 from tstitch_search.measurement import ChunkFeatures, MakeChunk, chunks_of
 from tstitch_search.probes.finetuning import Training, train
-from tstitch_search.quality.estimate import Z_95
 from tstitch_search.quality.frechet import FrechetDistance
 from tstitch_search.quality.jackknife import Jackknifed, jackknifed
 from tstitch_search.quality.reference import load_reference
@@ -117,7 +117,7 @@ def compared(fids: dict[str, Jackknifed]) -> dict:
     pairs = []
     for first, second in combinations(fids, 2):
         difference = fids[second].minus(fids[first])
-        half = Z_95 * difference.se
+        half = -stdtrit(difference.df, 0.05) * difference.se
         interval = [difference.value - half, difference.value + half]
         pairs.append({"of": second, "to": first, "difference": difference.value, "interval_90": interval})
     return {"fid": {name: {"value": f.value, "se": f.se} for name, f in fids.items()}, "differences": pairs}

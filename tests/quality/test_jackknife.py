@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.jackknife import N_GROUPS, jackknifed
+from tstitch_search.quality.jackknife import N_GROUPS, Jackknifed, jackknifed
 from tstitch_search.quality.reference import Reference
 
 D, N = 8, 200
@@ -39,6 +39,37 @@ def test_error_of_a_mean_with_blocks_left_out_is_that_of_the_block_means():
     assert jackknifed(mean, x).se == pytest.approx(blocks.std(ddof=1) / sqrt(N_GROUPS))
 
 
+def test_error_of_a_statistic_that_is_all_curvature_is_not_the_jackknifes():
+    """The squared length of a mean that is zero: the jackknife says twice its variance."""
+    draws = (np.random.default_rng(seed).normal(size=(100, 60)) for seed in range(500))
+    found = [jackknifed(lambda x: float((x.mean(axis=0) ** 2).sum()), x) for x in draws]
+    spread = np.std([f.value for f in found], ddof=1)
+    alone = [Jackknifed(f.value, f.left_out, f.n_images).se for f in found]
+    assert np.sqrt(np.mean(np.square(alone))) / spread == pytest.approx(sqrt(2), rel=0.1)
+    assert np.sqrt(np.mean([f.se**2 for f in found])) / spread == pytest.approx(1.05, abs=0.1)
+    assert min(f.df for f in found) == pytest.approx((N_GROUPS - 1) / 2)
+
+
+def test_second_differences_of_a_mean_are_none_and_take_nothing_off():
+    found = jackknifed(mean, gaussians(0, n=N + 7))  # blocks of unequal size
+    assert np.abs(found.second).max() < 1e-9
+    assert found.df == pytest.approx(N_GROUPS - 1)
+
+
+def test_second_differences_of_a_square_are_those_of_the_formula():
+    """T = mean^2: Q_kl is 2 m_k m_l / (G - 2)."""
+    x = gaussians(0)[:, :1]
+    m = x.reshape(N_GROUPS, -1).mean(axis=1)
+    g, total = N_GROUPS, m.sum()
+    by_hand = [
+        total**2 / g
+        - ((total - m[k]) ** 2 + (total - m[k - g + 1]) ** 2) / (g - 1)
+        + (total - m[k] - m[k - g + 1]) ** 2 / (g - 2)
+        for k in range(g)
+    ]
+    assert jackknifed(lambda x: float(x.mean() ** 2), x).second.tolist() == pytest.approx(by_hand)
+
+
 def test_value_is_that_of_all_images_not_a_resampled_one():
     x = gaussians(0, n=N + 7)  # blocks of unequal size
     assert jackknifed(DISTANCE, x).value == pytest.approx(DISTANCE(x), rel=1e-9)
@@ -69,10 +100,9 @@ def test_fewer_images_than_groups_are_refused_for_the_error_would_be_too_small()
         jackknifed(mean, gaussians(0, n=19))
 
 
-# Nominal 90 % intervals; 1,000 replicates leave an error of 0.01 in a coverage of 0.9. The jackknife errs on the
-# cautious side near the reference.
+# Nominal 90 % intervals; 1,000 replicates leave an error of 0.01 in a coverage of 0.9.
 REPLICATES = 1000
-LOWEST, HIGHEST = 0.85 - 0.02, 0.985
+LOWEST, HIGHEST = 0.85 - 0.02, 0.95
 
 
 def test_interval_covers_the_expected_fid_about_as_often_as_it_says():
@@ -97,7 +127,7 @@ def test_interval_of_a_paired_difference_covers_as_often_as_it_says():
 def test_error_of_a_paired_difference_is_the_spread_over_repetitions():
     pairs = [(gaussians(seed), gaussians(seed) + 0.1 * gaussians(seed + 10_000) + 0.1) for seed in range(200)]
     differences, errors = np.array([difference(worse, better) for better, worse in pairs]).T
-    assert 0.85 < np.sqrt((errors**2).mean()) / differences.std(ddof=1) < 1.25
+    assert 0.85 < np.sqrt((errors**2).mean()) / differences.std(ddof=1) < 1.15
 
 
 def test_common_noise_makes_the_paired_error_much_smaller_than_the_unpaired_one():

@@ -10,7 +10,6 @@ from tstitch_search.allocation import Allocation
 from tstitch_search.cli import app
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.progress import Silent
-from tstitch_search.quality.estimate import Z_95
 from tstitch_search.quality.metrics.kid import KID
 from tstitch_search.quality.reference import load_reference
 from tstitch_search.tasks.compare import compare
@@ -35,7 +34,7 @@ def test_swapping_the_two_turns_the_sign_and_keeps_the_verdict(plain):
     assert one.quality.difference == pytest.approx(-other.quality.difference)
     assert one.verdict == other.verdict == "B*4 is better"
     low, high = one.interval_90
-    assert high - low == pytest.approx(2 * Z_95 * one.quality.difference_se)
+    assert high - low == pytest.approx(2 * one.quality.half_width(0.9))
 
 
 def test_an_allocation_cannot_be_told_from_itself(plain):

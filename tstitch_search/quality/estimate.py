@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from math import copysign, inf
 
 import numpy as np
-from scipy.special import ndtr, stdtr
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from tstitch_search.lookup.objective import SHARES
 from tstitch_search.quality.jackknife import Jackknifed, Statistic, jackknifed, jackknifed_mean
 from tstitch_search.quality.metrics.metric import Metric
-
-# Quantile of the standard normal distribution: one-sided 95 %, two-sided 90 %.
-Z_95 = 1.6449
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,20 @@ class QualityEstimate:
     @property
     def loss_upper_95(self) -> float:
         """Upper end of the one-sided 95 % interval of the loss."""
-        return self.loss + Z_95 * self.difference_se
+        return self.loss + self.half_width(0.9)
+
+    def half_width(self, level: float, n_together: int = 1) -> float:
+        """Of the two-sided interval of the difference, by Student's t.
+
+        With `n_together` it holds together with as many others, whatever they have in common (Bonferroni).
+        """
+        tail = (1 - level) / 2 / n_together
+        return self.difference_se * float(-ndtri(tail) if self.df == inf else -stdtrit(self.df, tail))
 
     def p_of_loss(self, margin: float) -> float:
         """One-sided p-value of a loss of `margin` or more, in the metric's own unit; 1 where there is no error.
 
-        Of Student's t: where several verdicts hold together the tails decide, and 20 blocks know their spread roughly.
+        Of Student's t: where several verdicts hold together the tails decide, and blocks know their spread roughly.
         """
         if self.difference_se == 0:
             return 1.0
@@ -72,7 +77,7 @@ class QualityEstimate:
     @property
     def differs(self) -> bool:
         """Whether the two-sided 90 % interval of the difference leaves out zero."""
-        return abs(self.difference) > Z_95 * self.difference_se
+        return abs(self.difference) > self.half_width(0.9)
 
 
 def measured(metric: Metric, statistic: Statistic, array: np.ndarray) -> Jackknifed:

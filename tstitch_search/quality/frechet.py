@@ -6,12 +6,12 @@ reference is factored once and each value costs one symmetric eigenproblem of si
 block of images left out, all together (`leave_out.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tstitch_search.quality.jackknife import N_GROUPS, Jackknifed, blocks, evened
+from tstitch_search.quality.jackknife import N_GROUPS, Jackknifed, blocks, from_left_out, left_out_sets
 from tstitch_search.quality.leave_out import lost_root_trace, without_block
 from tstitch_search.quality.moments import moments_of
 from tstitch_search.quality.reference import Reference
@@ -57,24 +57,29 @@ class FrechetDistance:
 
         About as dear as `summary` alone. Raises ValueError when n < `n_blocks`.
         """
+        images = [np.arange(first, last) for first, last in blocks(len(features), n_blocks)]
+        return self._without(features, images)
+
+    def jackknifed(self, features: np.ndarray) -> Jackknifed:
+        """FID of `features` (n, d) with what its error needs. Raises ValueError for less than N_GROUPS images."""
+        value, *left_out = map(self.of, self._without(features, left_out_sets(len(features))))
+        return from_left_out(value, left_out, len(features))
+
+    def _without(self, features: np.ndarray, sets: Sequence[np.ndarray]) -> list[Summary]:
+        """Of all of `features`, then without each of the sets of images: 1 + len(sets)."""
         n, (mean, trace, gram) = len(features), self._sums(features)
         squares, vectors = _positive(gram)
         turn = self._root @ vectors if len(gram) == features.shape[1] else None
         root_trace = float(np.sqrt(squares).sum())
         found = [self._summary(mean, trace, root_trace, n)]
-        for first, last in blocks(n, n_blocks):
-            left, centred = n - (last - first), features[first:last] - mean
+        for images in sets:
+            left, centred = n - len(images), features[images] - mean
             moved = centred.sum(axis=0)
             rest = trace - float((centred**2).sum() + moved @ moved / left)
-            rows = vectors[first:last] * np.sqrt(squares) if turn is None else centred @ turn
+            rows = vectors[images] * np.sqrt(squares) if turn is None else centred @ turn
             lost = lost_root_trace(squares, without_block(rows, left))
             found.append(self._summary(mean - moved / left, rest, root_trace - lost, left))
         return found
-
-    def jackknifed(self, features: np.ndarray) -> Jackknifed:
-        """FID of `features` (n, d) with what its error needs. Raises ValueError for less than N_GROUPS images."""
-        value, *left_out = map(self.of, self.summaries(features))
-        return Jackknifed(value, evened(value, np.array(left_out), len(features)), len(features))
 
     def of(self, summary: Summary) -> float:
         """FID of the images that `summary` describes."""

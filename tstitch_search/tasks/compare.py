@@ -6,7 +6,7 @@ from pathlib import Path
 from tstitch_search.allocation import Allocation
 from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import SetName
-from tstitch_search.quality.estimate import Z_95, QualityEstimate, estimate
+from tstitch_search.quality.estimate import QualityEstimate, estimate
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.search_space import allocation_in
 from tstitch_search.study_run.evaluation import Evaluator
@@ -27,7 +27,7 @@ class Comparison:
     @property
     def interval_90(self) -> tuple[float, float]:
         """The two-sided 90 % interval of the difference."""
-        half = Z_95 * self.quality.difference_se
+        half = self.quality.half_width(0.9)
         return self.quality.difference - half, self.quality.difference + half
 
     @property
