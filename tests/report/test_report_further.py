@@ -92,14 +92,14 @@ def test_a_lost_guard_is_flagged_in_its_row_and_by_name(record: Record) -> None:
     assert "Lose more of the IS than the study tolerates (5 %): S*20, B*20, XL*4-B*16." in front_notes(record.table)
 
 
-def test_a_group_is_marked_in_its_rows_and_told_in_a_sentence(record: Record) -> None:
+def test_a_tie_is_marked_in_its_rows_and_told_in_a_sentence(record: Record) -> None:
     assert {number: len(entries) for number, entries in alike(record.table).items()} == {2: 2, 4: 3}
     page = front(record)
-    assert [page.count(f"≈ group {number}") for number in (1, 2, 3, 4)] == [0, 2, 0, 3]
+    assert [page.count(f"≈ tie {number}") for number in (1, 2, 3, 4)] == [0, 2, 0, 3]
     assert [page.count(f'class="tie {place}"') for place in ("first", "inner", "last")] == [2, 1, 2]
     notes = " ".join(front_notes(record.table))
     assert (
-        "Group 4 cannot be told apart at n = 500: S*8-XL*12, S*4-XL*16, XL*20. Deploy the fastest, S*8-XL*12." in notes
+        "Tie 4, cannot be told apart at n = 500: S*8-XL*12, S*4-XL*16, XL*20. Deploy the fastest, S*8-XL*12." in notes
     )
 
 
@@ -240,7 +240,7 @@ def test_a_member_that_takes_no_step_and_is_beaten_alone_is_named_with_the_evide
 
 def test_nothing_is_shown_that_an_older_table_does_not_know(without: Record) -> None:
     page = front(without) + times(without)
-    absent = ("memory\n", "KID", "IS", "group", "tied", "Operating points", "loses ")
+    absent = ("memory\n", "KID", "IS", "tie ", "tied", "Operating points", "loses ")
     assert not [words for words in absent if words in page]
     assert front_notes(without.table) == []
     assert "beaten by S*12-XL*8" in page  # timed, so it was confirmed
