@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.search.encoding import BASELINE, CutPoints, Encoding, StickBreaking
@@ -112,14 +112,31 @@ class AllocationStudy:
             if self._accept(trial, asked):
                 return trial
 
-    def open(self, allocation: Allocation) -> Trial | None:
-        """The trial of this very allocation, asked now if it was not before; None when it was answered already."""
-        earlier = self._asked().get(allocation)
-        if earlier is not None:
-            return None if earlier.state.is_finished() else Trial(earlier.number, allocation)
-        trial = self._answer_of(FixedSampler(self._encoding.encode(allocation), RandomSampler(seed=0)))
-        self._accept(trial, {})
-        return trial
+    def open(self, allocations: Sequence[Allocation]) -> list[Trial]:
+        """The trials of these very allocations, asked now if they were not before; without those that were answered.
+
+        No sampler is asked, so that the record costs next to nothing: a trial is written as a whole.
+        """
+        asked, trials = self._asked(), list[Trial]()
+        for allocation in allocations:
+            earlier = asked.get(allocation)
+            if earlier is None:
+                trials.append(Trial(self._write(allocation), allocation))
+            elif not earlier.state.is_finished():
+                trials.append(Trial(earlier.number, allocation))
+        return trials
+
+    def _write(self, allocation: Allocation) -> int:
+        """A new trial that asks for the allocation; its number."""
+        self._read = None
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=self._encoding.encode(allocation),
+            distributions=self._encoding.distributions,
+            user_attrs={"allocation": str(allocation), **self._said_of(allocation)},
+        )
+        trial_id = self._storage.create_new_trial(self._study_id, template)
+        return self._storage.get_trial_number_from_id(trial_id)
 
     def prune(self, trial: Trial, quality: float, quality_se: float, n_images: int) -> None:
         """Answer a trial that was not worth its full number of images: PRUNED, with what is known of it."""

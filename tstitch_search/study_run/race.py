@@ -124,8 +124,7 @@ def _ask_for_more(bench: Workbench, study: Study, trials: AllocationStudy, runni
         running.live.append((action.allocation, chunk))
         bench.request(action.allocation, [chunk])
         chosen.append(action.allocation)
-    for allocation in chosen:
-        trials.open(allocation)
+    trials.open(chosen)
     return reason
 
 
@@ -175,9 +174,10 @@ def _result(bench: Workbench, estimate: Future[ProxyEstimate]) -> ProxyEstimate:
 def _tell(bench: Workbench, study: Study, trials: AllocationStudy, running: Race) -> None:
     """Answer every trial once: COMPLETE with its full number of images, PRUNED with less, FAIL without any."""
     known = {(e["allocation"], e["n_made"]) for e in bench.ledger.of("trial") if "n_made" in e}
+    unanswered = {trial.allocation: trial for trial in trials.open([*running.found, *running.failed])}
     for allocation, found in running.found.items():
         whole = allocation in running.proxy.controls or found.n_made >= study.config.quality.n_images
-        trial = trials.open(allocation)
+        trial = unanswered.get(allocation)
         latency_s = running.latency.latency_s(allocation)
         if (str(allocation), found.n_made) not in known:
             bench.ledger.append(
@@ -198,5 +198,5 @@ def _tell(bench: Workbench, study: Study, trials: AllocationStudy, running: Race
         elif trial:
             trials.prune(trial, found.value, found.se, found.n_images)
     for allocation in running.failed:
-        if trial := trials.open(allocation):
+        if trial := unanswered.get(allocation):
             trials.fail(trial, "its images could not be made")

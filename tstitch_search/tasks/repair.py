@@ -10,7 +10,7 @@ from tstitch_search.errors import ConfigError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Event, Ledger
 from tstitch_search.quality.metrics import metric_named
-from tstitch_search.search import AllocationStudy
+from tstitch_search.search import AllocationStudy, Trial
 from tstitch_search.search.storage import set_aside, shown
 from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.folder import RunFolder
@@ -52,8 +52,9 @@ def repair(path: Path) -> Repaired:
         trials = AllocationStudy(database, name, space, rule, folder.identity)
         events = newest_trials(ledger.read("trial"), n_level)
         known = [e for e in events if Allocation.parse(e["allocation"]) in set(candidates)]
-        for event in known:
-            _tell(trials, event)
+        asked = trials.open([Allocation.parse(event["allocation"]) for event in known])
+        for trial, event in zip(asked, known, strict=True):  # the record is new, and each allocation comes once
+            _tell(trials, trial, event)
     return Repaired(shown(database), name, len(known))
 
 
@@ -69,10 +70,8 @@ def _latency(path: Path, ledger: Ledger) -> LatencyModel:
     return times_decided_by(ledger)
 
 
-def _tell(trials: AllocationStudy, event: Event) -> None:
-    """Ask for the event's allocation and answer as the event says."""
-    trial = trials.open(Allocation.parse(event["allocation"]))
-    assert trial is not None  # the record is new, and each allocation comes once
+def _tell(trials: AllocationStudy, trial: Trial, event: Event) -> None:
+    """Answer as the event says."""
     match event["state"]:
         case "COMPLETE":
             trials.tell(trial, event["latency_s"], event["quality"], event["quality_se"], event["n_images"])
