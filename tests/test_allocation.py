@@ -45,6 +45,19 @@ def test_text_form_may_say_the_sum_of_the_steps(allocation):
     assert f"@{allocation.n_steps}, or leave the @ out" in caught.value.hint
 
 
+@given(allocations, st.sampled_from(["lightning", "hyper-sd_1.5"]))
+def test_a_profile_is_part_of_the_allocation_and_of_its_text(allocation, profile):
+    profiled = Allocation(allocation.segments, profile)
+    assert Allocation.parse(f"{allocation} @ {profile}") == Allocation.parse(str(profiled)) == profiled != allocation
+    assert profiled.by_step == allocation.by_step
+    assert sorted([profiled, allocation]) == [allocation, profiled]
+
+
+def test_a_profile_that_would_read_as_the_sum_of_steps_is_refused():
+    with pytest.raises(ConfigError, match="'20' is not a profile name"):
+        Allocation((Segment("S", 20),), "20")
+
+
 @given(parts.filter(lambda p: any(n for _, n in p)))
 def test_steps_follow_the_parts_in_order_and_none_is_lost(given_parts):
     allocation = Allocation.of(given_parts)
@@ -97,6 +110,9 @@ def test_file_names_differ_where_allocations_do_and_are_safe(a, b):
         "@8",
         "S*8@-8",
         "S*8@8@8",
+        "S*8@fast@8",
+        "S*8@two words",
+        "S*8@8fast",
         "S*" + "9" * 5000,
     ],
 )
@@ -104,7 +120,7 @@ def test_text_that_is_no_allocation_is_refused_with_the_form_expected(text):
     with pytest.raises(ConfigError, match=r"expected segments DENOISER\*STEPS joined by '-'") as caught:
         Allocation.parse(text)
     assert caught.value.message.startswith(repr(text))
-    assert caught.value.hint == "for example S*8-XL*12"
+    assert caught.value.hint == "for example S*8-XL*12, or S*4@PROFILE"
 
 
 @given(st.text(max_size=30))

@@ -48,6 +48,16 @@ def test_latency_is_the_fixed_part_the_steps_and_the_segments(text, seconds):
     assert model().latency_s(Allocation.parse(text)) == pytest.approx(seconds)
 
 
+def test_a_profile_whose_solver_asks_twice_in_a_step_takes_as_many_steps_more():
+    calls = {"4@heun": [2.0, 2.0, 2.0, 1.0], "4@euler": [1.0] * 4}
+    latency = LatencyModel(replace(model().calibration, calls=calls))
+    assert latency.latency_s(Allocation.parse("S*1-XL*3@heun")) == pytest.approx(0.5 + 0.2 + 5 + 0.05)
+    assert latency.latency_s(Allocation.parse("S*1-XL*3@euler")) == pytest.approx(
+        model().latency_s(Allocation.parse("S*1-XL*3"))
+    )
+    assert latency.latency_se(Allocation.parse("XL*4@heun")) == pytest.approx(sqrt(0.1**2 + (7 * 0.02) ** 2 + 0.004**2))
+
+
 def test_weights_that_members_share_count_once():
     calibration = replace(
         model().calibration,

@@ -81,6 +81,18 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     assert [p.name for p in path.parent.iterdir()] == ["lookup.json"]
 
 
+def test_a_profile_is_a_field_of_its_own_where_there_is_one_and_has_to_agree(tmp_path: Path) -> None:
+    made = table(entry("XL-fast*4@lightning", 1, 9), entry("XL*20", 5, 8))
+    made.write(tmp_path / "lookup.json")
+    document = json.loads((tmp_path / "lookup.json").read_text())
+    assert [e.get("profile") for e in document["entries"]] == ["lightning", None]
+    assert LookupTable.read(tmp_path / "lookup.json") == made
+    document["entries"][0]["profile"] = "hyper"
+    (tmp_path / "lookup.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match="profile: expected lightning for XL-fast"):
+        LookupTable.read(tmp_path / "lookup.json")
+
+
 @given(tables, st.floats(0, 1e6), st.floats(0, 1e6))
 def test_a_larger_budget_never_gives_a_worse_entry(table: LookupTable, one: float, other: float) -> None:
     least = table.entries[0].latency_s

@@ -1,6 +1,7 @@
 """The search space: exactly the allocations it promises, each once, and the baselines every study needs."""
 
 import json
+import re
 from itertools import pairwise, product
 from math import comb
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import SpaceConfig
 from tstitch_search.errors import ConfigError
-from tstitch_search.search_space import MAX_ALLOCATIONS, MAX_LISTED, SearchSpace, count_regular
+from tstitch_search.search_space import MAX_ALLOCATIONS, MAX_LISTED, SearchSpace, allocation_in, count_regular
 
 PAPER = json.loads((Path(__file__).parent / "golden" / "tstitch_paper.json").read_text())
 NAMES = ("S", "B", "L", "XL")
@@ -113,6 +114,54 @@ def test_denoiser_that_no_order_uses_is_refused_for_it_could_not_be_compared_wit
     with pytest.raises(ConfigError, match="orders leave out B, XL, expected every denoiser") as caught:
         from_config(orders=[["S"]])
     assert caught.value.hint
+
+
+# -- sampling profiles
+
+
+def test_a_profile_adds_the_allocations_of_its_members_and_its_steps_by_the_same_orders() -> None:
+    plain = from_config(grid=5)
+    fast = {"n_steps": [4, 2], "scheduler": {"timestep_spacing": "trailing"}, "denoisers": ["S", "XL"]}
+    space = from_config(grid=5, profiles={"fast": fast})
+    added = [a for a in space if a.profile]
+    assert [a for a in space if not a.profile] == list(plain)
+    assert {str(a) for a in added} == {
+        *("S*4@fast", "XL*4@fast", "S*1-XL*3@fast", "S*2-XL*2@fast", "S*3-XL*1@fast"),
+        *("S*2@fast", "XL*2@fast", "S*1-XL*1@fast"),
+    }
+    assert len(space) == len(plain) + 8 == space.n_regular + len(space.extras)
+    assert [space.baseline_names[a] for a in space.baselines() if a.profile] == ["S, fast", "XL, fast"]
+    assert Allocation.parse("B*4@fast") not in space
+    assert Allocation.parse("S*1-XL*3@other") not in space
+
+
+@pytest.mark.parametrize("orders", ["small_first", "any", [["S", "XL"], ["XL", "S", "B"]]])
+@pytest.mark.parametrize("max_switches", [None, 2])
+def test_profiles_are_counted_without_enumerating_them(orders: object, max_switches: int | None) -> None:
+    if max_switches is not None and orders != "any":
+        return
+    profiles = {"fast": {"n_steps": [5, 3], "denoisers": ["B", "XL"]}, "all": {"n_steps": 4}}
+    space = from_config(grid=2, orders=orders, max_switches=max_switches, fewer_steps=[], profiles=profiles)
+    if space.n_regular is not None:
+        assert space.n_regular == len([a for a in space.allocations if a not in space.extras])
+    assert all(a in space for a in space)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("S*4@slow", "unknown profile 'slow', the search space has the profiles fast"),
+        ("S*3@fast", "has 3 steps, its profile has 4 or 2"),
+        ("B*4@fast", "'B' takes no part in the profile, but S, XL"),
+    ],
+)
+def test_an_allocation_outside_its_profile_is_refused_by_name(text: str, message: str) -> None:
+    fields = {"name": "test", "denoisers": [{"name": name} for name in ("S", "B", "XL")], "n_steps": 20}
+    fast = {"n_steps": [4, 2], "denoisers": ["S", "XL"]}
+    config = SpaceConfig.model_validate({**fields, "profiles": {"fast": fast}})
+    assert str(allocation_in(config, "S*1-XL*3@fast")) == "S*1-XL*3@fast"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        allocation_in(config, text)
 
 
 # -- several step counts

@@ -2,7 +2,8 @@
 
 An `Allocation` is the trajectory cut into segments, from the noise end (step 0) to the image end. Integer steps are
 the truth; a fraction is only what a person types or sees, and `steps_from_fractions` is the one place where it becomes
-steps. Text form: `S*8-XL*12`; `S*8-XL*12@20` says their sum, too.
+steps. Text form: `S*8-XL*12`; `S*8-XL*12@20` says their sum, too. `XL-fast*4@lightning` is one whose steps lie as the
+sampling profile `lightning` of its search space says.
 """
 
 import re
@@ -14,7 +15,7 @@ from math import floor, fsum
 
 from tstitch_search.errors import ConfigError
 
-# A denoiser's name: a letter, then letters, digits, `_`, `.`, `+`, single `-` (as in `XL+deepcache3`, `XL-free`).
+# A name of a denoiser or profile: a letter, then letters, digits, `_`, `.`, `+`, single `-` (`XL+deepcache3`, `v-x`).
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+]*(?:-[A-Za-z0-9_.+]+)*")
 _SEGMENT = re.compile(rf"\s*({NAME.pattern})\*([0-9]{{1,9}})\s*")
 _SEGMENTS = re.compile(rf"{_SEGMENT.pattern}(?:-{_SEGMENT.pattern})*")
@@ -48,11 +49,13 @@ _segment = lru_cache(maxsize=65536)(Segment)
 class Allocation:
     """Segments from the noise end to the image end; neighbours differ, none is empty.
 
+    `profile`: the sampling profile of the search space by which its steps lie; empty for the pipeline's own schedule.
     Build one with `of`, `parse` or `from_steps`, which merge equal neighbours and drop empty segments.
     Raises ConfigError when nothing is left or neighbours are equal.
     """
 
     segments: tuple[Segment, ...]
+    profile: str = ""
 
     def __post_init__(self) -> None:
         names = [s.denoiser for s in self.segments]
@@ -60,32 +63,39 @@ class Allocation:
             raise ConfigError("an allocation needs at least one step, got none")
         if any(a == b for a, b in pairwise(names)):
             raise ConfigError(f"neighbouring segments must differ, got {self}")
+        if self.profile and not NAME.fullmatch(self.profile):
+            raise ConfigError(
+                f"{self.profile!r} is not a profile name: expected a letter, then letters, digits, _ . + and single -"
+            )
 
     @classmethod
-    def of(cls, parts: Iterable[tuple[str, int]]) -> "Allocation":
+    def of(cls, parts: Iterable[tuple[str, int]], profile: str = "") -> "Allocation":
         """The allocation giving each (denoiser, n_steps) in turn its steps; zero steps are dropped."""
         kept = [_segment(name, n) for name, n in parts if n != 0]
         if all(a.denoiser != b.denoiser for a, b in pairwise(kept)):
-            return cls(tuple(kept))
+            return cls(tuple(kept), profile)
         runs = groupby(kept, key=lambda segment: segment.denoiser)
-        return cls(tuple(_segment(name, sum(s.n_steps for s in run)) for name, run in runs))
+        return cls(tuple(_segment(name, sum(s.n_steps for s in run)) for name, run in runs), profile)
 
     @classmethod
     def parse(cls, text: str) -> "Allocation":
-        """The allocation written as `S*8-XL*12`, or as `S*8-XL*12@20` with the sum of its steps.
+        """The allocation written as `S*8-XL*12`, as `S*8-XL*12@20` with the sum of its steps, or with `@profile`.
 
         Raises ConfigError on any other form, and when the sum is another.
         """
-        segments, at, total = text.partition("@")
-        if not _SEGMENTS.fullmatch(segments) or (at and not _TOTAL.fullmatch(total.strip())):
+        segments, at, behind = text.partition("@")
+        said = behind.strip()
+        if not _SEGMENTS.fullmatch(segments) or (at and not (_TOTAL.fullmatch(said) or NAME.fullmatch(said))):
             raise ConfigError(
                 f"{text!r} is not an allocation: expected segments DENOISER*STEPS joined by '-'",
-                hint="for example S*8-XL*12",
+                hint="for example S*8-XL*12, or S*4@PROFILE",
             )
-        allocation = cls.of((name, int(n)) for name, n in _SEGMENT.findall(segments))
-        if at and int(total) != allocation.n_steps:
+        is_total = bool(_TOTAL.fullmatch(said))
+        parts = ((name, int(n)) for name, n in _SEGMENT.findall(segments))
+        allocation = cls.of(parts, "" if is_total else said)
+        if is_total and int(said) != allocation.n_steps:
             raise ConfigError(
-                f"{text!r} says {int(total)} steps in all, but its segments have {allocation.n_steps}",
+                f"{text!r} says {int(said)} steps in all, but its segments have {allocation.n_steps}",
                 hint=f"write {segments.strip()}@{allocation.n_steps}, or leave the @ out",
             )
         return allocation
@@ -96,7 +106,7 @@ class Allocation:
         return cls.of(zip(denoisers, steps, strict=True))
 
     def __str__(self) -> str:
-        return "-".join(map(str, self.segments))
+        return "-".join(map(str, self.segments)) + (f"@{self.profile}" if self.profile else "")
 
     @property
     def file_name(self) -> str:
@@ -112,6 +122,11 @@ class Allocation:
     def by_step(self) -> tuple[str, ...]:
         """The denoiser of each step, index 0 at the noise end."""
         return tuple(s.denoiser for s in self.segments for _ in range(s.n_steps))
+
+    @property
+    def scheme(self) -> str:
+        """Number of steps and profile, `4@lightning`: where its steps lie."""
+        return f"{self.n_steps}@{self.profile}"
 
     @property
     def steps(self) -> dict[str, int]:

@@ -18,17 +18,19 @@ class Parts:
 
     `step_s[k]`: one step of denoiser k, c_k. `switch_s[k]`: what beginning a segment of k takes beyond that, s_k.
     `fixed_s`: everything outside the steps, c_0. `places[k]`: of a denoiser with a cache, how long each step of a turn
-    takes beside c_k; later ones than it knows take c_k.
+    takes beside c_k; later ones than it knows take c_k. `calls`: where a sampling profile's solver asks otherwise than
+    once in a step, how often it does (`Calibration.calls`).
     """
 
     step_s: Mapping[str, float]
     switch_s: Mapping[str, float]
     fixed_s: float
     places: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    calls: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def latency_s(self, allocation: Allocation) -> float:
         """`c0 + sum_k n_k c_k + sum over segments of s_k`: seconds for one batch, noise to decoded images."""
-        steps_s = sum(n * self.step_s[name] for name, n in allocation.steps.items())
+        steps_s = sum(n * self.step_s[name] for name, n in steps_asked(allocation, self.calls).items())
         switches_s = sum(self.switch_s[segment.denoiser] for segment in allocation.segments)
         return self.fixed_s + steps_s + switches_s + sum(map(self._beside_the_mean_s, allocation.segments))
 
@@ -47,12 +49,12 @@ class LatencyModel:
     def latency_s(self, allocation: Allocation) -> float:
         """Predicted seconds for one batch of the calibrated size, noise to decoded images."""
         c = self.calibration
-        return Parts(c.step_s, c.switch_s, c.fixed_s, c.places).latency_s(allocation)
+        return Parts(c.step_s, c.switch_s, c.fixed_s, c.places, c.calls).latency_s(allocation)
 
     def latency_se(self, allocation: Allocation) -> float:
         """Standard error of that prediction, from the spread of the calibration's repeats."""
         c = self.calibration
-        steps = (n * c.step_se[name] for name, n in allocation.steps.items())
+        steps = (n * c.step_se[name] for name, n in steps_asked(allocation, c.calls).items())
         names = [segment.denoiser for segment in allocation.segments]
         switches = (names.count(name) * c.switch_se[name] for name in allocation.steps)
         return hypot(c.fixed_se, *steps, *switches)
@@ -97,6 +99,16 @@ class LatencyModel:
             f"the machine is noisy: repeats of a step differ by {spread:.0%} (interquartile range over median), more "
             f"than {NOISY:.0%}; stop other work on it or raise latency.n_repeats"
         )
+
+
+def steps_asked(allocation: Allocation, calls: Mapping[str, Sequence[float]]) -> Mapping[str, float]:
+    """Steps of each denoiser, in steps of the pipeline's own solver: one that asks twice in a step takes two."""
+    if not (of_step := calls.get(allocation.scheme) if allocation.profile else None):
+        return allocation.steps
+    asked = dict.fromkeys(allocation.steps, 0.0)
+    for name, n in zip(allocation.by_step, of_step, strict=True):
+        asked[name] += n
+    return asked
 
 
 def median_se(values: Sequence[float]) -> float:

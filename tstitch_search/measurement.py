@@ -127,7 +127,8 @@ class Calibration:
     `weights_mb` the size of the members' weights on disk. MB are 10^6 bytes, 0 where they are not known. `weights_of`
     says of a member that shares the weights of another whose they are: together they count once. Its own `weights_mb`
     are those and its LoRAs. `places`: of denoisers that go by their earlier calls, how long the first, second, ... step
-    of a turn takes, with `step_s` as 1; from the second on they are 1 in the mean.
+    of a turn takes, with `step_s` as 1; from the second on they are 1 in the mean. `calls`: by number of steps and
+    sampling profile (`4@lightning`), how often its solver asks in each step, with the pipeline's own as 1 in the mean.
     """
 
     step_s: dict[str, float]
@@ -145,6 +146,7 @@ class Calibration:
     n_repeats: int
     weights_of: dict[str, str] = field(default_factory=dict)
     places: dict[str, list[float]] = field(default_factory=dict)
+    calls: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any]) -> "Calibration":

@@ -14,10 +14,12 @@ from tstitch_search.baselines import PAPER_RULE, PUBLISHED_BOUNDARY, baselines
 from tstitch_search.config import SpaceConfig, Study
 from tstitch_search.config.models.denoiser import NO_GUIDANCE
 from tstitch_search.errors import ConfigError
-from tstitch_search.space_sampling import covering_sample
+from tstitch_search.space_sampling import Scheme, covering_sample
 from tstitch_search.space_sampling import sequences as sequences
 
 Order = tuple[str, ...]
+# A sampling profile: its name, its numbers of steps, the largest first, and the denoisers that may take part.
+Profile = tuple[str, tuple[int, ...], tuple[str, ...]]
 
 # No study could tell the allocations of a larger space apart; and orders that are listed are always enumerated.
 MAX_ALLOCATIONS, MAX_LISTED = 10_000_000, 2_000_000
@@ -34,7 +36,7 @@ class SearchSpace:
     steps, each below `n_steps`; their grid has the same shares, rounded to whole steps. `max_switches`: instead of
     `orders`, any sequence of denoisers with so many changes at most. `fewer_steps`, `rules`, `twins`, `boundary`:
     baselines beside the denoisers alone and the paper's rule (baselines.py). `n_regular`: how many allocations grid and
-    orders hold, where that is known without enumerating them.
+    orders hold, where that is known without enumerating them. `profiles`: allocations of each too, by the same orders.
 
     Raises ConfigError when no order uses one of the denoisers: it could not be compared with.
     """
@@ -51,6 +53,7 @@ class SearchSpace:
     compared_with: Allocation | None = None
     n_regular: int | None = None
     boundary: Allocation | None = None
+    profiles: tuple[Profile, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in self.denoisers if not any(name in order for order in self.orders)]
@@ -64,7 +67,9 @@ class SearchSpace:
     def from_config(cls, config: SpaceConfig) -> "SearchSpace":
         """The space a study file describes. Raises ConfigError when it is too large."""
         counts, grid_steps = config.step_counts, round(config.grid_steps)
-        n_regular = _count(config, [_n_units(n, counts[0] // grid_steps) for n in counts])
+        profiles = tuple((name, p.step_counts, p.denoisers or config.names) for name, p in config.profiles.items())
+        sizes = [(n, config.names) for n in counts] + [(n, names) for _, of, names in profiles for n in of]
+        n_regular = _count(config, [(_n_units(n, counts[0] // grid_steps), names) for n, names in sizes])
         if config.max_switches is not None:
             orders: tuple[Order, ...] = ()
         elif config.orders == "any":
@@ -83,6 +88,7 @@ class SearchSpace:
             twins=tuple(config.twins.items()),
             n_regular=n_regular,
             boundary=Allocation.parse(config.published_boundary) if config.published_boundary else None,
+            profiles=tuple((name, of, tuple(d for d in config.names if d in names)) for name, of, names in profiles),
         )
 
     @classmethod
@@ -111,7 +117,7 @@ class SearchSpace:
         """
         if not self.is_enumerated:
             return tuple(dict.fromkeys([*self.controls(), *self.baselines(), *covering_sample(self, SAMPLE)]))
-        found = dict.fromkeys(a for n_steps in self.step_counts for a in self._of_count(n_steps))
+        found = dict.fromkeys(a for scheme in self.schemes for a in self._of(scheme))
         return tuple(dict.fromkeys([*found, *self.baselines()]))
 
     @property
@@ -119,22 +125,38 @@ class SearchSpace:
         """Whether `allocations` are all of the space."""
         return self.n_regular is None or self.n_regular <= MAX_ENUMERATED
 
-    def _of_count(self, n_steps: int) -> Iterator[Allocation]:
-        """The allocations of `n_steps` steps; where several orders hold one, it is there several times."""
-        cuts = self.cuts(n_steps)
+    def _of(self, scheme: Scheme) -> Iterator[Allocation]:
+        """The allocations of the scheme; where several orders hold one, it is there several times."""
+        cuts = scheme.cuts
         if self.max_switches is not None:
             for n_cuts in range(min(self.max_switches + 1, len(cuts) - 1)):
-                for order in sequences(self.denoisers, n_cuts + 1):
+                for order in sequences(scheme.denoisers, n_cuts + 1):
                     for inner in combinations(cuts[1:-1], n_cuts):
-                        yield between(order, (0, *inner, n_steps))
-        for order in self.orders:
+                        yield scheme.between(order, (0, *inner, scheme.n_steps))
+        for order in scheme.orders:
             for inner in combinations_with_replacement(cuts, len(order) - 1):
-                yield between(order, (0, *inner, n_steps))
+                yield scheme.between(order, (0, *inner, scheme.n_steps))
 
     @property
     def step_counts(self) -> tuple[int, ...]:
-        """The numbers of steps that are searched, the largest first."""
+        """The numbers of steps that are searched outside profiles, the largest first."""
         return (self.n_steps, *self.fewer_counts)
+
+    @cached_property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """What an allocation may be: of the space's own numbers of steps, the largest first, then of its profiles."""
+        own = [Scheme(n, "", self.denoisers, self.orders, self.cuts(n)) for n in self.step_counts]
+        further = [
+            Scheme(n, name, members, restricted(self.orders, members), self.cuts(n))
+            for name, counts, members in self.profiles
+            for n in counts
+        ]
+        return (*own, *further)
+
+    def scheme_of(self, allocation: Allocation) -> Scheme | None:
+        """The one with the allocation's number of steps and profile, or None."""
+        wanted = allocation.n_steps, allocation.profile
+        return next((scheme for scheme in self.schemes if (scheme.n_steps, scheme.profile) == wanted), None)
 
     @property
     def max_segments(self) -> int:
@@ -168,7 +190,8 @@ class SearchSpace:
     def baseline_names(self) -> dict[Allocation, str]:
         """What is always measured, with a short name for each, such as `XL, 10 steps`.
 
-        Where the number of steps is searched, the fastest of all allocations too: it is the end of the front.
+        Where the number of steps is searched, the fastest of all allocations too: it is the end of the front. Of each
+        profile its members alone.
         """
         free = next((name for name, what in self.twins if what == NO_GUIDANCE), None)
         named = baselines(self.denoisers, self.n_steps, self.fewer_steps, self.rules, dict(self.twins), free)
@@ -177,6 +200,9 @@ class SearchSpace:
             named.setdefault(Allocation.of([(first, fewest)]), f"{first}, {fewest} steps")
         if self.boundary:
             named.setdefault(self.boundary, PUBLISHED_BOUNDARY)
+        for profile, counts, members in self.profiles:
+            alone = {Allocation.of([(name, counts[0])], profile): f"{name}, {profile}" for name in members}
+            named |= {allocation: name for allocation, name in alone.items() if allocation not in named}
         named.setdefault(self.anchor, "anchor")
         return named
 
@@ -207,19 +233,22 @@ class SearchSpace:
         return tuple(a for a in self.baselines() if not self._is_regular(a))
 
     def order_of(self, allocation: Allocation) -> Order | None:
-        """The first order that the allocation follows, or None."""
-        names = [segment.denoiser for segment in allocation.segments]
+        """The first order of its scheme that the allocation follows, or None."""
+        names, scheme = [segment.denoiser for segment in allocation.segments], self.scheme_of(allocation)
+        if scheme is None:
+            return None
         if self.max_switches is not None:
-            known = set(names) <= set(self.denoisers)
+            known = set(names) <= set(scheme.denoisers)
             return tuple(names) if known and len(names) <= self.max_segments else None
-        return next((order for order in self.orders if follows(names, order)), None)
+        return next((order for order in scheme.orders if follows(names, order)), None)
 
     def _is_regular(self, allocation: Allocation) -> bool:
-        """Whether the allocation has a number of steps, cuts and an order of the space."""
-        if allocation.n_steps not in self.step_counts or self.order_of(allocation) is None:
+        """Whether the allocation has a scheme, cuts and an order of the space."""
+        scheme = self.scheme_of(allocation)
+        if scheme is None or self.order_of(allocation) is None:
             return False
         ends = [sum(s.n_steps for s in allocation.segments[: i + 1]) for i in range(len(allocation.segments))]
-        return set(ends) <= set(self.cuts(allocation.n_steps))
+        return set(ends) <= set(scheme.cuts)
 
     def __contains__(self, allocation: object) -> bool:
         if not isinstance(allocation, Allocation):
@@ -246,6 +275,8 @@ def allocation_in(config: SpaceConfig, text: str) -> Allocation:
         raise ConfigError(
             f"{allocation}: unknown denoiser {unknown[0]!r}, the search space has {', '.join(config.names)}"
         )
+    if allocation.profile:
+        return _in_profile(config, allocation)
     counts = dict.fromkeys((*config.step_counts, *config.fewer_whole_steps))
     if allocation.n_steps not in counts:
         raise ConfigError(
@@ -255,9 +286,31 @@ def allocation_in(config: SpaceConfig, text: str) -> Allocation:
     return allocation
 
 
+def _in_profile(config: SpaceConfig, allocation: Allocation) -> Allocation:
+    """The allocation, once its profile is known to the space, with its steps and denoisers."""
+    if allocation.profile not in config.profiles:
+        known = f"has the profiles {', '.join(config.profiles)}" if config.profiles else "has no profiles"
+        raise ConfigError(f"{allocation}: unknown profile {allocation.profile!r}, the search space {known}")
+    profile = config.profiles[allocation.profile]
+    if allocation.n_steps not in profile.step_counts:
+        counts = " or ".join(map(str, profile.step_counts))
+        raise ConfigError(f"{allocation} has {allocation.n_steps} steps, its profile has {counts}")
+    if out := [name for name in allocation.steps if name not in (profile.denoisers or config.names)]:
+        raise ConfigError(
+            f"{allocation}: {out[0]!r} takes no part in the profile, but {', '.join(profile.denoisers or ())}"
+        )
+    return allocation
+
+
 def between(order: Order, cuts: Sequence[int]) -> Allocation:
-    """The allocation giving `order[k]` the steps from `cuts[k]` to `cuts[k + 1]`."""
+    """The allocation, outside profiles, giving `order[k]` the steps from `cuts[k]` to `cuts[k + 1]`."""
     return Allocation.of(zip(order, [b - a for a, b in pairwise(cuts)], strict=True))
+
+
+def restricted(orders: Sequence[Order], names: Sequence[str]) -> tuple[Order, ...]:
+    """The orders without the denoisers that are not among `names`, each once; an empty one is left out."""
+    found = dict.fromkeys(tuple(name for name in order if name in names) for order in orders)
+    return tuple(order for order in found if order)
 
 
 def follows(names: Sequence[str], order: Order) -> bool:
@@ -266,13 +319,13 @@ def follows(names: Sequence[str], order: Order) -> bool:
     return all(name in rest for name in names)
 
 
-def count_regular(config: SpaceConfig, n_units: int) -> int | None:
-    """How many allocations a grid of `n_units` holds, baselines apart, without enumerating them.
+def count_regular(config: SpaceConfig, n_units: int, names: Sequence[str] = ()) -> int | None:
+    """How many allocations of `names`, by default all, a grid of `n_units` holds, baselines apart.
 
     With m segments there are C(n_units - 1, m - 1) ways to cut, times the sequences of m denoisers. None for orders
     that are listed one by one.
     """
-    k = len(config.names)
+    k = len(names or config.names)
     of_length: list[int]
     if config.max_switches is not None:
         of_length = [int(k * (k - 1) ** n_cuts) for n_cuts in range(min(config.max_switches + 1, n_units))]
@@ -285,14 +338,16 @@ def count_regular(config: SpaceConfig, n_units: int) -> int | None:
     return sum(n * comb(n_units - 1, n_cuts) for n_cuts, n in enumerate(of_length))
 
 
-def _count(config: SpaceConfig, units: Sequence[int]) -> int | None:
+def _count(config: SpaceConfig, units: Sequence[tuple[int, Order]]) -> int | None:
     """How many regular allocations there are; None for listed orders, of which each counts for itself.
 
-    Raises ConfigError when there are too many.
+    `units`: of each number of steps the units of its grid, and who may take them. Raises ConfigError when there are too
+    many.
     """
-    found = [count_regular(config, n) for n in units]
-    lengths = [len(order) for order in config.orders] if not isinstance(config.orders, str) else []
-    listed = sum(comb(n + length - 1, length - 1) for n in units for length in lengths)
+    found = [count_regular(config, n, names) for n, names in units]
+    orders = () if isinstance(config.orders, str) else config.orders
+    lengths = [(n, sum(name in names for name in order)) for n, names in units for order in orders]
+    listed = sum(comb(n + length - 1, length - 1) for n, length in lengths if length)
     size, limit = listed + sum(n for n in found if n), MAX_LISTED if listed else MAX_ALLOCATIONS
     if size > limit:
         raise ConfigError(

@@ -4,6 +4,7 @@ Both hold regular allocations of the space alone, without any chance: the same s
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations, pairwise, permutations
 from math import comb
 from typing import Protocol
@@ -16,52 +17,69 @@ from tstitch_search.allocation import Allocation
 SHIFTS = (1, 2, 4, 8)
 
 
+@dataclass(frozen=True)
+class Scheme:
+    """The allocations of one number of steps, by the space's own schedule (`profile` empty) or by a sampling profile.
+
+    `denoisers` may take part, in one of `orders`, or in any sequence where a space limits switches alone; they change
+    at `cuts`, the ends included.
+    """
+
+    n_steps: int
+    profile: str
+    denoisers: tuple[str, ...]
+    orders: tuple[tuple[str, ...], ...]
+    cuts: tuple[int, ...]
+
+    @property
+    def key(self) -> int | str:
+        """What it is called among the others: 20, or `4@lightning`."""
+        return f"{self.n_steps}@{self.profile}" if self.profile else self.n_steps
+
+    def between(self, order: Sequence[str], cuts: Sequence[int]) -> Allocation:
+        """The allocation giving `order[k]` the steps from `cuts[k]` to `cuts[k + 1]`."""
+        return Allocation.of(zip(order, [b - a for a, b in pairwise(cuts)], strict=True), self.profile)
+
+
 class Space(Protocol):
     """What is asked of a search space here: see `SearchSpace`."""
-
-    @property
-    def denoisers(self) -> tuple[str, ...]: ...
-
-    @property
-    def orders(self) -> tuple[tuple[str, ...], ...]: ...
 
     @property
     def max_switches(self) -> int | None: ...
 
     @property
-    def step_counts(self) -> tuple[int, ...]: ...
+    def schemes(self) -> Sequence[Scheme]: ...
 
     @property
     def max_segments(self) -> int: ...
 
-    def cuts(self, n_steps: int) -> tuple[int, ...]: ...
+    def scheme_of(self, allocation: Allocation) -> Scheme | None: ...
 
     def __contains__(self, allocation: object) -> bool: ...
 
 
 def covering_sample(space: Space, n: int) -> list[Allocation]:
     """About `n` allocations: of every step count and sequence of members a share of its size, and at least one."""
-    parts = [(n_steps, order) for n_steps in space.step_counts for order in _sequences(space, n_steps)]
-    sizes = [_n_cuttings(space, n_steps, len(order)) for n_steps, order in parts]
+    parts = [(scheme, order) for scheme in space.schemes for order in _sequences(space, scheme)]
+    sizes = [comb(len(scheme.cuts) - 2, len(order) - 1) for scheme, order in parts]
     draw, share = np.random.default_rng(0), n / sum(sizes)
     found = dict[Allocation, None]()
-    for (n_steps, order), size in zip(parts, sizes, strict=True):
+    for (scheme, order), size in zip(parts, sizes, strict=True):
         wanted = min(size, max(1, round(share * size)))
-        found |= dict.fromkeys(_cut(space, n_steps, order, wanted, size, draw))
+        found |= dict.fromkeys(_cut(scheme, order, wanted, size, draw))
     return list(found)
 
 
 def moves(space: Space, allocation: Allocation) -> Iterator[Allocation]:
     """What is one move away: a cut point shifted, a segment given to another member, split, or left out."""
-    cuts = space.cuts(allocation.n_steps)
-    at = {cut: i for i, cut in enumerate(cuts)}
-    ends = np.cumsum([segment.n_steps for segment in allocation.segments])
-    if not set(ends.tolist()) <= at.keys():
+    scheme, ends = space.scheme_of(allocation), np.cumsum([segment.n_steps for segment in allocation.segments])
+    if scheme is None or not set(ends.tolist()) <= set(scheme.cuts):
         return  # a baseline that the grid does not hold
+    at = {cut: i for i, cut in enumerate(scheme.cuts)}
     who, places = [s.denoiser for s in allocation.segments], [0, *(at[end] for end in ends.tolist())]
-    for names, where in _changes(space.denoisers, who, places):
+    for names, where in _changes(scheme.denoisers, who, places):
         if len(names) <= space.max_segments and all(a < b for a, b in pairwise(where)):
-            made = Allocation.of((name, cuts[b] - cuts[a]) for name, (a, b) in zip(names, pairwise(where), strict=True))
+            made = scheme.between(names, [scheme.cuts[i] for i in where])
             if made != allocation and made in space:
                 yield made
 
@@ -80,33 +98,27 @@ def _changes(members: Sequence[str], who: list[str], places: list[int]) -> Itera
             yield [*who[: i + 1], name, *who[i + 1 :]], [*places[: i + 1], middle, *places[i + 1 :]]
 
 
-def _sequences(space: Space, n_steps: int) -> Iterator[tuple[str, ...]]:
-    """The sequences of members that allocations of so many steps may have, shortest first."""
-    for n_segments in range(1, min(space.max_segments, len(space.cuts(n_steps)) - 1) + 1):
+def _sequences(space: Space, scheme: Scheme) -> Iterator[tuple[str, ...]]:
+    """The sequences of members that allocations of the scheme may have, shortest first."""
+    for n_segments in range(1, min(space.max_segments, len(scheme.cuts) - 1) + 1):
         if space.max_switches is not None:
-            yield from sequences(space.denoisers, n_segments)
-        elif len(space.orders) > 1:
-            yield from permutations(space.denoisers, n_segments)
+            yield from sequences(scheme.denoisers, n_segments)
+        elif len(scheme.orders) > 1:
+            yield from permutations(scheme.denoisers, n_segments)
         else:
-            yield from combinations(space.orders[0], n_segments)
+            yield from combinations(scheme.orders[0], n_segments)
 
 
-def _n_cuttings(space: Space, n_steps: int, n_segments: int) -> int:
-    return comb(len(space.cuts(n_steps)) - 2, n_segments - 1)
-
-
-def _cut(
-    space: Space, n_steps: int, order: tuple[str, ...], n: int, size: int, draw: np.random.Generator
-) -> Iterator[Allocation]:
+def _cut(scheme: Scheme, order: tuple[str, ...], n: int, size: int, draw: np.random.Generator) -> Iterator[Allocation]:
     """`n` of the `size` ways to cut the steps among the members of `order`: all, or drawn until there are as many."""
-    inner, n_cuts = space.cuts(n_steps)[1:-1], len(order) - 1
+    inner, n_cuts = scheme.cuts[1:-1], len(order) - 1
     chosen: set[tuple[int, ...]] = set()
     if n == size:
         chosen.update(combinations(inner, n_cuts))
     while len(chosen) < n:
         chosen.add(tuple(sorted(draw.choice(inner, n_cuts, replace=False).tolist())))
     for cutting in sorted(chosen):
-        yield Allocation.of((name, b - a) for name, (a, b) in zip(order, pairwise((0, *cutting, n_steps)), strict=True))
+        yield scheme.between(order, (0, *cutting, scheme.n_steps))
 
 
 def sequences(names: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:

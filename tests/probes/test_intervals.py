@@ -16,6 +16,7 @@ from tstitch_search.probes.intervals import in_terms_of, intervals_of, n_timeste
 from tstitch_search.sampling.timetable import timesteps_by_step, timetable
 
 N_STEPS, N_TRAINED = 12, 1000
+ALONE = Allocation.of([("S", N_STEPS)])
 SOLVERS = (
     "DDIMScheduler",
     "PNDMScheduler",
@@ -41,7 +42,7 @@ def spaces(tiny_family: Path) -> dict[str, tuple[SpaceConfig, Path]]:
 
 @pytest.fixture(scope="module")
 def asked(spaces: dict[str, tuple[SpaceConfig, Path]]) -> dict[str, list[tuple[float, ...]]]:
-    return {solver: timesteps_by_step(*space, N_STEPS) for solver, space in spaces.items()}
+    return {solver: timesteps_by_step(*space, ALONE) for solver, space in spaces.items()}
 
 
 def test_half_of_the_zoos_twenty_steps_is_what_one_counts_by_hand() -> None:
@@ -86,7 +87,7 @@ def test_every_timestep_of_the_solver_belongs_to_one_step_and_the_first_is_that_
 ) -> None:
     assert len(asked[solver]) == N_STEPS
     assert all(asked[solver])
-    assert [step[0] for step in asked[solver]] == [step.timestep for step in timetable(*spaces[solver], N_STEPS)]
+    assert [step[0] for step in asked[solver]] == [step.timestep for step in timetable(*spaces[solver], ALONE)]
     assert (max(map(len, asked[solver])) > 1) == (solver in ("PNDMScheduler", "HeunDiscreteScheduler"))
 
 

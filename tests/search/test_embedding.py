@@ -44,6 +44,14 @@ def test_same_shares_in_another_order_differ_on_the_way_only():
     assert np.abs(one[2:] - other[2:]).max() > 0.1
 
 
+def test_each_profile_gets_a_column_and_a_length_scale_of_its_own():
+    texts = ("S*2-XL*2", "S*2-XL*2@fast", "S*2-XL*2@slow")
+    found = [Allocation.parse(text) for text in texts]
+    embedding = Embedding.for_set(("S", "XL"), found)
+    np.testing.assert_array_equal(embedding.of(found), [[0.5, 0, 0], [0.5, 1, 0], [0.5, 0, 1]])
+    assert embedding.groups.tolist() == [0, 1, 2]
+
+
 def test_several_step_counts_get_a_column_of_their_own():
     both = [Allocation.parse(text) for text in ("S*5-XL*5", "S*10-XL*10")]
     embedding = Embedding.for_set(("S", "XL"), both)

@@ -28,6 +28,8 @@ SPACES = {
     "one denoiser, two step counts": SearchSpace(("S",), (("S",),), 8, 1, fewer_counts=(4,)),
     "any sequence": SearchSpace(S_B_XL, (), 6, 1, max_switches=2),
     "every baseline": SearchSpace(S_B_XL, (S_B_XL,), 20, 5, fewer_steps=(15, 10), rules=tuple(RULES)),
+    "profiles": SearchSpace(S_B_XL, ANY, 12, 2, profiles=(("fast", (4, 2), S_XL), ("one", (3,), ("B",)))),
+    "profiles, any sequence": SearchSpace(S_B_XL, (), 6, 1, max_switches=2, profiles=(("fast", (2,), S_XL),)),
     "all of it": SearchSpace(
         S_XL, (), 10, 2, fewer_counts=(6,), max_switches=2, fewer_steps=(6, 3), rules=tuple(RULES)
     ),

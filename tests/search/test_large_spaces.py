@@ -57,6 +57,7 @@ def test_the_sample_holds_every_sequence_and_is_the_same_each_time() -> None:
         SearchSpace(("S", "B", "XL"), (("S", "B", "XL"),), 12, 2),
         SearchSpace(("S", "XL"), (), 8, 2, fewer_counts=(4,), max_switches=2),
         SearchSpace(("S", "XL"), (("S", "XL"), ("XL", "S")), 6, 1),
+        SearchSpace(("S", "XL"), (), 8, 2, max_switches=2, profiles=(("fast", (4, 2), ("S", "XL")),)),
     ],
 )
 def test_a_sample_as_large_as_the_space_is_the_space_and_moves_lead_everywhere(space: SearchSpace) -> None:
@@ -69,6 +70,13 @@ def test_a_sample_as_large_as_the_space_is_the_space_and_moves_lead_everywhere(s
         reached.update(new)
     assert reached == of_most_steps
     assert all(any(a != b for a, b in pairwise([m, space.anchor])) for m in moves(space, space.anchor))
+
+
+def test_moves_stay_within_a_profile_and_its_members() -> None:
+    space = SearchSpace(("S", "B", "XL"), (), 8, 1, max_switches=2, profiles=(("fast", (4,), ("S", "XL")),))
+    found = set(moves(space, Allocation.parse("S*2-XL*2@fast")))
+    assert {"S*1-XL*3@fast", "S*3-XL*1@fast", "S*4@fast", "XL*4@fast"} <= set(map(str, found)) <= set(map(str, space))
+    assert all(a.profile == "fast" and "B" not in a.steps for a in found)
 
 
 def candidates(space: SearchSpace, allocations: list[Allocation]) -> Candidates:

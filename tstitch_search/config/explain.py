@@ -132,15 +132,16 @@ def _meaning(model: type[BaseModel], key: Key) -> str:
     words = [part for part in key if isinstance(part, str)]
     if not words:
         return ""
-    field = _fields(_model_at(model, tuple(words[:-1])))[words[-1]]
-    text = field.description or getattr(_model_in(field), "__doc__", None)
+    field = _fields(_model_at(model, tuple(words[:-1]))).get(words[-1])
+    text = field and (field.description or getattr(_model_in(field), "__doc__", None))
     return f" ({text.rstrip('.')})" if text else ""
 
 
 def _model_at(model: type[BaseModel], key: Key) -> type[BaseModel]:
+    """The model that holds what is at `key`; names that a person gives (of a profile) lead nowhere."""
     for part in key:
-        if isinstance(part, str):
-            model = _model_in(_fields(model)[part]) or model
+        if isinstance(part, str) and (field := _fields(model).get(part)):
+            model = _model_in(field) or model
     return model
 
 
@@ -150,7 +151,7 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def _model_in(field: FieldInfo) -> type[BaseModel] | None:
-    """The model a field holds, alone or in a tuple."""
+    """The model a field holds, alone, in a tuple or by name."""
     for kind in (field.annotation, *get_args(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

@@ -138,6 +138,11 @@ def _checked(document: Document, path: Path, overrides: Sequence[str], *, with_e
                 hint="search_space is relative to the folder of the study file",
             )
         space = load_space(space_path, of_space, needs_models=needs_models)
+    if space.profiles and not needs_models:
+        raise ConfigError(
+            f"{space.name}: profiles: got {', '.join(space.profiles)} with measure.recorded, expected none",
+            hint="recorded numbers have no schedulers: take another search space",
+        )
     if needs_models and space.traits.pipelines:
         require_guidance(space, space.traits.pipelines[0], config.guidance_scale)
     return {

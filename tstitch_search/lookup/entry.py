@@ -141,6 +141,7 @@ class Candidate:
             "allocation": str(self.allocation),
             "steps": self.allocation.steps,
             "fractions": self.allocation.fractions,
+            **({"profile": self.allocation.profile} if self.allocation.profile else {}),
             **{key: getattr(self, f.name) for f, key in _plain_fields(type(self), objective)},
             **({"quantiles": dict(self.quantiles)} if self.quantiles else {}),
             "metrics": {name: value.to_json() for name, value in self.metrics.items()},
@@ -177,7 +178,7 @@ def _number(value: Any) -> float:
 
 
 def _allocation(data: Any) -> Allocation:
-    """The allocation of `data`, after checking that `steps` and `fractions` say the same."""
+    """The allocation of `data`, after checking that `steps`, `fractions` and `profile` say the same."""
     text = get(data, "allocation")
     check_text("allocation", text)
     try:
@@ -190,4 +191,6 @@ def _allocation(data: Any) -> Allocation:
     for name, expected in derived.items():
         if get(data, name) != expected:
             refuse(name, f"{expected} for {allocation}", data[name])
+    if data.get("profile", allocation.profile) != allocation.profile:
+        refuse("profile", f"{allocation.profile or 'none'} for {allocation}", data["profile"])
     return allocation

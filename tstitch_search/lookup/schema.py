@@ -57,7 +57,10 @@ def _measured(timed: bool) -> Json:
     """One allocation; an entry is timed, a candidate need not be."""
     time = POSITIVE if timed else _or_null(POSITIVE)
     return _object(
-        allocation={**TEXT, "description": "S*8-XL*12: segments DENOISER*STEPS from the noise end, equal ones merged."},
+        allocation={
+            **TEXT,
+            "description": "S*8-XL*12: segments DENOISER*STEPS from the noise end, equal ones merged; @PROFILE.",
+        },
         steps={"type": "object", "additionalProperties": COUNT, "description": "Steps of each denoiser."},
         fractions={"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}},
         latency_s={**time, "description": "Seconds of one batch, from noise to decoded images, measured."},
@@ -78,6 +81,10 @@ def _measured(timed: bool) -> Json:
                 "type": "object",
                 "additionalProperties": _group(),
                 "description": "The metrics of the images of one group (a category of prompts, a class) alone.",
+            },
+            "profile": {
+                **TEXT,
+                "description": "The sampling profile by which its steps lie; absent: the pipeline's own.",
             },
             "timesteps": _list(NUMBER, "The timestep at which each step begins, from the noise end."),
             "sigmas": _list(NUMBER, "The noise level there, relative to the signal."),

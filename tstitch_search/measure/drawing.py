@@ -29,7 +29,7 @@ def draw(
     used = tuple(denoiser for denoiser in study.space.denoisers if denoiser.name in allocation.steps)
     study = study.model_copy(update={"space": study.space.model_copy(update={"denoisers": used})})
     stitched = assemble(study, resolve_device(study.config.workers.device))
-    stitched.denoiser.set_allocation(allocation)
+    stitched.turn_to(allocation)
     stitched.denoiser.on_step = on_step
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     with attention(study.config.execution):

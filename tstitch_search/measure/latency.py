@@ -49,7 +49,9 @@ class Stand:
 
     `steps` are those of the batch made last, given their number. `weights_mb` are the members' files on disk,
     `resident_mb` their tensors where they are kept while others answer, `shared_mb` those of the parts they share;
-    `weights_of` as in `Calibration`; `remembering`: members whose step's time hangs on its place in a turn.
+    `weights_of` as in `Calibration`; `remembering`: members whose step's time hangs on its place in a turn. `n_calls`
+    are those of each step of the batch made last; `profiled` has an allocation for each profile and its steps, and
+    `calls` what is known of them already, as in `Calibration`.
     """
 
     run: RunBatch
@@ -63,6 +65,9 @@ class Stand:
     shared_mb: float
     weights_of: Mapping[str, str] = field(default_factory=dict)
     remembering: frozenset[str] = frozenset()
+    n_calls: Callable[[int], Sequence[int]] = lambda n_steps: [1] * n_steps
+    profiled: Sequence[Allocation] = ()
+    calls: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class Timed:
     denoisers: tuple[str, ...]
     rounds: tuple[tuple[BatchTime, ...], ...]
     remembering: frozenset[str]
+    calls: Mapping[str, Sequence[float]]
 
     def parts(self, batches: Sequence[BatchTime]) -> Parts:
         """The parts of a batch's time as one round has them."""
@@ -106,6 +112,7 @@ class Timed:
                 for name, b in zip(self.denoisers, known, strict=False)
                 if name in self.remembering
             },
+            calls=self.calls,
         )
 
     def entries(self, batches: Sequence[BatchTime]) -> Sequence[BatchTime]:
@@ -140,6 +147,7 @@ def calibrate(job: Calibrate, stand: Stand) -> Calibration:
         n_repeats=job.n_repeats,
         weights_of=dict(stand.weights_of),
         places=typical_places([p.places for p in parts]),
+        calls={scheme: list(calls) for scheme, calls in timed.calls.items()},
     )
 
 
@@ -193,7 +201,21 @@ def _interleaved(
         _warm_up(allocation, stand)
     order = (*alone, turns, *entries)
     rounds = tuple(tuple(time_batch(a, stand.run, stand.clock) for a in order) for _ in range(n_repeats))
-    return Timed(tuple(denoisers), rounds, stand.remembering)
+    _count_calls(alone[0], stand)
+    return Timed(tuple(denoisers), rounds, stand.remembering, stand.calls)
+
+
+def _count_calls(own: Allocation, stand: Stand) -> None:
+    """How often each profile's solver asks in a step, beside the pipeline's own in `own`: one batch tells."""
+    for profiled in stand.profiled:
+        if profiled.scheme not in stand.calls:
+            usual, asked = (_n_calls(allocation, stand) for allocation in (own, profiled))
+            stand.calls[profiled.scheme] = [n / fmean(usual) for n in asked]
+
+
+def _n_calls(allocation: Allocation, stand: Stand) -> Sequence[int]:
+    stand.run(allocation, lambda _: None)
+    return stand.n_calls(allocation.n_steps)
 
 
 def _warm_up(allocation: Allocation, stand: Stand) -> None:

@@ -59,7 +59,7 @@ from tstitch_search.quality.reference import Reference
 from tstitch_search.sampling.assembly import assemble
 from tstitch_search.sampling.conditions import ProxySet
 from tstitch_search.sampling.stitching.prefixes import Answerer, Start, TrajectoryMemo
-from tstitch_search.sampling.timetable import steps_of, timetable
+from tstitch_search.sampling.timetable import calls_by_step, steps_of, timetable
 
 
 class StudyMeasurer:
@@ -76,6 +76,7 @@ class StudyMeasurer:
         self._threads, self._memo = threads, TrajectoryMemo(self._config.workers.reuse_mb * 10**6)
         self._device_batch_size = self._config.workers.device_batch_size
         self._timed_batch_size = self._config.latency.batch_size
+        self._calls = dict[str, list[float]]()
         self.device = device_name(self._device)
 
     def load(self) -> dict[str, float]:
@@ -145,7 +146,7 @@ class StudyMeasurer:
         batch_size = self._config.workers.device_batch_size
         if job.wants == "similarity":
             return similarity(job, self._denoiser, self._sample, batch_size)
-        steps = timetable(self._space, self._study.space_path.parent, job.along.n_steps)
+        steps = timetable(self._space, self._study.space_path.parent, job.along)
         levels = NoiseLevels.of(self._assembly.pipeline.scheduler, steps)
         return frequencies(job, self._denoiser, self._sample, batch_size, levels)
 
@@ -198,12 +199,12 @@ class StudyMeasurer:
         """The chunk's images, or clips, in [0, 1], in device batches. The batch an image is in does not change it."""
         memo = self._memo if self._denoiser.can_replay(allocation) else TrajectoryMemo(0)
         for part in chunk.parts(self._device_batch_size):
-            start = Start(part, allocation.n_steps, self._config.guidance_scale)
+            start = Start(part, allocation.n_steps, self._config.guidance_scale, allocation.profile)
             with memo.trajectory(start, calls, share=part.n_images / chunk.n_images) as answerer:
                 yield part, self._sample(allocation, part, answerer)
 
     def _sample(self, allocation: Allocation, images: Chunk, answerer: Answerer | None = None) -> torch.Tensor:
-        self._denoiser.set_allocation(allocation)
+        self._assembly.turn_to(allocation)
         self._denoiser.answerer = answerer
         conditions = self._proxy_set.conditions_of(images)
         # on the CPU, so that every device makes the same images
@@ -231,7 +232,8 @@ class StudyMeasurer:
         members = zip(self._denoiser.names, self._denoiser.members, strict=True)
         return Stand(
             run=self._run_batch,
-            steps=partial(steps_of, self._assembly.pipeline.scheduler),
+            steps=lambda n_steps: steps_of(self._assembly.pipeline.scheduler, n_steps),
+            n_calls=lambda n_steps: calls_by_step(self._assembly.pipeline.scheduler, n_steps),
             clock=clock_of(self._device),
             memory=memory_of(self._device),
             device=self.device if self._device.type == "cuda" else f"{self.device}, {threads} threads",
@@ -241,6 +243,12 @@ class StudyMeasurer:
             shared_mb=tensors_mb(self._assembly.shared_parts),
             weights_of=dict(self._assembly.weights_of),
             remembering=frozenset(d.name for d in self._space.denoisers if d.remembers),
+            profiled=tuple(
+                Allocation.of([((profile.denoisers or self._space.names)[0], n_steps)], name)
+                for name, profile in self._space.profiles.items()
+                for n_steps in profile.step_counts
+            ),
+            calls=self._calls,
         )
 
     def _run_batch(self, allocation: Allocation, on_step: Callable[[int], None]) -> None:

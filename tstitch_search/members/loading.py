@@ -137,9 +137,14 @@ def scheduler_of(config: Mapping[str, Any], solver: str | None) -> Any:
 
     Another class does not clip what it predicts unless the configuration says so: latents have no fixed range.
     """
-    name = solver or config["_class_name"]
+    kind = scheduler_class(solver or config["_class_name"])
+    return kind.from_config({"clip_sample": False, **config} if solver else config)
+
+
+def scheduler_class(name: str) -> Any:
+    """Diffusers' scheduler of this name. Raises ConfigError for an unknown one."""
     known = [n for n in dir(diffusers) if n.endswith("Scheduler")]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
         raise ConfigError(f"solver {name!r} is not a diffusers scheduler, expected for example {', '.join(near)}")
-    return getattr(diffusers, name).from_config({"clip_sample": False, **config} if solver else config)
+    return getattr(diffusers, name)

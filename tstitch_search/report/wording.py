@@ -128,4 +128,4 @@ def segments_text(allocation: Allocation) -> str:
     for segment in allocation.segments:
         said.append(f"steps {first}{DASH}{first + segment.n_steps - 1}: {segment.denoiser}")
         first += segment.n_steps
-    return ", ".join(said)
+    return ", ".join(said) + (f"; profile {allocation.profile}" if allocation.profile else "")

@@ -11,6 +11,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
 from tstitch_search.config.caches import require_caches
 from tstitch_search.config.models import SpaceConfig
@@ -23,6 +24,7 @@ from tstitch_search.members.execution import home_of_members, offload_of, prepar
 from tstitch_search.members.facts import weights_of
 from tstitch_search.members.loading import load_members, load_model
 from tstitch_search.members.pipeline_parts import vae_folder
+from tstitch_search.members.profiles import profile_scheduler
 from tstitch_search.sampling.encoded_prompts import EncodedPrompts
 from tstitch_search.sampling.families import Family, family_of
 from tstitch_search.sampling.space_check import check_space, conversions, require_pipeline
@@ -38,6 +40,7 @@ class Assembly:
     """A stock pipeline with the stitched denoiser in it.
 
     `load_s`: seconds each member took, `weights_mb`: on disk, `weights_of`: whose weights a member shares.
+    `schedulers`: the pipeline's own, under an empty name, and those of the space's profiles.
     """
 
     family: Family
@@ -46,6 +49,12 @@ class Assembly:
     load_s: Mapping[str, float]
     weights_mb: Mapping[str, float]
     weights_of: Mapping[str, str]
+    schedulers: Mapping[str, Any]
+
+    def turn_to(self, allocation: Allocation) -> None:
+        """Make the next images with the allocation: who takes which step, and where the steps lie."""
+        self.denoiser.set_allocation(allocation)
+        self.pipeline.scheduler = self.schedulers[allocation.profile]
 
     @property
     def prompts(self) -> EncodedPrompts | None:
@@ -88,7 +97,16 @@ def assemble(study: Study, device: torch.device) -> Assembly:
     for name, adapter in conversions(facts).items():
         denoiser.adapt(name, adapter)
     guide(space, denoiser, pipeline, study.config.guidance_scale)
-    return Assembly(family, pipeline, denoiser, load_s, sizes, weights_of(facts.members))
+    schedulers = _schedulers(space, denoiser, pipeline.scheduler)
+    return Assembly(family, pipeline, denoiser, load_s, sizes, weights_of(facts.members), schedulers)
+
+
+def _schedulers(space: SpaceConfig, denoiser: StitchedDenoiser, own: Any) -> dict[str, Any]:
+    """The pipeline's own scheduler and those of the profiles, all followed by the denoiser."""
+    made = {name: profile_scheduler(own, profile) for name, profile in space.profiles.items()}
+    for name, scheduler in made.items():
+        denoiser.watch(scheduler, profile=name)
+    return {"": own, **made}
 
 
 def accelerated(space: SpaceConfig, denoiser: StitchedDenoiser, pipeline: Any, guidance_scale: float) -> None:

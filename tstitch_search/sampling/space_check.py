@@ -99,6 +99,7 @@ def all_findings(space: SpaceConfig, facts: SpaceFacts) -> list[Finding]:
 def require_pipeline(study: Study) -> None:
     """Nothing, when the study can drive its pipeline. Raises ConfigError in one line that says why not."""
     space, near = study.space, study.space_path.parent
+    _require_profiles(space, near)
     if "labels" in space.traits.takes:
         return
     from tstitch_search.sampling import pipeline_class  # loads diffusers
@@ -112,6 +113,13 @@ def require_pipeline(study: Study) -> None:
     pipeline_class.require_batches(kind, study.config)
     require_published_boundary(space, near)
     require_frames(space, near)
+
+
+def _require_profiles(space: SpaceConfig, near: Path) -> None:
+    if space.profiles:
+        from tstitch_search.members.profiles import require_profiles  # loads diffusers
+
+        require_profiles(space, near)
 
 
 def require_answers(study: Study, members: Mapping[str, MemberFacts]) -> None:

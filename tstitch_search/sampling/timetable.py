@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
+from tstitch_search.allocation import Allocation
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import Step
 from tstitch_search.members.loading import load_scheduler
 from tstitch_search.members.pipeline_parts import pipeline_folder
+from tstitch_search.members.profiles import profile_scheduler
 from tstitch_search.members.weights import read_json
 from tstitch_search.sampling.pipeline_class import class_of
 
@@ -17,9 +19,9 @@ from tstitch_search.sampling.pipeline_class import class_of
 EULER = ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
 
 
-def timetable(space: SpaceConfig, near: Path, n_steps: int) -> list[Step]:
-    """The `n_steps` sampling steps from the noise end. Raises what loading the scheduler raises."""
-    return steps_of(_scheduler(space, near, n_steps), n_steps)
+def timetable(space: SpaceConfig, near: Path, allocation: Allocation) -> list[Step]:
+    """The sampling steps of the allocation from the noise end. Raises what loading the scheduler raises."""
+    return steps_of(_scheduler(space, near, allocation), allocation.n_steps)
 
 
 def steps_of(scheduler: Any, n_steps: int) -> list[Step]:
@@ -33,19 +35,24 @@ def steps_of(scheduler: Any, n_steps: int) -> list[Step]:
     return [Step(timesteps[entry], sigmas[entry] if sigmas else None) for entry in firsts]
 
 
-def timesteps_by_step(space: SpaceConfig, near: Path, n_steps: int) -> list[tuple[float, ...]]:
-    """Every timestep at which the solver asks within each of the `n_steps` steps: one, of PNDM and Heun up to two."""
-    timesteps = [float(t) for t in _scheduler(space, near, n_steps).timesteps]
-    return [tuple(timesteps[e] for e in entries) for entries in _entries_of_steps(n_steps, len(timesteps))]
+def calls_by_step(scheduler: Any, n_steps: int) -> list[int]:
+    """How often a scheduler whose timesteps are set asks in each step: once, PNDM and Heun up to twice."""
+    return [len(entries) for entries in _entries_of_steps(n_steps, len(scheduler.timesteps))]
 
 
-def noise_levels(space: SpaceConfig, near: Path, n_steps: int) -> tuple[float, ...]:
-    """The `n_steps` + 1 sigmas between which Euler's rule goes, from the noise to the image.
+def timesteps_by_step(space: SpaceConfig, near: Path, allocation: Allocation) -> list[tuple[float, ...]]:
+    """Every timestep at which the solver asks within each step of the allocation: one, of PNDM and Heun up to two."""
+    timesteps = [float(t) for t in _scheduler(space, near, allocation).timesteps]
+    return [tuple(timesteps[e] for e in entries) for entries in _entries_of_steps(allocation.n_steps, len(timesteps))]
+
+
+def noise_levels(space: SpaceConfig, near: Path, allocation: Allocation) -> tuple[float, ...]:
+    """The sigmas between which Euler's rule goes, one more than steps, from the noise to the image.
 
     Raises ConfigError for a solver that does more than that: remembers earlier steps, adds noise, or takes another
     prediction than noise or velocity.
     """
-    scheduler = _scheduler(space, near, n_steps)
+    scheduler = _scheduler(space, near, allocation)
     name, config = type(scheduler).__name__, scheduler.config
     if name not in EULER:
         raise ConfigError(
@@ -58,9 +65,11 @@ def noise_levels(space: SpaceConfig, near: Path, n_steps: int) -> tuple[float, .
     return tuple(float(sigma) for sigma in scheduler.sigmas)
 
 
-def _scheduler(space: SpaceConfig, near: Path, n_steps: int) -> Any:
-    folder = pipeline_folder(space, near, with_weights=False)
+def _scheduler(space: SpaceConfig, near: Path, allocation: Allocation) -> Any:
+    folder, n_steps = pipeline_folder(space, near, with_weights=False), allocation.n_steps
     scheduler = load_scheduler(folder / "scheduler", space.solver)
+    if allocation.profile:
+        scheduler = profile_scheduler(scheduler, space.profiles[allocation.profile])
     if scheduler.config.get("use_dynamic_shifting"):
         scheduler.set_timesteps(**_shifted(space, near, folder, n_steps, scheduler.config))
     else:

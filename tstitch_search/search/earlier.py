@@ -30,7 +30,7 @@ class Trend:
 
     def __init__(self, earlier: Earlier, embedding: Embedding):
         """Fitted once, in the coordinates of `embedding`: of shares, since it may be about another step count."""
-        self._embedding = replace(embedding, max_steps=None)
+        self._embedding = replace(embedding, max_steps=None, profiles=())
         x, groups = self._embedding.of(list(earlier.values)), self._embedding.groups
         y, se, n = (np.array(column, dtype=float) for column in zip(*earlier.values.values(), strict=True))
         level = 1 - n.min() / n

@@ -7,6 +7,8 @@ is divided, the points on the way in which order it is done.
 Where nothing is known of the members but their order, member k of K is the point with K-1 coordinates, of which the
 first k are 0 and the others 1. D_j(t) is then the share of all steps so far that went to one of the first j members;
 where members only ever follow each other as listed, D(1) are the K-1 cut points, as fractions.
+
+A step count is one more coordinate, and so is each sampling profile: 1 for its allocations, 0 for all others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,12 +33,13 @@ class Embedding:
 
     `n_points`: how often each curve is read; `max_steps`: for several step counts. `groups` (d,) says which columns
     share a length scale: the points on the way of one curve do, since one more point is no new property; they are
-    scaled so that a group's distance is the root mean square over its columns.
+    scaled so that a group's distance is the root mean square over its columns. `profiles`: those that have a column.
     """
 
     positions: Positions
     n_points: int
     max_steps: int | None = None
+    profiles: tuple[str, ...] = ()
 
     @classmethod
     def for_set(
@@ -45,22 +48,24 @@ class Embedding:
         """The coarsest embedding that tells all `allocations` apart, or the finest if none does."""
         counts = {a.n_steps for a in allocations}
         max_steps = max(counts) if len(counts) > 1 else None
+        profiles = tuple(sorted({a.profile for a in allocations if a.profile}))
         n_points = MIN_POINTS if positions or len(denoisers) > FEW_MEMBERS else 1
         positions = positions or positions_in_order(denoisers)
         while n_points < MAX_POINTS:
-            rows = cls(positions, n_points, max_steps).of(allocations).round(9)
+            rows = cls(positions, n_points, max_steps, profiles).of(allocations).round(9)
             if len(np.unique(rows, axis=0)) == len(rows):
                 break
             n_points *= 2
-        return cls(positions, n_points, max_steps)
+        return cls(positions, n_points, max_steps, profiles)
 
     @property
     def groups(self) -> np.ndarray:
-        """Group of each column (d,): the q end points, then the points on the way, then the step count."""
+        """Group of each column (d,): the q end points, then the points on the way, the step count, the profiles."""
         n_curves = self._points.shape[1]
         on_the_way = [n_curves + k for k in range(n_curves) for _ in range(self.n_points - 1)]
         groups = [*range(n_curves), *on_the_way]
-        return np.array([*groups, max(groups, default=-1) + 1] if self.max_steps else groups, dtype=int)
+        first = max(groups, default=-1) + 1
+        return np.array([*groups, *range(first, first + bool(self.max_steps) + len(self.profiles))], dtype=int)
 
     def of(self, allocations: Sequence[Allocation]) -> np.ndarray:
         """Coordinates (n, d) of `allocations`; the step count's is a logarithm <= 0."""
@@ -70,6 +75,7 @@ class Embedding:
         columns = [curves[:, :, -1], on_the_way]
         if self.max_steps:
             columns.append(np.log([a.n_steps / self.max_steps for a in allocations]).reshape(n, 1))
+        columns += [np.array([[float(a.profile == name)] for a in allocations]).reshape(n, 1) for name in self.profiles]
         return np.hstack(columns)
 
     @property

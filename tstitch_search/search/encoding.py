@@ -5,8 +5,9 @@ Two forms. `CutPoints` is for people and for samplers of our own: the step indic
 of what is left, so that every draw is an allocation (constraints or sorted cut points waste draws or fold the space).
 
 Both have further parameters where the space asks for them: `order`, one of several, or `who_k`, the denoiser of segment
-k, where any sequence goes; `n_steps`, one of several step counts; `baseline`, one of those that neither grid nor orders
-hold, whose other parameters are then those of the regular allocation most like it.
+k, where any sequence goes; `n_steps`, one of several step counts, `4@lightning` where a sampling profile has them;
+`baseline`, one of those that neither grid nor orders hold, whose other parameters are then those of the regular
+allocation most like it. A denoiser that takes no part in the profile drawn beside it is passed over.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import Any, Protocol
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.search_space import Order, SearchSpace, between
+from tstitch_search.search_space import Order, SearchSpace, between, restricted
+from tstitch_search.space_sampling import Scheme
 
 Params = dict[str, Any]
 
@@ -44,7 +46,7 @@ class CutPoints:
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        step = self.space.grid_steps if len(self.space.step_counts) == 1 else 1
+        step = self.space.grid_steps if len(self.space.schemes) == 1 else 1
         cuts = {name: IntDistribution(0, self.space.n_steps, step=step) for name in self._names}
         return {**_choices(self.space), **cuts}
 
@@ -61,8 +63,8 @@ class CutPoints:
     def decode(self, params: Params) -> Allocation:
         if chosen := _chosen_baseline(params):
             return chosen
-        order, n_steps = _order(self.space, params), params.get("n_steps", self.space.n_steps)
-        return between(order, [0, *(params[name] for name in self._names[: len(order) - 1]), n_steps])
+        order, scheme = _order(self.space, params), _scheme(self.space, params)
+        return scheme.between(order, [0, *(params[name] for name in self._names[: len(order) - 1]), scheme.n_steps])
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class StickBreaking:
     def distributions(self) -> dict[str, BaseDistribution]:
         names = [f"share_{k}" for k in range(1, self.space.max_segments)]
         shares: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in names}
-        if shares and len(self.space.step_counts) == 1:
+        if shares and len(self.space.schemes) == 1:
             del shares["share_1"]
             shares = {"steps_1": IntDistribution(0, self.space.n_steps, step=self.space.grid_steps), **shares}
         return {**_choices(self.space), **shares}
@@ -100,13 +102,14 @@ class StickBreaking:
     def decode(self, params: Params) -> Allocation:
         if chosen := _chosen_baseline(params):
             return chosen
-        order, cuts = _order(self.space, params), self.space.cuts(params.get("n_steps", self.space.n_steps))
+        order, scheme = _order(self.space, params), _scheme(self.space, params)
+        cuts = scheme.cuts
         at = [0]
         for k in range(1, len(order)):
             left = len(cuts) - 1 - at[-1]
             first = "steps_1" in params and k == 1
             at.append(at[-1] + (cuts.index(params["steps_1"]) if first else round(params[f"share_{k}"] * left)))
-        return between(order, [*(cuts[i] for i in at), cuts[-1]])
+        return scheme.between(order, [*(cuts[i] for i in at), cuts[-1]])
 
 
 def _lengths(space: SearchSpace, allocation: Allocation) -> tuple[Order, list[int]]:
@@ -137,8 +140,8 @@ def _choices(space: SearchSpace) -> dict[str, BaseDistribution]:
     choices: dict[str, BaseDistribution] = {}
     if space.extras:
         choices[BASELINE] = CategoricalDistribution([REGULAR, *map(str, space.extras)])
-    if len(space.step_counts) > 1:
-        choices["n_steps"] = CategoricalDistribution(space.step_counts)
+    if len(space.schemes) > 1:
+        choices["n_steps"] = CategoricalDistribution([scheme.key for scheme in space.schemes])
     if space.max_switches is not None:
         for k in range(1, space.max_segments + 1):
             choices[f"who_{k}"] = CategoricalDistribution(space.denoisers)
@@ -150,9 +153,12 @@ def _choices(space: SearchSpace) -> dict[str, BaseDistribution]:
 def _choice(space: SearchSpace, allocation: Allocation, order: Order) -> Params:
     """Their values for an allocation of this order; segments that are not there belong to the last one's denoiser."""
     regular = allocation not in space.extras
+    scheme = (space.scheme_of(allocation) if regular else None) or space.schemes[0]
+    if scheme.profile:  # the first order of the space that is this one without who takes no part
+        order = next((o for o in space.orders if restricted([o], scheme.denoisers) == (order,)), order)
     values: Params = {
         BASELINE: REGULAR if regular else str(allocation),
-        "n_steps": allocation.n_steps if regular else space.n_steps,
+        "n_steps": scheme.key,
         "order": "-".join(order),
         **{f"who_{k}": (*order, *order[-1:] * space.max_segments)[k - 1] for k in range(1, space.max_segments + 1)},
     }
@@ -164,7 +170,15 @@ def _chosen_baseline(params: Params) -> Allocation | None:
     return None if chosen == REGULAR else Allocation.parse(chosen)
 
 
+def _scheme(space: SearchSpace, params: Params) -> Scheme:
+    return next((scheme for scheme in space.schemes if scheme.key == params.get("n_steps")), space.schemes[0])
+
+
 def _order(space: SearchSpace, params: Params) -> Order:
+    """Who takes the segments, as far as they take part in the scheme that was drawn; if none does, its last."""
+    members = _scheme(space, params).denoisers
     if space.max_switches is not None:
-        return tuple(params[f"who_{k}"] for k in range(1, space.max_segments + 1))
-    return next((order for order in space.orders if "-".join(order) == params.get("order")), space.orders[0])
+        drawn = tuple(params[f"who_{k}"] for k in range(1, space.max_segments + 1))
+    else:
+        drawn = next((order for order in space.orders if "-".join(order) == params.get("order")), space.orders[0])
+    return next(iter(restricted([drawn], members)), members[-1:])

@@ -104,6 +104,7 @@ def _asked(study: Study) -> dict[str, str]:
         **_asked_beyond_one_count(space),
         "space.grid_steps": f"{space.grid_steps:g}",
         "space.solver": space.solver or "the pipeline's own",
+        **{f"space.profiles.{name}": str(profile) for name, profile in sorted(space.profiles.items())},
         **{f"space.call.{name}": str(value) for name, value in sorted(space.call.items())},
         **({"space.guided_channels": str(space.guided_channels)} if space.guided_channels else {}),
         **({"space.learned_variance": "true"} if space.learned_variance else {}),

@@ -22,6 +22,7 @@ from tstitch_search.sampling.space_check import (
     require_single_files,
     step_remarks,
 )
+from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.preparation.networks import require_networks
 from tstitch_search.study_run.times.calibrations import given_calibration, recall
@@ -143,7 +144,8 @@ def _speed(study: Study, members: Mapping[str, MemberFacts]) -> Speed | None:
     if calibration := _calibration(study):
         return _measured_speed(study, calibration)
     relative = {name: max(sizes.values()) / n for name, n in sizes.items()}
-    best = max(relative.values()) * study.space.n_steps / min(study.space.step_counts)
+    fewest = min(scheme.n_steps for scheme in SearchSpace.from_config(study.space).schemes)
+    best = max(relative.values()) * study.space.n_steps / fewest
     return Speed(relative, best, "numbers of parameters, roughly; `calibrate` measures it")
 
 
@@ -151,7 +153,8 @@ def _measured_speed(study: Study, calibration: Calibration) -> Speed:
     """From seconds: the fastest allocation has the fewest steps that are searched, or is a baseline with fewer."""
     latency, space = LatencyModel(calibration), study.space
     alone = [Allocation.of([(name, space.n_steps)]) for name in calibration.step_s]
-    fewer = [Allocation.of([(name, min(space.step_counts))]) for name in calibration.step_s]
+    schemes = SearchSpace.from_config(space).schemes
+    fewer = [Allocation.of([(name, s.n_steps)], s.profile) for s in schemes for name in s.denoisers]
     fewest = [Allocation.of([(space.names[-1], n)]) for n in space.fewer_whole_steps]
     slowest, fastest = max(alone, key=latency.latency_s), min([*alone, *fewer, *fewest], key=latency.latency_s)
     best = latency.latency_s(slowest) / latency.latency_s(fastest)

@@ -124,7 +124,7 @@ def training_of(study: Study, allocation: Allocation, wanted: Wanted) -> "Traini
     assert noise is not None  # of the pipeline, which has a scheduler
     assert shared.noise is not None
     process_of(noise)
-    asked = in_terms_of(noise, shared.noise, timesteps_by_step(study.space, near, allocation.n_steps))
+    asked = in_terms_of(noise, shared.noise, timesteps_by_step(study.space, near, allocation))
     assert member.sample_size is not None  # of class-conditional families
     resolution = pixels_per_latent(read_vae_config(vae)) * member.sample_size
     return Training(

@@ -28,9 +28,9 @@ def next_job(jobs: Iterable[Job], last: Job | None) -> int:
 
 
 def n_steps_in_common(a: Allocation, b: Allocation) -> int:
-    """How many steps from the noise end both give to the same denoisers; 0 for trajectories of different length."""
+    """How many steps from the noise end both give to the same denoisers; 0 where steps do not lie alike."""
     n = 0
-    if a.n_steps != b.n_steps:
+    if (a.n_steps, a.profile) != (b.n_steps, b.profile):
         return n
     for one, other in zip(a.segments, b.segments, strict=False):
         if one.denoiser != other.denoiser:

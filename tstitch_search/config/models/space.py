@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tstitch_search.allocation import Allocation
+from tstitch_search.allocation import NAME, Allocation
 from tstitch_search.config.family_traits import FamilyName, FamilyTraits, traits_of
 from tstitch_search.config.models.base import Model
 from tstitch_search.config.models.denoiser import NO_GUIDANCE, DenoiserConfig, completed, twins_of
+from tstitch_search.config.models.profile import ProfileConfig, descending
 from tstitch_search.config.quantities import FileName, Grid, Steps, Text, Whole
 from tstitch_search.errors import ConfigError
 
@@ -95,6 +96,11 @@ class SpaceConfig(Model):
         description="Pipelines with two experts (Wan 2.2): how they divide the steps by themselves, as HIGH*7-LOW*13. "
         "A baseline; `check` says how many steps the pipeline's boundary_ratio gives each.",
     )
+    profiles: dict[str, ProfileConfig] = Field(
+        default_factory=dict,
+        description="Sampling profiles by name: steps that lie elsewhere, for members that want so (few-step LoRAs). "
+        "Their allocations are written XL-fast*4@lightning.",
+    )
     n_classes: Whole = Field(1000, description="Number of class labels the denoisers know.", ge=1)
 
     convert: bool = Field(
@@ -162,7 +168,7 @@ class SpaceConfig(Model):
     def _grid_divides_the_steps(cls, grid: float, info: ValidationInfo) -> float:
         if "n_steps_given" not in info.data:  # wrong itself, and reported
             return grid
-        n_steps = _descending(info.data["n_steps_given"])[0]
+        n_steps = descending(info.data["n_steps_given"])[0]
         length = grid * n_steps if grid < 1 else grid
         if round(length) < 1 or abs(length - round(length)) > 1e-9 or n_steps % round(length):
             divisors = [str(g) for g in range(1, n_steps + 1) if n_steps % g == 0]
@@ -189,7 +195,7 @@ class SpaceConfig(Model):
             return max_switches
         if info.data["orders"] != "any":
             raise ValueError(f"got {max_switches} with orders of their own, expected it with orders: any")
-        counts, grid = _descending(info.data["n_steps_given"]), info.data["grid"]
+        counts, grid = descending(info.data["n_steps_given"]), info.data["grid"]
         n_units = round(1 / grid if grid < 1 else counts[0] / grid)
         if max_switches >= (room := min(n_units, counts[-1])):
             raise ValueError(
@@ -200,7 +206,7 @@ class SpaceConfig(Model):
     @field_validator("fewer_steps")
     @classmethod
     def _fewer_are_fewer(cls, fewer_steps: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
-        n_steps = _descending(info.data.get("n_steps_given", 1000))[0]
+        n_steps = descending(info.data.get("n_steps_given", 1000))[0]
         for n in fewer_steps or ():
             if n >= 1 and (n != round(n) or n >= n_steps):
                 raise ValueError(f"got {n:g}, expected shares below 1 or whole numbers of steps below {n_steps}")
@@ -213,6 +219,18 @@ class SpaceConfig(Model):
             raise ValueError("got guidance_interval, expected a denoiser `of` the largest with guidance_scale: 1")
         return rules
 
+    @field_validator("profiles")
+    @classmethod
+    def _profiles_can_be_used(
+        cls, profiles: dict[str, ProfileConfig], info: ValidationInfo
+    ) -> dict[str, ProfileConfig]:
+        if not {"denoisers", "n_steps_given"} <= info.data.keys():
+            return profiles
+        names, n_steps = [d.name for d in info.data["denoisers"]], descending(info.data["n_steps_given"])[0]
+        for name, profile in profiles.items():
+            _require_usable(name, profile, names, n_steps)
+        return profiles
+
     @field_validator("published_boundary")
     @classmethod
     def _divides_the_steps_of_two(cls, text: str | None, info: ValidationInfo) -> str | None:
@@ -222,7 +240,7 @@ class SpaceConfig(Model):
             found = Allocation.parse(text)
         except ConfigError as error:
             raise ValueError(error.message) from error
-        names, n_steps = [d.name for d in info.data["denoisers"]], _descending(info.data["n_steps_given"])[0]
+        names, n_steps = [d.name for d in info.data["denoisers"]], descending(info.data["n_steps_given"])[0]
         if len(found.segments) != 2 or found.n_steps != n_steps or not set(found.steps) <= set(names):
             raise ValueError(f"got {text:.60}, expected two of {', '.join(names)} that share {n_steps} steps")
         return text
@@ -239,8 +257,8 @@ class SpaceConfig(Model):
 
     @property
     def step_counts(self) -> tuple[int, ...]:
-        """The numbers of steps that are searched, the largest first."""
-        return _descending(self.n_steps_given)
+        """The numbers of steps that are searched outside profiles, the largest first."""
+        return descending(self.n_steps_given)
 
     @property
     def grid_steps(self) -> float:
@@ -256,6 +274,11 @@ class SpaceConfig(Model):
         return tuple(dict.fromkeys(n for n in (*searched, *whole) if n < self.n_steps))
 
 
-def _descending(given: int | tuple[int, ...]) -> tuple[int, ...]:
-    """The numbers of steps, the largest first."""
-    return tuple(sorted(given, reverse=True)) if isinstance(given, tuple) else (given,)
+def _require_usable(name: str, profile: ProfileConfig, denoisers: list[str], n_steps: int) -> None:
+    """Nothing, when the profile can be written behind an allocation and some denoiser takes part. Raises ValueError."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"got the name {name!r:.60}, expected a letter, then letters, digits, _ . + and single -")
+    if unknown := [member for member in profile.denoisers or () if member not in denoisers]:
+        raise ValueError(f"{name}: got the denoiser {unknown[0]!r:.60}, expected some of {', '.join(denoisers)}")
+    if profile.step_counts[0] > n_steps:
+        raise ValueError(f"{name}: got {profile.step_counts[0]} steps, expected at most the space's {n_steps}")

@@ -20,6 +20,7 @@ from tstitch_search.members.changes.lora_files import lora_files
 from tstitch_search.members.denoiser_config import conditioning_width
 from tstitch_search.members.loading import scheduler_of
 from tstitch_search.members.noise_process import NoiseProcess
+from tstitch_search.members.profiles import profile_scheduler
 from tstitch_search.sampling.assembly import accelerated
 from tstitch_search.sampling.deployment.member_settings import MemberSettings
 from tstitch_search.sampling.deployment.stitched_pipeline import make_stitched
@@ -30,6 +31,7 @@ from tstitch_search.sampling.stitching.conversion import conversion_of
 from tstitch_search.sampling.stitching.guidance import guide
 from tstitch_search.sampling.stitching.number_formats import in_own_formats
 from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
+from tstitch_search.sampling.stitching.trajectory import watch_of
 
 # Names by which a table's denoisers say that they are accelerated: XL+deepcache3.
 ACCELERATED = re.compile(rf"\+({'|'.join(KINDS)})[0-9.]+$")
@@ -59,7 +61,8 @@ def stitch(
     without. A later call without `members` switches to another entry of the same ones; nothing is loaded again.
 
     The pipeline takes the entry's number of steps by default, with a `table` also its study's guidance scale, and gets
-    a copy of its scheduler that goes by the entry.
+    a copy of its scheduler that goes by the entry; of an entry with a sampling profile that profile's, until another
+    entry puts its own back.
     So `stitch(copy.copy(pipeline), entry)` makes a pipeline for one request: it shares the members and changes nothing
     for the others. A pipeline serves one call at a time. One with `enable_model_cpu_offload` keeps it. Raises
     ConfigError for a pipeline without a denoiser, for a member of another family and for names that are not there.
@@ -80,8 +83,9 @@ def stitch(
             f"the pipeline's {slot} is a {type(denoiser).__name__}: nothing is stitched yet",
             hint='give the denoisers by name: stitch(pipeline, entry, members={"S": ..., "XL": ...})',
         )
-    scheduler = copy.deepcopy(pipeline.scheduler)
-    denoiser.watch(scheduler, allocation)
+    own = own_scheduler(pipeline)
+    scheduler = _scheduler_for(allocation, own, denoiser)
+    denoiser.watch(scheduler, allocation, allocation.profile, instead_of=own if allocation.profile else None)
     pipeline.scheduler = scheduler
     for each in (slot, SECOND):
         if getattr(pipeline, each, None) is not None:
@@ -102,6 +106,24 @@ def _allocation_of(entry: Candidate | Allocation | str | None) -> Allocation:
     if isinstance(entry, str):
         return Allocation.parse(entry)
     return entry if isinstance(entry, Allocation) else entry.allocation
+
+
+def own_scheduler(pipeline: DiffusionPipeline) -> Any:
+    """The pipeline's scheduler, or where one of a sampling profile stands in its place, that one's predecessor."""
+    watch = watch_of(pipeline.scheduler)
+    return watch.instead_of if watch and watch.profile else pipeline.scheduler
+
+
+def _scheduler_for(allocation: Allocation, own: Any, denoiser: StitchedDenoiser) -> Any:
+    """A copy of its own, or a scheduler of the allocation's profile. Raises ConfigError for one that is not known."""
+    if not allocation.profile:
+        return copy.deepcopy(own)
+    if allocation.profile not in denoiser.profiles:
+        raise ConfigError(
+            f"{allocation}: the profile {allocation.profile!r} is not known here",
+            hint="give the table that the entry is from: stitch(pipeline, entry, members, table=table)",
+        )
+    return profile_scheduler(own, denoiser.profiles[allocation.profile])
 
 
 def _slot_of(pipeline: DiffusionPipeline) -> str:
@@ -169,12 +191,13 @@ def _as_studied(
             f"the table is about denoisers of the family {space.family!r}, got a {type(pipeline).__name__}",
             hint="load the pipeline that the table names as its `pipeline`",
         )
-    scheduler = pipeline.scheduler
+    scheduler = own_scheduler(pipeline)
     if space.solver:
         scheduler = scheduler_of(_as_configured(scheduler), space.solver)
     want = NoiseProcess.of({"_class_name": type(scheduler).__name__, **scheduler.config})
     converted = settings.converted(members, want)
     denoiser = family_of(space).stitch(members)
+    denoiser.profiles = space.profiles
     in_own_formats(space, denoiser, pipeline.vae.dtype)
     pipeline.scheduler = with_options(space, denoiser, scheduler)
     for name, have in converted.items():

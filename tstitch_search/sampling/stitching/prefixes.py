@@ -23,11 +23,12 @@ Answerer: TypeAlias = Callable[[Path, Callable[[str], Any]], Any]
 
 @dataclass(frozen=True)
 class Start:
-    """All that a trajectory follows from, beside its members: the images of one device batch, steps and guidance."""
+    """All that a trajectory follows from, beside its members: images of one device batch, steps, guidance, profile."""
 
     images: Chunk
     n_steps: int
     guidance_scale: float
+    profile: str = ""
 
 
 class TrajectoryMemo:
@@ -108,7 +109,7 @@ def calls_of(jobs: Iterable[tuple[Allocation, Chunk]], limit_calls: int) -> Call
     """
     memo, calls = TrajectoryMemo(limit_calls), Calls()
     for allocation, chunk in jobs:
-        with memo.trajectory(Start(chunk, allocation.n_steps, guidance_scale=1), calls) as answer:
+        with memo.trajectory(Start(chunk, allocation.n_steps, 1, allocation.profile), calls) as answer:
             for i in range(allocation.n_steps):
                 answer(allocation.by_step[: i + 1], lambda name: _ONE)
     return calls

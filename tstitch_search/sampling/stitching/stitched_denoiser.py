@@ -14,13 +14,14 @@ from diffusers.hooks import apply_group_offloading
 from torch import nn
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.config.models.profile import ProfileConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.members.changes.caches import CALL
 from tstitch_search.members.execution import GroupOffload, Offload, groups_of
 from tstitch_search.sampling.stitching.calls import Forward, ForwardAdapter, call, fitted
 from tstitch_search.sampling.stitching.instances import Instance, Instances, nothing
 from tstitch_search.sampling.stitching.prefixes import Answerer
-from tstitch_search.sampling.stitching.trajectory import NOW, Once, Trajectory, nothing_under_way, watch
+from tstitch_search.sampling.stitching.trajectory import NOW, Once, Trajectory, Watch, nothing_under_way, watch
 
 
 class StitchedDenoiser(nn.Module):
@@ -35,7 +36,8 @@ class StitchedDenoiser(nn.Module):
     at once, each in a trajectory of its own; `more[name]()` is another module for a member that remembers its calls.
     `defaults`: arguments of a stitched pipeline for calls that do not give them; `fixed`: by member those that
     no call of an entry with it may change. `asked_in`: the pipeline's number format, where members have their own.
-    `keeps_answers`: members see what was answered at the same timestep before.
+    `keeps_answers`: members see what was answered at the same timestep before. `profiles`: the sampling profiles that
+    a deployed pipeline may be asked for.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], forward: Forward = call):
@@ -52,6 +54,7 @@ class StitchedDenoiser(nn.Module):
         self.defaults: dict[str, Any] = {}
         self.fixed: dict[str, dict[str, Any]] = {}
         self.keeps_answers = False
+        self.profiles: Mapping[str, ProfileConfig] = {}
         self.asked_in: torch.dtype | None = None
         self.in_use = Once()
         self._allocation: Allocation | None = None
@@ -178,21 +181,30 @@ class StitchedDenoiser(nn.Module):
         trajectory.turn = name
         return self._forwards[k](own.module, *inputs, **named_inputs)
 
-    def watch(self, scheduler: Any, allocation: Allocation | None = None) -> None:
+    def watch(
+        self, scheduler: Any, allocation: Allocation | None = None, profile: str = "", instead_of: Any = None
+    ) -> None:
         """Follow this diffusers scheduler, and copies of it, from now on: it opens trajectories and moves them on.
 
         What followed it before does so no longer. `allocation`: how the steps of its trajectories are divided, whatever
-        `set_allocation` says. Raises ConfigError when it names an unknown denoiser.
+        `set_allocation` says. `profile`: the one it is of, and stands in the pipeline `instead_of` its own. Raises
+        ConfigError when the allocation names an unknown denoiser.
         """
         if allocation is not None:
             self._require_known(allocation)
-        watch(scheduler, self, allocation)
+        watch(scheduler, Watch(self, allocation, profile, instead_of))
 
-    def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
+    def allocation_for(self, n_steps: int, own: Allocation | None, profile: str) -> Allocation:
         """How the `n_steps` of a trajectory that begins are divided. Raises ConfigError when they are not that many."""
         allocation = own or self._allocation
         if allocation is None:
             raise ConfigError("the pipeline was started without an allocation: call set_allocation first")
+        if allocation.profile != profile:
+            raise ConfigError(
+                f"{allocation} has the profile {allocation.profile or 'of the pipeline'!r}, but the scheduler in the "
+                f"pipeline is that of {profile or 'the pipeline'!r}",
+                hint="stitch the pipeline with the entry: stitch(pipeline, entry)",
+            )
         if allocation.n_steps != n_steps:
             raise ConfigError(
                 f"{allocation} has {allocation.n_steps} steps, but the pipeline runs {n_steps} steps",

@@ -38,8 +38,11 @@ class Follower(Protocol):
         """Whether diffusers moves the blocks of a member."""
         ...
 
-    def allocation_for(self, n_steps: int, own: Allocation | None) -> Allocation:
-        """How the `n_steps` of a trajectory that begins are divided: as `own` says, where the scheduler has its own."""
+    def allocation_for(self, n_steps: int, own: Allocation | None, profile: str) -> Allocation:
+        """How the `n_steps` of a trajectory that begins are divided: as `own` says, where the scheduler has its own.
+
+        `profile`: the one that the scheduler is of.
+        """
         ...
 
     def report(self, n_done: int, is_last: bool) -> None:
@@ -152,32 +155,35 @@ class Once:
 class Watch:
     """What a watched scheduler knows: who follows it, and its own allocation where it has one.
 
-    A copy of the scheduler is followed by the same denoiser, and free where the original is in use.
+    A copy of the scheduler is followed by the same denoiser, and free where the original is in use. One of a sampling
+    `profile` stands in the pipeline `instead_of` another.
     """
 
     follower: Follower
     allocation: Allocation | None = None
+    profile: str = ""
+    instead_of: Any = None
     in_use: Once = field(default_factory=Once)
     latest: Trajectory | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Watch":
-        return Watch(memo.get(id(self.follower), self.follower), self.allocation)
+        return Watch(memo.get(id(self.follower), self.follower), self.allocation, self.profile, self.instead_of)
 
     def begin(self, scheduler: Any) -> None:
         """Open a trajectory. PNDM and Heun have more timesteps than steps: the noise end gets the surplus."""
         n_entries = len(scheduler.timesteps)
         n_steps = scheduler.num_inference_steps or n_entries  # unknown to some when the timesteps are given
-        allocation = self.follower.allocation_for(n_steps, self.allocation)
+        allocation = self.follower.allocation_for(n_steps, self.allocation, self.profile)
         step_of_entry = [entry * n_steps // n_entries for entry in range(n_entries)]
         self.latest = Trajectory(scheduler, self.follower, allocation.by_step, step_of_entry, RESERVED.get())
         NOW.set(self.latest)
         self.follower.report(0, is_last=False)
 
 
-def watch(scheduler: Any, follower: Follower, allocation: Allocation | None = None) -> None:
-    """Have `follower` follow this diffusers scheduler from now on, and its copies; who did before does so no longer."""
+def watch(scheduler: Any, by: Watch) -> None:
+    """Have its follower follow this diffusers scheduler from now on, and its copies; who did before no longer does."""
     scheduler.__class__ = extended(type(scheduler), "watched", _watched)
-    scheduler.watched_by = Watch(follower, allocation)
+    scheduler.watched_by = by
 
 
 def watch_of(scheduler: Any) -> Watch | None:

@@ -54,7 +54,10 @@ def _earlier(study: Study, path: Path) -> Earlier:
             f"search.warm_start: {path} is about {table.objective.label}, and the study's objective is {metric.label}"
         )
     measured: list[Candidate] = [*table.candidates, *table.entries]
-    known = [c for c in measured if set(c.allocation.steps) <= set(study.space.names)]
+    profiles = {"", *study.space.profiles}
+    known = [
+        c for c in measured if set(c.allocation.steps) <= set(study.space.names) and c.allocation.profile in profiles
+    ]
     if len({c.allocation for c in known}) < MIN_KNOWN:
         raise _other_members(study, path, measured, len(known))
     scale = QualityScale(metric.relative, "maximize" if metric.higher_is_better else "minimize")

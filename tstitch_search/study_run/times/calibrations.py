@@ -33,6 +33,7 @@ TIMED_BY = (
     "space.denoisers",
     "space.n_steps",
     "space.solver",
+    "space.profiles.",
     "weights.",
     "accelerator.",
     "guidance.",
@@ -143,7 +144,7 @@ def _parse(document: Any, timed: Mapping[str, str]) -> Calibration:
         )
     values = get(document, "calibration")
     get(values, "step_s")
-    values = {"weights_of": {}, "places": {}, **values}  # which an earlier version did not write
+    values = {"weights_of": {}, "places": {}, "calls": {}, **values}  # which an earlier version did not write
     for field in fields(Calibration):
         _check(field.name, get(values, field.name), timed["space.denoisers"].split())
     return Calibration(**{field.name: values[field.name] for field in fields(Calibration)})
@@ -158,7 +159,7 @@ def _check(field: str, value: Any, denoisers: Sequence[str]) -> None:
     elif field == "weights_of":
         for name in value:
             check_text(f"{field}.{name}", get(value, name))
-    elif field == "places":
+    elif field in ("places", "calls"):
         for name in value:
             for i, share in enumerate(get(value, name)):
                 check_number(f"{field}.{name}.{i}", share, lowest=0)

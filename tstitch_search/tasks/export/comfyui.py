@@ -87,7 +87,7 @@ def _noise_levels(source: Source, family: Family, entry: LookupEntry) -> list[fl
 
     study, steps = source.study, source.steps(entry)
     try:
-        levels = noise_levels(study.space, study.space_path.parent, len(steps))
+        levels = noise_levels(study.space, study.space_path.parent, entry.allocation)
     except ConfigError as error:
         raise _refused(error.message, error.hint) from error
     sigmas = [level if step.sigma is None else step.sigma for step, level in zip(steps, levels, strict=False)]

@@ -5,6 +5,7 @@ step for each model.
 import json
 from typing import Any
 
+from tstitch_search.config import Study
 from tstitch_search.config.models import DenoiserConfig
 from tstitch_search.lookup import LookupEntry
 from tstitch_search.tasks.export.source import Source, ranges
@@ -25,6 +26,7 @@ def as_json(source: Source) -> str:
                 "allocation": str(entry.allocation),
                 "latency_s": entry.latency_s,
                 "num_inference_steps": entry.allocation.n_steps,
+                **_profile(study, entry),
                 "segments": _segments(source, entry),
             }
             for entry in source.entries
@@ -39,6 +41,14 @@ def _denoiser(denoiser: DenoiserConfig) -> dict[str, Any]:
     of_its_own = {"lora", "guidance_scale", "variant", "format", "file", "config"}
     own = denoiser.model_dump(include=of_its_own, exclude_defaults=True)
     return {**said, **own}
+
+
+def _profile(study: Study, entry: LookupEntry) -> dict[str, Any]:
+    """The scheduler of the entry's sampling profile: class and settings in place of the pipeline's."""
+    if not (name := entry.allocation.profile):
+        return {}
+    profile = study.space.profiles[name]
+    return {"profile": name, "solver": profile.solver, "scheduler": dict(profile.scheduler)}
 
 
 def _segments(source: Source, entry: LookupEntry) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ class Source:
             return [Step(t, sigma) for t, sigma in zip(entry.timesteps, sigmas, strict=True)]
         from tstitch_search.sampling.timetable import timetable  # torch, which reading a table does without
 
-        return timetable(self.study.space, self.study.space_path.parent, entry.allocation.n_steps)
+        return timetable(self.study.space, self.study.space_path.parent, entry.allocation)
 
 
 def ranges(allocation: Allocation) -> list[tuple[str, int, int]]:
