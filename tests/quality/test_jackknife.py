@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tstitch_search.quality.frechet import FrechetDistance
-from tstitch_search.quality.jackknife import N_GROUPS, Jackknifed, jackknifed
+from tstitch_search.quality.jackknife import N_GROUPS, Jackknifed, jackknifed, jackknifed_mean
 from tstitch_search.quality.reference import Reference
 
 D, N = 8, 200
@@ -31,6 +31,20 @@ def test_error_of_a_mean_with_single_images_left_out_is_the_textbook_formula():
     found = jackknifed(mean, x, n_groups=N)
     assert found.value == x.mean()
     assert found.se == pytest.approx(x.std(ddof=1) / sqrt(N))
+
+
+def test_error_of_a_mean_does_not_count_how_labels_differ_where_they_cycle():
+    cycle, labels = 10, np.arange(10.0)
+    draws = [labels[np.arange(N) % cycle] + np.random.default_rng(seed).normal(size=N) for seed in range(400)]
+    spread = np.std([x.mean() for x in draws], ddof=1)
+    by_cycle, by_image = (
+        np.sqrt(np.mean([jackknifed_mean(x, by).se ** 2 for x in draws])) / spread for by in (cycle, 1)
+    )
+    assert by_cycle == pytest.approx(1, abs=0.15)
+    assert by_image > 2.5
+    assert jackknifed_mean(draws[0][: N - 1], cycle).value == pytest.approx(draws[0][: N - 1].mean())
+    few = draws[0][:190]  # of so few cycles the spread is not known
+    assert jackknifed_mean(few, cycle).se == jackknifed_mean(few).se
 
 
 def test_error_of_a_mean_with_blocks_left_out_is_that_of_the_block_means():

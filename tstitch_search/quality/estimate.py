@@ -80,12 +80,12 @@ class QualityEstimate:
         return abs(self.difference) > self.half_width(0.9)
 
 
-def measured(metric: Metric, statistic: Statistic, array: np.ndarray) -> Jackknifed:
+def measured(metric: Metric, statistic: Statistic, array: np.ndarray, cycle: int = 1) -> Jackknifed:
     """The metric on a stored array (n, ...), with the error that fits its kind: of a mean, or by blocks of images.
 
-    Raises ValueError for too few images.
+    `cycle`: so many consecutive images hold every label once. Raises ValueError for too few images.
     """
-    return jackknifed(statistic, array) if metric.kind == "set" else jackknifed_mean(array)
+    return jackknifed(statistic, array) if metric.kind == "set" else jackknifed_mean(array, cycle)
 
 
 def quantiles(metric: Metric, array: np.ndarray) -> dict[str, float]:

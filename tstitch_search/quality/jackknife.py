@@ -103,15 +103,19 @@ def from_left_out(value: float, left_out: Sequence[float], n: int) -> Jackknifed
     return Jackknifed(value, evened(value, single, n), n, second)
 
 
-def jackknifed_mean(values: np.ndarray) -> Jackknifed:
+def jackknifed_mean(values: np.ndarray, cycle: int = 1) -> Jackknifed:
     """The mean of `values` (n,), one per image, n >= 2: each image is a block, so the error is sd / sqrt(n).
 
-    Raises ValueError when n < 2.
+    Where every `cycle` consecutive images hold each label once, that would count how labels differ, which moves no mean
+    of whole cycles. Then, from `N_GROUPS` cycles on, each cycle is a block; the rest counts for the mean alone. Raises
+    ValueError when n < 2.
     """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or len(x) < 2:
         raise ValueError(f"an error needs one value for each of two images at least, got shape {x.shape}")
-    return Jackknifed(float(x.mean()), (x.sum() - x) / (len(x) - 1), len(x))
+    size = cycle if len(x) >= N_GROUPS * cycle else 1
+    sums = x[: len(x) // size * size].reshape(-1, size).sum(axis=1)
+    return Jackknifed(float(x.mean()), (x.sum() - sums) / (len(x) - size), len(x))
 
 
 def left_out_sets(n: int, n_groups: int = N_GROUPS) -> list[np.ndarray]:

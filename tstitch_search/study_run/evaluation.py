@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.config import Study
 from tstitch_search.config.models import QualityConfig
 from tstitch_search.errors import EnvironmentProblem, MeasurementError
 from tstitch_search.measurement import Chunk
@@ -15,6 +16,7 @@ from tstitch_search.quality.jackknife import Jackknifed, Statistic
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.quality.metrics.metric import Metric
 from tstitch_search.quality.reference import Reference
+from tstitch_search.search_space import SearchSpace
 
 Estimates = dict[Allocation, QualityEstimate]
 
@@ -38,15 +40,23 @@ class Reader(Protocol):
 class Evaluator:
     """The metrics of one study: its objective, the further ones and the guard."""
 
-    def __init__(self, quality: QualityConfig, anchor: Allocation, reference: Reference | None):
-        """Raises ConfigError when the reference lacks what a metric needs."""
-        self.anchor, self.guard = anchor, quality.guard
+    def __init__(self, quality: QualityConfig, anchor: Allocation, reference: Reference | None, label_cycle: int = 1):
+        """`label_cycle` consecutive images hold every label once; 1 where labels do not cycle.
+
+        Raises ConfigError when the reference lacks what a metric needs.
+        """
+        self.anchor, self.guard, self.label_cycle = anchor, quality.guard, label_cycle
         self.objective = metric_named(quality.objective)
         self.statistics: dict[str, Statistic] = {
             name: metric_named(name).bind(reference) for name in quality.from_reference
         }
         self.reference = reference
         self._known: dict[tuple[Allocation, tuple[Chunk, ...], Statistic], Jackknifed] = {}
+
+    @classmethod
+    def of_study(cls, study: Study, reference: Reference | None) -> "Evaluator":
+        """That of the study's metrics and anchor. Raises ConfigError as above."""
+        return cls(study.config.quality, SearchSpace.of_study(study).anchor, reference, label_cycle(study))
 
     @property
     def further(self) -> tuple[Metric, ...]:
@@ -102,7 +112,9 @@ class Evaluator:
         statistic = statistic or self.statistics[metric.name]
         key = (allocation, tuple(chunks), statistic)
         if key not in self._known:
-            self._known[key] = measured(metric, statistic, reader.read(allocation, chunks, metric.array))
+            self._known[key] = measured(
+                metric, statistic, reader.read(allocation, chunks, metric.array), self.label_cycle
+            )
         return self._known[key]
 
     def _estimates(
@@ -149,6 +161,12 @@ class Evaluator:
             return False
         margin = metric_named(self.guard.metric).margin
         return quality.relative_loss > self.guard.tolerance if margin is None else quality.loss > margin
+
+
+def label_cycle(study: Study) -> int:
+    """How many consecutive images hold every class label once: the classes, or 1 where labels do not cycle."""
+    files, labels = study.proxy_files, study.config.proxy_set.labels
+    return 1 if files.prompts is not None or labels != "balanced" else study.space.n_classes
 
 
 def require_anchor(reader: Reader, anchor: Allocation, chunks: Sequence[Chunk], array: str) -> np.ndarray:

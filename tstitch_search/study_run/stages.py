@@ -59,7 +59,7 @@ def prepare_evaluator(bench: Workbench, study: Study, facts: StudyFacts, folder:
     reference = prepare_reference(bench, study, facts, needs_real_features(quality.all_metrics))
     if reference:
         save_reference(reference, folder.reference)
-    return Evaluator(quality, SearchSpace.of_study(study).anchor, reference)
+    return Evaluator.of_study(study, reference)
 
 
 def calibrate(bench: Workbench, study: Study, key: Mapping[str, str]) -> LatencyModel:

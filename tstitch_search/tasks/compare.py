@@ -45,7 +45,7 @@ def compare(path: Path, first: str, second: str, metric: str | None = None) -> C
     """
     run = StoredRun.open(path)
     a, b = (allocation_in(run.study.space, text) for text in (first, second))
-    evaluator = Evaluator(run.study.config.quality, run.space.anchor, run.reference())
+    evaluator = Evaluator.of_study(run.study, run.reference())
     measured = metric_named(metric) if metric else evaluator.objective
     statistic = measured.bind(evaluator.reference)
     for set_name in ("confirm", "search"):

@@ -49,7 +49,7 @@ def images_of(folder: Path) -> ImagesNeeded | None:
     """What the run folder's images say; None where it has too few of the anchor and of another allocation."""
     try:
         run = StoredRun.open(folder)
-        evaluator = Evaluator(run.study.config.quality, run.space.anchor, run.reference())
+        evaluator = Evaluator.of_study(run.study, run.reference())
         found = [q for a in run.chunks if a != run.space.anchor and (q := _difference(run, evaluator, a))]
     except TStitchError:  # of a folder that `run` would repair: its images say nothing yet
         return None

@@ -47,7 +47,7 @@ def requality(path: Path, metric: str, reference: str | None, progress: Progress
 def _rows(
     run: StoredRun, metric: Metric, reference: Reference | None, progress: Progress
 ) -> Iterator[tuple[SetName, Allocation, QualityEstimate]]:
-    evaluator = Evaluator(run.study.config.quality, run.space.anchor, run.reference())
+    evaluator = Evaluator.of_study(run.study, run.reference())
     statistic = metric.bind(reference)
     stored = list(_stored(run))
     progress.stage("requality")

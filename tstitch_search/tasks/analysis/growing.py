@@ -36,7 +36,7 @@ def growing_n(path: Path, n_allocations: int, progress: Progress) -> list[tuple[
     latency = LatencyModel(calibration)
     confirmed = [a for a in run.chunks if run.common([a], "confirm") == chunks]
     shown = evenly(sorted(confirmed, key=latency.latency_s), n_allocations)
-    evaluator, largest = Evaluator(run.study.config.quality, run.space.anchor, run.reference()), run.space.denoisers[-1]
+    evaluator, largest = Evaluator.of_study(run.study, run.reference()), run.space.denoisers[-1]
     rows = []
     for first in prefixes(chunks):
         anchor = evaluator.measured(run, run.space.anchor, first)

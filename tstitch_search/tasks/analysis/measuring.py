@@ -13,7 +13,7 @@ from tstitch_search.quality.estimate import estimate
 from tstitch_search.quality.feature_store import FeatureStore
 from tstitch_search.quality.metrics import arrays_for, needs_real_features
 from tstitch_search.report.analysis_tables import Value
-from tstitch_search.study_run.evaluation import Evaluator
+from tstitch_search.study_run.evaluation import Evaluator, label_cycle
 from tstitch_search.study_run.folder import Key, RunFolder
 from tstitch_search.study_run.key import StudyFacts
 from tstitch_search.study_run.preparation.references import prepare_reference
@@ -68,7 +68,7 @@ def measure(
             reference = prepare_reference(bench, study, facts, needs_real_features(quality.all_metrics))
             latency = _latency(bench, study, facts.key, step_times)
             step_times = latency.calibration
-            evaluator = Evaluator(quality, variant.groups[0].allocations[0], reference)
+            evaluator = Evaluator(quality, variant.groups[0].allocations[0], reference, label_cycle(study))
             chunks = chunks_of("search", n_images, study.config.proxy_set.chunk_size)
             progress.stage(stage_of(variant))
             bench.make([(allocation, chunks) for allocation in variant.allocations])
