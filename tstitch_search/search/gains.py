@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.pareto import Point, hypervolume, pareto_front
-from tstitch_search.search.acquisition import expected_hypervolume_improvement
+from tstitch_search.pareto import Point, pareto_front
+from tstitch_search.search.acquisition import expected_growth_by_moving, expected_hypervolume_improvement
 from tstitch_search.search.gaussian_process import GaussianProcess, fit
 from tstitch_search.search.largest import largest
 from tstitch_search.search.posterior import (
@@ -151,7 +151,7 @@ class MoreGains:
         for k in dict.fromkeys((1, max_chunks)):
             more = np.clip(np.minimum(k, max_chunks - n), 1, None)
             tau = np.sqrt(known.doubt / n - known.doubt / (n + more))
-            gain = np.where(is_open, _worth_of_more(tau, level, known.corner), 0.0)
+            gain = np.where(is_open, expected_growth_by_moving(level, tau, known.corner), 0.0)
             self.gain = np.maximum(self.gain, gain)
             self.per_second = np.maximum(self.per_second, gain / more / known.front[:, 0])
 
@@ -162,21 +162,6 @@ class MoreGains:
     def take(self, i: int) -> None:
         """This one is asked for."""
         self.gain[i] = self.per_second[i] = 0.0
-
-
-def _worth_of_more(tau: np.ndarray, level: np.ndarray, corner: Point) -> np.ndarray:
-    """Expected growth (m,) >= 0 of the hypervolume when the quality of point i < m moves by a normal step of tau_i.
-
-    Without a point that others dominate the front is as it is with it.
-    """
-    m = len(tau)
-    worth = expected_hypervolume_improvement(level[:m, 0], level[:m, 1], tau, level, corner)
-    area = hypervolume(points_of(level), corner)
-    for i in (i for i in pareto_front(points_of(level)) if i < m):
-        others = np.delete(level, i, axis=0)
-        with_any = expected_hypervolume_improvement(level[[i], 0], level[[i], 1], tau[[i]], others, corner)[0]
-        worth[i] = max(with_any - (area - hypervolume(points_of(others), corner)), 0.0)
-    return worth
 
 
 def _chunk_variance_of_differences(measured: Sequence[Measured], chunk: np.ndarray, front: np.ndarray) -> np.ndarray:

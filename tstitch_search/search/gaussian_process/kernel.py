@@ -22,18 +22,33 @@ class Kernel:
         self._shrink = np.sqrt(5) / scales[groups]
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Covariance (n, m) between the rows of `a` (n, d) and of `b` (m, d).
+        """Covariance (n, m) between the rows of `a` (n, d) and of `b` (m, d)."""
+        covariance: np.ndarray = self.near(a, b) + self.linear(a, b)
+        return covariance
+
+    def near(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The part (n, m) that hangs on distance.
 
         Distances by one product of matrices: to rounding, those of `scipy.spatial.distance.cdist`, in less time.
         """
         p, q = a * self._shrink, b * self._shrink
         left = np.column_stack([-2 * p, (p * p).sum(axis=1), np.ones(len(p))])
         right = np.column_stack([q, np.ones(len(q)), (q * q).sum(axis=1)])
-        covariance = matern_52(np.maximum(left @ right.T, 0.0))
+        squares = left @ right.T
+        covariance = matern_52(np.maximum(squares, 0.0, out=squares))
         covariance *= self._variance
-        covariance += (a * self._slope_variance) @ b.T
+        return covariance
+
+    def linear(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The part (n, m) of the linear mean."""
+        covariance: np.ndarray = (a * self._slope_variance) @ b.T
         covariance += MEAN_SD**2
         return covariance
+
+    def linear_sum(self, weights: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """`weights @ linear(a, b)` (m,), without the matrix."""
+        total: np.ndarray = MEAN_SD**2 * weights.sum() + b @ (self._slope_variance * (weights @ a))
+        return total
 
     def variance(self, x: np.ndarray) -> np.ndarray:
         """Covariance (n,) of each row of `x` (n, d) with itself."""

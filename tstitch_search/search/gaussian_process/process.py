@@ -10,7 +10,7 @@ from tstitch_search.search.gaussian_process.kernel import JITTER, Kernel
 from tstitch_search.search.gaussian_process.observations import Observations
 
 # Rows of a large set that are worked on at once: they stay in the processor's cache.
-BLOCK = 128
+BLOCK = 256
 # So many observations bound what is unknown.
 SOME = 64
 
@@ -48,17 +48,24 @@ class GaussianProcess:
         mean, variance = np.empty(len(x)), np.empty(len(x))
         for i in range(0, len(x), BLOCK):
             rows = x[i : i + BLOCK]
-            between = self._kernel(self.seen.x, rows)
-            mean[i : i + BLOCK] = self._weights @ between
-            explained = solve_triangular(root, between[rows_seen], lower=True, check_finite=False)
+            near = self._kernel.near(self.seen.x, rows)
+            mean[i : i + BLOCK] = self._mean(near, rows)
+            between = near[rows_seen] + self._kernel.linear(self.seen.x[rows_seen], rows)
+            explained = solve_triangular(root, between, lower=True, check_finite=False)
             variance[i : i + BLOCK] = self._kernel.variance(rows) - np.einsum("ij,ij->j", explained, explained)
         sd = self.widening * self.seen.scale * np.sqrt(np.clip(variance, 0, None))
         return self.seen.centre + self.seen.scale * mean, sd
 
     def mean(self, x: np.ndarray) -> np.ndarray:
         """The mean (n,) alone, which takes far less time."""
-        blocks = [self._weights @ self._kernel(self.seen.x, x[i : i + BLOCK]) for i in range(0, len(x), BLOCK)]
-        mean: np.ndarray = self.seen.centre + self.seen.scale * np.concatenate([*blocks, np.empty(0)])
+        seen, blocks = self.seen.x, (x[i : i + BLOCK] for i in range(0, len(x), BLOCK))
+        found = [self._mean(self._kernel.near(seen, rows), rows) for rows in blocks]
+        mean: np.ndarray = self.seen.centre + self.seen.scale * np.concatenate([*found, np.empty(0)])
+        return mean
+
+    def _mean(self, near: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The standardised mean (m,) at `rows` (m, d), which are `near` (n, m) what was observed."""
+        mean: np.ndarray = self._weights @ near + self._kernel.linear_sum(self._weights, self.seen.x, rows)
         return mean
 
     def covariance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
