@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tstitch_search.config import Study
     from tstitch_search.lookup import LookupTable
     from tstitch_search.sampling.deployment.stitch import stitch
+    from tstitch_search.sampling.deployment.warm_up import warm_up
     from tstitch_search.study_run import Result
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "run",
     "stitch",
     "verify",
+    "warm_up",
 ]
 __version__ = "0.1.0"
 
@@ -61,6 +63,7 @@ _HOMES = {
     "Result": "tstitch_search.study_run",
     "Study": "tstitch_search.config",
     "stitch": "tstitch_search.sampling.deployment.stitch",
+    "warm_up": "tstitch_search.sampling.deployment.warm_up",
 }
 
 

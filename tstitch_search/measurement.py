@@ -129,6 +129,7 @@ class Calibration:
     are those and its LoRAs. `places`: of denoisers that go by their earlier calls, how long the first, second, ... step
     of a turn takes, with `step_s` as 1; from the second on they are 1 in the mean. `calls`: by number of steps and
     sampling profile (`4@lightning`), how often its solver asks in each step, with the pipeline's own as 1 in the mean.
+    `first_batch_s`: the first batch that each denoiser made alone, compiling included. Earlier versions did not keep it.
     """
 
     step_s: dict[str, float]
@@ -147,11 +148,16 @@ class Calibration:
     weights_of: dict[str, str] = field(default_factory=dict)
     places: dict[str, list[float]] = field(default_factory=dict)
     calls: dict[str, list[float]] = field(default_factory=dict)
+    first_batch_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any]) -> "Calibration":
         """What a `calibration` event of a ledger says; an earlier version did not write all of it."""
         return cls(**{f.name: event[f.name] for f in fields(cls) if f.name in event})
+
+
+# What earlier versions did not write of a calibration.
+NEWER_OF_CALIBRATION: Mapping[str, dict[str, Any]] = {"weights_of": {}, "places": {}, "calls": {}, "first_batch_s": {}}
 
 
 def together_mb(names: Iterable[str], mb: Mapping[str, float], weights_of: Mapping[str, str]) -> float:

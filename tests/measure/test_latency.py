@@ -180,6 +180,14 @@ def test_warming_up_goes_on_until_two_batches_agree_and_ends_in_any_case() -> No
     assert endless.batches.count("S*4") == MAX_WARM_UP + 2 * 3 + 1
 
 
+def test_the_first_batch_of_each_is_kept_with_what_it_took_to_compile() -> None:
+    compiling = Work(lambda i: 1 + max(0, 3 - i)).stand
+    first = calibrate(Calibrate(("S",), 4, 1), compiling)
+    assert first.first_batch_s == {"S": 4 * true_s(Allocation.parse("S*4"))}
+    more = calibrate(Calibrate(("S",), 4, 1, is_more=True), compiling)
+    assert of_rounds([first, more]).first_batch_s == first.first_batch_s
+
+
 def test_further_rounds_begin_at_once_and_measure_no_memory() -> None:
     work = Work()
     found = calibrate(Calibrate(("S", "XL"), 4, 1, is_more=True), work.stand)

@@ -155,6 +155,13 @@ def test_the_spread_is_called_too_much_where_it_is(record: Record, spread: float
     assert said in page
 
 
+def test_of_compiled_members_the_first_batch_is_told(record: Record) -> None:
+    assert "compiles" not in times(record)
+    facts = {**record.table.provenance, "first_batch_s": {"S": 12.34, "XL": 200.0}}
+    compiled = replace(record, table=replace(record.table, provenance=facts))
+    assert "The first batch of each, which compiles it, took S 12.3 s, XL 3 min 20 s." in times(compiled)
+
+
 def test_a_reason_to_doubt_the_seconds_stands_below_the_headline(record: Record, tmp_path: Path) -> None:
     assert record.calibration is not None
     rough = replace(record, calibration=replace(record.calibration, spread=0.25))

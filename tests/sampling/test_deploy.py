@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoModel, DDIMScheduler, DiTPipeline, DPMSolverMultistepScheduler, StableDiffusionPipeline
 from text_to_image import ENCODER_WIDTH, letter_tokenizer, new_unet, new_vae
 
-from tstitch_search import Allocation, stitch
+from tstitch_search import Allocation, stitch, warm_up
 from tstitch_search.errors import ConfigError
 from tstitch_search.sampling.stitching.stitched_denoiser import StitchedDenoiser
 
@@ -142,3 +142,23 @@ def test_the_package_brings_torch_only_when_stitch_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\nTrue\n"
+
+
+def test_warming_up_compiles_every_member_once_and_changes_no_image(members: dict[str, Any]) -> None:
+    """What a first request would have to wait for is there before it."""
+    pipeline = stitch(text_pipeline(members["L"]), "S*2-L*2", members=members)
+    before, graphs = draw(pipeline), list[object]()
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    pipeline.unet.compile(backend=backend)
+    call = {"prompt_embeds": TEXT, "negative_prompt_embeds": -TEXT, "output_type": "latent"}
+    assert list(warm_up(pipeline, **call)) == ["S", "L"]
+    n_graphs = len(graphs)
+    assert n_graphs >= 2
+    assert torch.equal(draw(pipeline), before)
+    assert len(graphs) == n_graphs
+    with pytest.raises(ConfigError, match="nothing is stitched in this StableDiffusionPipeline yet"):
+        warm_up(text_pipeline(members["L"]))

@@ -9,7 +9,7 @@ from tstitch_search.lookup.entry import LookupEntry
 from tstitch_search.lookup.table import LookupTable
 
 # What differs between any two tables, or follows from what is compared anyway.
-LEFT_OUT = ("created_at", "headline", "study", "spread", "largest_latency_s", "environment.platform")
+LEFT_OUT = ("created_at", "headline", "study", "spread", "first_batch_s", "largest_latency_s", "environment.platform")
 
 
 @dataclass(frozen=True)

@@ -91,12 +91,16 @@ class BatchTime:
 
 @dataclass(frozen=True)
 class Timed:
-    """The batches of one interleaved job, round by round: of each denoiser alone, taking turns, of each entry."""
+    """The batches of one interleaved job, round by round: of each denoiser alone, taking turns, of each entry.
+
+    `first_s`: the first batch of each denoiser, while it warmed up; empty where it was warm.
+    """
 
     denoisers: tuple[str, ...]
     rounds: tuple[tuple[BatchTime, ...], ...]
     remembering: frozenset[str]
     calls: Mapping[str, Sequence[float]]
+    first_s: Mapping[str, float]
 
     def parts(self, batches: Sequence[BatchTime]) -> Parts:
         """The parts of a batch's time as one round has them."""
@@ -148,6 +152,7 @@ def calibrate(job: Calibrate, stand: Stand) -> Calibration:
         weights_of=dict(stand.weights_of),
         places=typical_places([p.places for p in parts]),
         calls={scheme: list(calls) for scheme, calls in timed.calls.items()},
+        first_batch_s=dict(timed.first_s),
     )
 
 
@@ -197,12 +202,11 @@ def _interleaved(
     """`n_repeats` rounds of one batch each, so that a slow drift of the machine hits all alike; warmed up before."""
     alone = [Allocation.of([(name, n_steps)]) for name in denoisers]
     turns = Allocation.of((name, 1) for name in islice(cycle(denoisers), n_steps))
-    for allocation in () if is_warm else alone:
-        _warm_up(allocation, stand)
+    first_s = {} if is_warm else {name: _warm_up(a, stand) for name, a in zip(denoisers, alone, strict=True)}
     order = (*alone, turns, *entries)
     rounds = tuple(tuple(time_batch(a, stand.run, stand.clock) for a in order) for _ in range(n_repeats))
     _count_calls(alone[0], stand)
-    return Timed(tuple(denoisers), rounds, stand.remembering, stand.calls)
+    return Timed(tuple(denoisers), rounds, stand.remembering, stand.calls, first_s)
 
 
 def _count_calls(own: Allocation, stand: Stand) -> None:
@@ -218,14 +222,18 @@ def _n_calls(allocation: Allocation, stand: Stand) -> Sequence[int]:
     return stand.n_calls(allocation.n_steps)
 
 
-def _warm_up(allocation: Allocation, stand: Stand) -> None:
-    """Make batches until the next one is not clearly faster; a disturbed one, which is slower, ends it too."""
-    before = time_batch(allocation, stand.run, stand.clock).total_s
+def _warm_up(allocation: Allocation, stand: Stand) -> float:
+    """Make batches until the next one is not clearly faster; a disturbed one, which is slower, ends it too.
+
+    Returns the seconds of the first one.
+    """
+    first = before = time_batch(allocation, stand.run, stand.clock).total_s
     for _ in range(MAX_WARM_UP - 1):
         now = time_batch(allocation, stand.run, stand.clock).total_s
         if now >= (1 - WARM_WITHIN) * before:
-            return
+            break
         before = now
+    return first
 
 
 def time_batch(allocation: Allocation, run: RunBatch, clock: Clock) -> BatchTime:

@@ -14,7 +14,7 @@ from tstitch_search.json_fields import get
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.ledger import Event, read_events
 from tstitch_search.lookup import Candidate, LookupTable
-from tstitch_search.measurement import Calibration, Calls, EncodedOnce, Loaded
+from tstitch_search.measurement import NEWER_OF_CALIBRATION, Calibration, Calls, EncodedOnce, Loaded
 from tstitch_search.report.record import Controls, Cost, Failure, Looked, Record
 
 T = TypeVar("T")
@@ -160,7 +160,7 @@ def calibration_in(events: list[Event]) -> Calibration | None:
     newest = _of(events, "calibration")[-1:]
     if not newest:
         return None
-    values = {"weights_of": {}, "places": {}, **newest[0]}  # which an earlier version did not write
+    values = {**NEWER_OF_CALIBRATION, **newest[0]}
     return Calibration(**{f.name: get(values, f.name) for f in fields(Calibration)})
 
 

@@ -215,6 +215,7 @@ def provenance_of(
         **({} if margin is None else {"margin": margin}),
         "guard": config.quality.guard.model_dump() if config.quality.guard else None,
         "spread": latency.calibration.spread,
+        **({"first_batch_s": latency.calibration.first_batch_s} if config.execution.compile else {}),
         "key": dict(facts.key),
         "study": study_document(study, folder),
         "environment": environment(),

@@ -15,6 +15,7 @@ from tstitch_search.report.plots.times import time_plot
 from tstitch_search.report.record import Record
 from tstitch_search.report.wording import (
     DASH,
+    duration,
     latency_text,
     megabytes,
     memory_text,
@@ -95,10 +96,19 @@ def _calibration(record: Record) -> Html:
     note = "Start of a segment: what its first step takes beyond a step, from switching between denoisers."
     return join(
         tag("h3", "Calibration"),
-        tag("p", about, *_spread(c.spread), *_drift(record)),
+        tag("p", about, *_spread(c.spread), *_drift(record), *_compiled(record)),
         table(head, rows, kind="cards small"),
         tag("p", note, kind="note"),
     )
+
+
+def _compiled(record: Record) -> list[str]:
+    """How long the first batch of each compiled denoiser took."""
+    first_s = record.table.provenance.get("first_batch_s")
+    if not isinstance(first_s, dict) or not first_s:
+        return []
+    listed = ", ".join(f"{name} {duration(seconds)}" for name, seconds in first_s.items())
+    return [f" The first batch of each, which compiles it, took {listed}."]
 
 
 def _member(record: Record, c: Calibration, name: str) -> list[str]:

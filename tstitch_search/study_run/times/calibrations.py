@@ -20,7 +20,7 @@ from tstitch_search.files import cache_folder, make_folder, write_whole
 from tstitch_search.json_fields import check_count, check_number, check_text, get, read_json, refuse
 from tstitch_search.latency_model import NOISY, LatencyModel
 from tstitch_search.ledger import Ledger
-from tstitch_search.measurement import Calibration
+from tstitch_search.measurement import NEWER_OF_CALIBRATION, Calibration
 from tstitch_search.progress import Progress
 from tstitch_search.study_run.folder import Key
 from tstitch_search.study_run.key import resolve_facts
@@ -144,7 +144,7 @@ def _parse(document: Any, timed: Mapping[str, str]) -> Calibration:
         )
     values = get(document, "calibration")
     get(values, "step_s")
-    values = {"weights_of": {}, "places": {}, "calls": {}, **values}  # which an earlier version did not write
+    values = {**NEWER_OF_CALIBRATION, **values}
     for field in fields(Calibration):
         _check(field.name, get(values, field.name), timed["space.denoisers"].split())
     return Calibration(**{field.name: values[field.name] for field in fields(Calibration)})
@@ -156,6 +156,9 @@ def _check(field: str, value: Any, denoisers: Sequence[str]) -> None:
         check_text(field, value)
     elif field in ("batch_size", "n_repeats"):
         check_count(field, value)
+    elif field == "first_batch_s":
+        for name in value:
+            check_number(f"{field}.{name}", get(value, name), lowest=0)
     elif field == "weights_of":
         for name in value:
             check_text(f"{field}.{name}", get(value, name))

@@ -115,6 +115,7 @@ def _retimed(
     return {
         "device": calibration.device,
         "spread": calibration.spread,
+        **({"first_batch_s": calibration.first_batch_s} if "first_batch_s" in table.provenance else {}),
         "largest_latency_s": anchor.latency_s if anchor else None,
         "retimed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "retimed_from": [*table.provenance.get("retimed_from", []), before],
