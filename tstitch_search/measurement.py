@@ -129,7 +129,7 @@ class Calibration:
     are those and its LoRAs. `places`: of denoisers that go by their earlier calls, how long the first, second, ... step
     of a turn takes, with `step_s` as 1; from the second on they are 1 in the mean. `calls`: by number of steps and
     sampling profile (`4@lightning`), how often its solver asks in each step, with the pipeline's own as 1 in the mean.
-    `first_batch_s`: the first batch that each denoiser made alone, compiling included. Earlier versions did not keep it.
+    `first_batch_s`: the first batch that each denoiser made alone, compiling included.
     """
 
     step_s: dict[str, float]
