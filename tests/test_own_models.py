@@ -105,6 +105,7 @@ def test_two_dit_checkpoints_end_with_a_table(two_dits: Path) -> None:
     assert table.objective.name == "fid"
 
 
+@pytest.mark.slow
 def test_two_stable_diffusion_checkpoints_end_with_a_table(two_sds: Path) -> None:
     study, run = two_sds / "study.yaml", two_sds / "run"
     assert "large, small  " in command("check", study)

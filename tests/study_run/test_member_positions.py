@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tstitch_search.config import load_study
 from tstitch_search.ledger import read_events
 from tstitch_search.measure.measurer import StudyMeasurer
@@ -30,6 +32,7 @@ def run(tiny_family: Path, folder: Path, *overrides: str) -> tuple[list[dict], C
     return [e for e in read_events(folder / "ledger.jsonl") if e["event"] == "similarity"], measurer
 
 
+@pytest.mark.slow
 def test_members_are_probed_once_and_their_distances_kept(tiny_family: Path, tmp_path: Path) -> None:
     (event,), first = run(tiny_family, tmp_path / "run")
     distances = event["distances"]
@@ -40,6 +43,7 @@ def test_members_are_probed_once_and_their_distances_kept(tiny_family: Path, tmp
     assert again == [event]
 
 
+@pytest.mark.slow
 def test_where_one_order_says_enough_nobody_is_probed(tiny_family: Path, tmp_path: Path) -> None:
     events, measurer = run(tiny_family, tmp_path / "run", "space.orders=small_first", "space.max_switches=null")
     assert (events, measurer.probes) == ([], 0)

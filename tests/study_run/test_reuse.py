@@ -50,6 +50,7 @@ class Listener(Silent):
         self.said.append(text)
 
 
+@pytest.mark.slow
 def test_a_run_of_real_members_gives_the_same_numbers_with_fewer_calls(tiny_family: Path, tmp_path: Path) -> None:
     quality, made = {}, {}
     for reuse_mb in (0, 100):
