@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tstitch_search.lookup import LookupEntry, OperatingPoint, build_table
 from tstitch_search.sampling.assembly import Assembly, assemble
 from tstitch_search.sampling.conditions import Condition
 from tstitch_search.tasks.export import export
+from tstitch_search.tasks.export.comfyui_families import _nearest_timestep
 from tstitch_search.tasks.export.comfyui_graph import definitions, problems_of
 
 # diffusers' solvers hand torch tensors to numpy the old way.
@@ -94,12 +96,38 @@ def questions_of(assembly: Assembly, allocation: str) -> list[tuple[str, float, 
         member.register_forward_pre_hook(lambda _, a, k, name=name: hear(name, a, k), with_kwargs=True)
         for name, member in zip(denoiser.names, denoiser.members, strict=True)
     ]
-    denoiser.set_allocation(Allocation.parse(allocation))
+    assembly.turn_to(Allocation.parse(allocation))
     generators, n_steps = [torch.Generator().manual_seed(0)], Allocation.parse(allocation).n_steps
     assembly.family.sample(assembly.pipeline, [Condition(0, prompt="a cat")], generators, n_steps, 3.0)
     for hook in hooks:
         hook.remove()
     return found
+
+
+def profiled(families: dict[str, Path], folder: Path, profile: str) -> Path:
+    """The table of the tiny SDXL with an entry of a profile."""
+    shutil.copytree(families["sdxl"], folder, dirs_exist_ok=True)
+    with (folder / "space.yaml").open("a") as file:
+        file.write(f"profiles: {{fast: {profile}}}\n")
+    point = OperatingPoint("default", "a cpu", 1)
+    made = build_table("tiny", [point], [entry("S*1-L*2@fast", 0.1, 30.0)], [], {})
+    made.write(folder / "lookup.json")
+    return folder
+
+
+def test_a_profile_of_eulers_solver_is_its_noise_levels(families: dict[str, Path], tmp_path: Path) -> None:
+    folder = profiled(families, tmp_path, "{n_steps: 3, scheduler: {timestep_spacing: trailing}}")
+    assembly = assemble(load_study(folder / "study.yaml"), torch.device("cpu"))
+    asked, steps = questions_of(assembly, "S*1-L*2@fast"), steps_of(workflow_of(folder, "S*1-L*2@fast"))
+    assert [f"{member}.safetensors" for member, *_ in asked] == [step.model for step in steps]
+    timesteps = [_nearest_timestep(step.sigma) for step in steps]
+    assert timesteps == pytest.approx([time for _, time, *_ in asked], abs=1)
+
+
+def test_a_profile_of_another_solver_is_refused(families: dict[str, Path], tmp_path: Path) -> None:
+    folder = profiled(families, tmp_path, "{n_steps: 3, solver: DDIMScheduler}")
+    with pytest.raises(ConfigError, match="DDIMScheduler keeps or adds more between steps than a noise level"):
+        workflow_of(folder, "S*1-L*2@fast")
 
 
 @pytest.mark.parametrize("name", SOLVERS)
