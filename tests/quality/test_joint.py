@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tstitch_search.quality.estimate import QualityEstimate
-from tstitch_search.quality.joint import shown_together
+from tstitch_search.quality.joint import errors_together, shown_together
 
 MARGIN, N_TABLES = 0.05, 2000
 
@@ -25,6 +25,17 @@ def test_of_a_dozen_entries_on_the_margin_hardly_any_table_calls_one_lossless() 
         [bool((np.random.default_rng(s).normal(size=12) < -1.645).any()) for s in range(N_TABLES)]
     )
     assert each_for_itself > 0.3  # what the procedure is for
+
+
+def test_intervals_that_hold_together_hardly_ever_miss_one() -> None:
+    """A dozen values with noise in common, their spread known from 20 blocks."""
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=(N_TABLES, 20, 1)), rng.normal(size=(N_TABLES, 20, 12))
+    blocks = 0.6 * shared + 0.8 * own
+    off = np.abs(blocks.mean(axis=1)) / (blocks.std(axis=1, ddof=1) / 20**0.5)
+    together, alone = (float((off < errors_together([19.0] * n)).all(axis=1).mean()) for n in (12, 1))
+    assert together > 0.95 - 3 * (0.05 * 0.95 / N_TABLES) ** 0.5
+    assert alone < 0.75  # each for itself
 
 
 def test_planted_losses_are_told_apart() -> None:

@@ -242,12 +242,16 @@ def print_comparison(found: "Comparison", as_json: bool) -> None:
     if as_json:
         compared = {"first": str(found.first), "second": str(found.second), "metric": found.metric}
         about = {"set": found.set_name, "interval_90": [low, high], "verdict": found.verdict}
-        print(json.dumps({**compared, **about, **asdict(found.quality)}, indent=2))
+        together = {"n_pairs": found.n_pairs, "interval_90_together": found.interval_90_together}
+        print(json.dumps({**compared, **about, **together, **asdict(found.quality)}, indent=2))
         return
     quality = found.quality
     print(f"{found.first} against {found.second}, {named(found.label, quality.n_images)} on {found.set_name} images")
     print(f"difference {plus_minus(quality.difference, quality.difference_se, sign=True)} (SE)", end=", ")
-    print(f"90 % interval {low:+.4g} to {high:+.4g}: {found.verdict}")
+    print(f"90 % interval of this pair alone {low:+.4g} to {high:+.4g}: {found.verdict}")
+    if found.n_pairs > 1:
+        low, high = found.interval_90_together
+        print(f"for who looked at several: 90 % for all {found.n_pairs} pairs together {low:+.4g} to {high:+.4g}")
 
 
 def print_requality(found: "Requality", as_json: bool) -> None:

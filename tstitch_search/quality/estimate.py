@@ -16,7 +16,8 @@ class QualityEstimate:
     """A metric's value on `n_images` images with its standard error, and its paired difference to the anchor's.
 
     The anchor is the allocation that all others are compared with, usually the largest denoiser alone. `difference` is
-    value minus the anchor's value, in the metric's own direction. `df`: degrees of freedom of `difference_se`.
+    value minus the anchor's value, in the metric's own direction. `df`: degrees of freedom of `difference_se`, `own_df`
+    of `se`.
     """
 
     value: float
@@ -26,6 +27,7 @@ class QualityEstimate:
     difference_se: float
     higher_is_better: bool = False
     df: float = inf
+    own_df: float = inf
 
     @property
     def loss(self) -> float:
@@ -101,4 +103,6 @@ def estimate(own: Jackknifed, anchor: Jackknifed, metric: Metric) -> QualityEsti
     Raises ValueError when the numbers of images differ.
     """
     paired = own.minus(anchor)
-    return QualityEstimate(own.value, own.se, own.n_images, paired.value, paired.se, metric.higher_is_better, paired.df)
+    return QualityEstimate(
+        own.value, own.se, own.n_images, paired.value, paired.se, metric.higher_is_better, paired.df, own.df
+    )

@@ -1,9 +1,20 @@
-"""Verdicts that hold together: Holm's step-down procedure, valid however the values depend on each other."""
+"""Verdicts and intervals that hold together, however the values depend on each other: Holm and Bonferroni."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
+from scipy.special import stdtrit
+
 K = TypeVar("K", bound=Hashable)
+
+
+def errors_together(df: Sequence[float], level: float = 0.95) -> float:
+    """So many standard errors to either side make intervals that hold together with probability `level`.
+
+    One for each of `df`, degrees of freedom of its standard error; Student's t with the least of them. Not max-t over
+    the shared blocks: 20 of these know the correlations of a table's entries too roughly.
+    """
+    return float(-stdtrit(min(df), (1 - level) / 2 / len(df)))
 
 
 def shown_together(p_values: Mapping[K, float], level: float = 0.05) -> set[K]:

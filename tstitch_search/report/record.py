@@ -12,6 +12,7 @@ from tstitch_search.ledger import Event
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
 from tstitch_search.measurement import Calibration, Calls, EncodedOnce, Loaded
 from tstitch_search.report.notes import baseline_names
+from tstitch_search.report.wording import Z_95
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,20 @@ class Looked:
 
 
 @dataclass(frozen=True)
+class Intervals:
+    """95 % intervals of so many `errors` to either side, of which so many hold `together`."""
+
+    together: int
+    errors: float
+
+    def __str__(self) -> str:
+        return f"95 % for all {self.together} together" if self.together > 1 else "95 %, for itself"
+
+
+SINGLE = Intervals(1, Z_95)
+
+
+@dataclass(frozen=True)
 class Record:
     """Everything the page tells. `trials` holds the newest search measurement of each allocation.
 
@@ -77,6 +92,12 @@ class Record:
     drift: Event | None = None
     prompts: EncodedOnce | None = None
     worst: Mapping[str, Event] = field(default_factory=dict)
+
+    @cached_property
+    def intervals(self) -> "Intervals":
+        """What the confirmed entries' 95 % intervals are; of tables of before they held together single ones."""
+        said = self.table.provenance.get("intervals_95")
+        return Intervals(said["together"], said["errors"]) if isinstance(said, dict) else SINGLE
 
     @property
     def label(self) -> str:

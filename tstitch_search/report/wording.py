@@ -23,9 +23,9 @@ def plus_minus(value: float, se: float, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{decimals}f} ± {se:.{decimals}f}"
 
 
-def interval_text(value: float, se: float) -> str:
-    """The two-sided 95 % interval from low to high, cut like the value."""
-    low, high = (plus_minus(value + side * Z_95 * se, se).partition(" ")[0] for side in (-1, 1))
+def interval_text(value: float, se: float, errors: float, sign: bool = False) -> str:
+    """The interval of so many standard errors to either side, from low to high, cut like the value."""
+    low, high = (plus_minus(value + side * errors * se, se, sign).partition(" ")[0] for side in (-1, 1))
     return f"{low} {DASH} {high}"
 
 

@@ -25,6 +25,7 @@ from tstitch_search.lookup import (
 )
 from tstitch_search.measure.recorded.measurer import Record
 from tstitch_search.quality.estimate import QualityEstimate
+from tstitch_search.quality.joint import errors_together
 from tstitch_search.quality.metrics import metric_named
 from tstitch_search.report.headline import headline
 from tstitch_search.search_space import SearchSpace
@@ -86,10 +87,17 @@ def make_table(
     ]
     provenance = {
         **provenance_of(study, facts, latency, ledger, ledger.path.parent),
+        "intervals_95": _intervals(confirmed.quality),
         "largest_latency_s": confirmed.times[evaluator.anchor].latency_s,
     }
     table = build_table(study.config.name, points, entries, others, provenance, objective)
     return replace(table, provenance={**provenance, "headline": headline(table)})
+
+
+def _intervals(confirmed: Estimates) -> dict[str, float]:
+    """How many standard errors the 95 % intervals of all that was confirmed have, so that they hold together."""
+    df = [min(q.df, q.own_df) for q in confirmed.values()]
+    return {"together": len(df), "errors": errors_together(df)}
 
 
 def _known_times(

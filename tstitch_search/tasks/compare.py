@@ -15,7 +15,10 @@ from tstitch_search.tasks.stored import StoredRun
 
 @dataclass(frozen=True)
 class Comparison:
-    """The paired difference `first` minus `second` of a metric, over `n_images` images of `set_name`."""
+    """The paired difference `first` minus `second` of a metric, over `n_images` images of `set_name`.
+
+    `n_pairs`: so many could be compared on these images.
+    """
 
     first: Allocation
     second: Allocation
@@ -23,11 +26,20 @@ class Comparison:
     label: str
     set_name: SetName
     quality: QualityEstimate
+    n_pairs: int = 1
 
     @property
     def interval_90(self) -> tuple[float, float]:
-        """The two-sided 90 % interval of the difference."""
-        half = self.quality.half_width(0.9)
+        """The two-sided 90 % interval of the difference, for this pair alone."""
+        return self._interval(1)
+
+    @property
+    def interval_90_together(self) -> tuple[float, float]:
+        """The one that holds together with those of all pairs: for who looked at several (Bonferroni)."""
+        return self._interval(self.n_pairs)
+
+    def _interval(self, n_together: int) -> tuple[float, float]:
+        half = self.quality.half_width(0.9, n_together)
         return self.quality.difference - half, self.quality.difference + half
 
     @property
@@ -51,7 +63,9 @@ def compare(path: Path, first: str, second: str, metric: str | None = None) -> C
     for set_name in ("confirm", "search"):
         if chunks := run.common([a, b], set_name):
             of_a, of_b = (evaluator.measured(run, allocation, chunks, measured, statistic) for allocation in (a, b))
-            return Comparison(a, b, measured.name, measured.label, set_name, estimate(of_a, of_b, measured))
+            n_all = sum(1 for allocation in run.chunks if run.common([allocation], set_name))
+            found = estimate(of_a, of_b, measured)
+            return Comparison(a, b, measured.name, measured.label, set_name, found, max(n_all * (n_all - 1) // 2, 1))
     raise ConfigError(
         f"{a} and {b} have no images in common in {path}",
         hint=f"it holds {', '.join(map(str, sorted(run.chunks)[:8])) or 'no images yet'}",

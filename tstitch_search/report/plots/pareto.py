@@ -78,7 +78,7 @@ def _front(record: Record) -> go.Scatter:
     """The entries, joined by the best quality within each budget: steps, since nothing is interpolated."""
     trace = _points(record, record.table.entries, {"color": FRONT, "size": 9}, FRONT_GROUP)
     line = {"color": FRONT, "width": 2, "shape": "hv"}
-    return trace.update(mode="lines+markers", line=line, **_intervals(record.table.entries))
+    return trace.update(mode="lines+markers", line=line, **_intervals(record, record.table.entries))
 
 
 def _ring() -> go.Scatter:
@@ -90,15 +90,15 @@ def _ring() -> go.Scatter:
 def _beaten(record: Record) -> list[go.Scatter]:
     """What was confirmed and turned out dominated."""
     marker = {"color": FRONT, "size": 8, "symbol": "circle-open", "line": {"width": 2}}
-    return [_points(record, record.beaten, marker).update(**_intervals(record.beaten))] if record.beaten else []
+    return [_points(record, record.beaten, marker).update(**_intervals(record, record.beaten))] if record.beaten else []
 
 
-def _intervals(measured: Sequence[Candidate]) -> dict[str, dict[str, object]]:
-    """Error bars of both axes: the two-sided 95 % interval."""
+def _intervals(record: Record, measured: Sequence[Candidate]) -> dict[str, dict[str, object]]:
+    """Error bars of both axes: 95 % intervals, of qualities for all that was confirmed together."""
     style = {"type": "data", "thickness": 1.2, "width": 3}
     return {
         "error_x": {**style, "array": [Z_95 * (c.latency_s_se or 0) for c in measured]},
-        "error_y": {**style, "array": [Z_95 * c.quality_se for c in measured]},
+        "error_y": {**style, "array": [record.intervals.errors * c.quality_se for c in measured]},
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from tstitch_search.lookup import LookupEntry
 from tstitch_search.report.markup import Html, tag
 from tstitch_search.report.record import Record
-from tstitch_search.report.wording import Z_95, latency_text
+from tstitch_search.report.wording import latency_text
 
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 860, 420, 70, 52, 36
 
@@ -14,7 +14,7 @@ def still(record: Record) -> Html:
     """An SVG: time from left to right, quality upwards as on the plot, a dot with its 95 % interval for each entry."""
     entries = record.table.entries
     point = record.table.operating_points[0]
-    bars = [Z_95 * e.quality_se for e in entries]
+    bars = [record.intervals.errors * e.quality_se for e in entries]
     low = min(e.quality - bar for e, bar in zip(entries, bars, strict=True))
     high = max(e.quality + bar for e, bar in zip(entries, bars, strict=True))
     longest = max(e.latency_s for e in entries) * 1.05

@@ -4,7 +4,7 @@ from tstitch_search.lookup import Candidate, OperatingPoint
 from tstitch_search.report.markup import Html, tag
 from tstitch_search.report.notes import alike, baseline_name
 from tstitch_search.report.plots.bars import bar
-from tstitch_search.report.record import Record
+from tstitch_search.report.record import SINGLE, Intervals, Record
 from tstitch_search.report.sections.story import YES, verdict
 from tstitch_search.report.wording import (
     DASH,
@@ -38,12 +38,13 @@ def card(record: Record, measured: Candidate, shown: bool) -> Html:
 def _facts(record: Record, measured: Candidate) -> list[tuple[str, list[str]]]:
     """Label, and value with what is said below it."""
     n, anchor = measured.n_images, record.table.anchor_name
-    between = interval_text(measured.quality, measured.quality_se)
+    held = record.intervals if measured.confirmed else SINGLE
+    between = f"{interval_text(measured.quality, measured.quality_se, held.errors)} ({held})"
     alone = measured.allocation == record.anchor
     facts: list[tuple[str, list[str]]] = [
         *_times(record, measured, anchor),
-        (named(record.label, n), _two(quality_text(measured), f"95 % interval {between}")),
-        (f"difference to {anchor}", [DASH] if alone else _two(difference_text(measured), "paired, same images")),
+        (named(record.label, n), _two(quality_text(measured), between)),
+        (f"difference to {anchor}", [DASH] if alone else _two(difference_text(measured), _paired(measured, held))),
         ("lossless", [_verdict(record, measured)]),
     ]
     if measured.peak_memory_mb is not None:
@@ -53,6 +54,12 @@ def _facts(record: Record, measured: Candidate) -> list[tuple[str, list[str]]]:
         others = ", ".join(str(e.allocation) for e in group if e != measured)
         facts.append((f"tie {measured.group}", _two("cannot be told apart", f"from {others}")))
     return facts
+
+
+def _paired(measured: Candidate, held: Intervals) -> str:
+    difference, se = measured.quality_difference, measured.quality_difference_se
+    between = f"{interval_text(difference, se, held.errors, sign=True)} ({held}), " if difference and se else ""
+    return f"{between}paired, same images"
 
 
 def _verdict(record: Record, measured: Candidate) -> Html:

@@ -16,7 +16,8 @@ def groups(record: Record) -> Html:
     note = (
         f"Groups of images by {about['column']}. A gain is what a group would lose less with a faster allocation than "
         f"with the entry that all images together choose, in {record.label}; shown is the surest of each group. The "
-        "intervals hold together over everything that was compared. Values of different groups do not compare."
+        "intervals hold together over everything that was compared. Bars of a group in the plot are single intervals. "
+        "Values of different groups do not compare."
     )
     gains = {g["group"]: g for g in about["gains"]}
     rows = [

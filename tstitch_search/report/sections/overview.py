@@ -45,7 +45,7 @@ def _key(record: Record) -> Html:
     marks = [
         *[("faint", "not measured: predicted by the search's model, 95 % band")][: len(record.posterior)],
         *[("dot", f"{name}, search, time predicted") for name in searched],
-        ("line", f"{front}, confirmed front, 95 % intervals"),
+        ("line", f"{front}, confirmed front, intervals: {record.intervals}"),
         *[("ring", f"{front}, confirmed, not on the front")][: len(record.beaten)],
         ("diamond", "one denoiser alone"),
         *[("star", "the paper's rule: the cheapest for the first 40 %")][: record.paper_rule_measured is not None],
