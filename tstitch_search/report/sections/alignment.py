@@ -19,8 +19,8 @@ def alignment(record: Record) -> Html:
     if plot is None:
         return Html()
     note = (
-        "How well images fit their prompts (CLIP score, higher is better), with single 95 % intervals, over the share of the "
-        f"steps that {record.largest} does not take."
+        "How well images fit their prompts (CLIP score, higher is better), with single 95 % intervals, over the share "
+        f"of the steps that {record.largest} does not take."
     )
     return join(tag("div", plot_html(plot, "alignment"), kind="plot low"), tag("p", note, kind="note"))
 
