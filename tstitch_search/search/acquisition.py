@@ -19,6 +19,8 @@ from tstitch_search.pareto import Point
 
 # Candidates that are worked on at once: they stay in the processor's cache.
 BLOCK = 256
+# So many blocks are near each other in time.
+BLOCKS = 16
 # Beyond so many standard deviations floating point knows no tail, and beyond so many a gain is lost in rounding.
 CERTAIN, NEGLIGIBLE = 40.0, 9.0
 
@@ -46,17 +48,25 @@ class Staircase:
 
     def growth(self, latency_s: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Expected growth (n,) >= 0 of the area below by candidates with known time and Gaussian quality."""
-        gains, order = np.zeros(len(latency_s)), np.argsort(latency_s, kind="stable")
-        for i in range(0, len(order), BLOCK):
-            rows = order[i : i + BLOCK]
+        gains, lowest = np.zeros(len(latency_s)), mean - NEGLIGIBLE * sd
+        for rows in _alike(latency_s, lowest):
             t, m, s = latency_s[rows], mean[rows], sd[rows]
-            first = np.searchsorted(self.edges, t[0], side="right") - 1
-            last = len(self.levels) - np.searchsorted(self.levels[::-1], (m - NEGLIGIBLE * s).min())
+            first = np.searchsorted(self.edges, t.min(), side="right") - 1
+            last = len(self.levels) - np.searchsorted(self.levels[::-1], lowest[rows].min())
             steps = slice(first, max(last, first))
             left, right, level = self.edges[:-1][steps], self.edges[1:][steps], self.levels[steps]
             width = np.clip(right[:, None] - np.maximum(left[:, None], t), 0, None)  # (steps, block)
             gains[rows] = np.einsum("ij,ij->j", width, expected_improvement(level[:, None], m, s))
         return gains
+
+
+def _alike(latency_s: np.ndarray, lowest: np.ndarray) -> Iterator[np.ndarray]:
+    """All candidates in blocks near in time, and within those in quality: so that few steps concern a block."""
+    order = np.argsort(latency_s, kind="stable")
+    for i in range(0, len(order), BLOCKS * BLOCK):
+        near = order[i : i + BLOCKS * BLOCK]
+        near = near[np.argsort(lowest[near], kind="stable")]
+        yield from (near[j : j + BLOCK] for j in range(0, len(near), BLOCK))
 
 
 def expected_hypervolume_improvement(
@@ -103,7 +113,7 @@ def _without_each(front: np.ndarray, reference: Point) -> Iterator[tuple[int, St
 def expected_improvement(level: np.ndarray | float, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
     """How far N(`mean`, `sd`^2) is expected to lie below `level`, counting only what does; >= 0, broadcast."""
     below = level - mean
-    z = np.divide(below, sd, out=np.where(below > 0, CERTAIN, -CERTAIN), where=sd > 1e-100).clip(-CERTAIN, CERTAIN)
+    z = np.clip(below / np.maximum(sd, 1e-100), -CERTAIN, CERTAIN)
     density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    gain: np.ndarray = np.clip(below * ndtr(z) + sd * density, 0, None)
+    gain: np.ndarray = np.maximum(below * ndtr(z) + sd * density, 0.0)
     return gain
