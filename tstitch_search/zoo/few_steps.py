@@ -106,7 +106,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     teacher = load_teacher(args.out)
     latents, labels = teacher_trajectories(teacher, args.work)
-    course = Course(print_course, report_every=20, save_every=100)
+    course = Course(print_course, save_every=100)
     net, loss, n_pairs = student_of(teacher), velocity_loss(latents, labels), N_STEPS * len(latents)
     trainer = Trainer("XL_fast", RECIPE, net, loss, n_pairs, args.work, "cpu", course=course)
     trainer.run()
@@ -114,12 +114,12 @@ def main() -> None:
 
 
 def save(trainer: Trainer, out: Path) -> None:
-    """The averaged LoRA in PEFT's form and float16, and the record of its training."""
+    """The averaged LoRA in PEFT's form and float16, and the record of its training, whose parameters are its own."""
     state = trainer.averaged().state_dict()
     half = {key.replace(".default", ""): value.half().contiguous() for key, value in state.items() if "lora_" in key}
     (out / "XL_fast").mkdir(exist_ok=True)
     save_file(half, out / "XL_fast" / "pytorch_lora_weights.safetensors")
-    write_record(out, "XL_fast", trainer.record())
+    write_record(out, "XL_fast", {**trainer.record(), "n_parameters": sum(v.numel() for v in half.values())})
 
 
 if __name__ == "__main__":
