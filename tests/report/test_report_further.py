@@ -9,7 +9,7 @@ import pytest
 from tstitch_search.ledger import Ledger
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable, Objective
 from tstitch_search.report.markup import Html
-from tstitch_search.report.notes import alike, front_notes, further_metrics
+from tstitch_search.report.notes import alike, front_notes, further_metrics, speed_up_error
 from tstitch_search.report.page import page
 from tstitch_search.report.reading import read_record
 from tstitch_search.report.record import Record
@@ -18,7 +18,7 @@ from tstitch_search.report.sections.limits import limits
 from tstitch_search.report.sections.overview import pareto_section
 from tstitch_search.report.sections.story import fastest_lossless, tiles
 from tstitch_search.report.sections.times import error_sentence, prediction_error, times
-from tstitch_search.report.wording import quality_text, times_faster
+from tstitch_search.report.wording import TIMES, plus_minus, quality_text
 from tstitch_search.report.writing import write_report
 
 NEWER = {"extra_weights_mb": None, "guard_lost": False, "confirmed": False, "group": None}
@@ -279,7 +279,9 @@ def test_the_first_tiles_say_how_much_faster_and_at_which_quality(record: Record
     (label, speed_up), (its, quality) = tiles(record)[:2]
     chosen = fastest_lossless(record)
     assert chosen is not None
-    assert (label, speed_up) == ("speed-up at no loss", times_faster(record.speed_up(chosen) or 0))
+    times = record.speed_up(chosen) or 0
+    told = plus_minus(times, times * speed_up_error(record.table, chosen)) + TIMES
+    assert (label, speed_up) == ("speed-up at no loss", told)
     assert quality == quality_text(chosen)
     anchor = next(c for c in record.confirmed if c.allocation == record.anchor)
     assert its == f"its FID-500; XL has {anchor.quality:.3g}"

@@ -7,6 +7,7 @@ import pytest
 from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import LookupEntry, LookupTable, OperatingPoint
 from tstitch_search.report.headline import headline
+from tstitch_search.report.notes import speed_up_error
 
 
 def entry(text: str, latency_s: float, fid: float, lossless: bool) -> LookupEntry:
@@ -40,8 +41,22 @@ def table() -> LookupTable:
 def test_the_fastest_lossless_entry_is_the_one_to_deploy(table):
     said = headline(table)
     assert said == (
-        "2.0x faster at no loss: S*8-XL*12. A loss of more than 2% of FID is ruled out (one-sided 95 %, 500 images)."
+        "2.0x faster at no loss: S*8-XL*12 (a loss of more than 2% of FID is ruled out, one-sided 95 %, 500 images)."
     )
+
+
+def test_a_speed_up_of_rough_times_is_called_about_so_much(table):
+    rough = tuple(replace(e, latency_s_se=0.1 * e.latency_s) for e in table.entries)
+    assert headline(replace(table, entries=rough)).startswith("about 2.0x faster at no loss: S*8-XL*12 ")
+    known = tuple(replace(e, latency_s_se=0.05 * e.latency_s) for e in table.entries)
+    assert headline(replace(table, entries=known)).startswith("2.0x faster")
+
+
+def test_the_error_of_a_speed_up_is_that_of_both_times(table):
+    entry = replace(table.entries[1], latency_s_se=0.12)
+    told = replace(table, entries=(entry, replace(table.entries[-1], latency_s_se=0.32)))
+    assert speed_up_error(told, entry) == pytest.approx((0.03**2 + 0.04**2) ** 0.5)
+    assert speed_up_error(told, told.entries[-1]) == 0
 
 
 def test_what_was_not_shown_is_not_called_lossless(table):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Columns of text when stdout is no terminal and has no width of its own.
 PIPE_WIDTH = 120
 # Columns of the front that go first where there is little room, and the blanks between two columns.
-LESS_WANTED, GAP = ("peak MB", "tie", WORST, "lossless"), 3
+LESS_WANTED, GAP = ("peak MB", "tie", WORST), 3
 
 
 def console() -> Console:
@@ -129,7 +129,7 @@ def _called(table: LookupTable, entry: LookupEntry) -> str:
 def _that_fit(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
     """The columns that fit into `width` characters; what a reader can do without goes first."""
     names = list(rows[0])
-    for name in (*LESS_WANTED, "speed-up", *[name for name in names if name.startswith("above ")]):
+    for name in (*LESS_WANTED, *[name for name in names if name.startswith("above ")], "lossless", "speed-up"):
         if name in names and _needed(rows, names) > width:
             names.remove(name)
     return names

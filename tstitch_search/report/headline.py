@@ -2,7 +2,10 @@
 
 from tstitch_search.lookup import LookupEntry, LookupTable, promising
 from tstitch_search.pareto import knee
-from tstitch_search.report.notes import anchor_in_words, speed_up
+from tstitch_search.report.notes import anchor_in_words, speed_up, speed_up_error
+
+# From this share on the standard error of a speed-up is said.
+ROUGH = 0.1
 
 
 def headline(table: LookupTable) -> str:
@@ -32,13 +35,12 @@ def _trades(table: LookupTable, faster: list[LookupEntry]) -> str:
     lossless = next((e for e in faster if e.lossless), None)
     said = []
     if lossless:
-        said.append(f"{speed_up(table, lossless):.1f}x faster at no loss: {lossless.allocation}.")
+        ruled_out = f"a loss of {_margin_of(table)} is ruled out, one-sided 95 %, {_shown_on(table, n)}"
+        said.append(f"{_faster(table, lossless)} faster at no loss: {lossless.allocation} ({ruled_out}).")
     shown = [e for e in (bend(table), None if lossless else _closest(table, faster)) if e not in (None, lossless)]
     for entry in dict.fromkeys(e.allocation for e in shown if e):
         said.append(_trade(table, next(e for e in faster if e.allocation == entry), is_first=not said))
-    if lossless:
-        said.append(f"A loss of {_margin_of(table)} is ruled out (one-sided 95 %, {_shown_on(table, n)}).")
-    else:
+    if not lossless:
         said.append(f"None is shown to be lossless (margin {margin}, {n:,} images).{_what_could(table)}")
     return " ".join(said)
 
@@ -98,4 +100,12 @@ def _trade(table: LookupTable, entry: LookupEntry, is_first: bool) -> str:
     quality = f"{table.objective.label} {anchor:.3g} to {entry.quality:.3g}"
     if anchor > 0 and table.provenance.get("margin") is None:
         quality += f" ({entry.quality / anchor - 1:+.0%})"
-    return f"{speed_up(table, entry):.1f}x{word}: {entry.allocation}, {quality}."
+    return f"{_faster(table, entry)}{word}: {entry.allocation}, {quality}."
+
+
+def _faster(table: LookupTable, entry: LookupEntry) -> str:
+    """`5.3x`, or `about 5x` where its standard error is above `ROUGH` of it."""
+    times = speed_up(table, entry)
+    if speed_up_error(table, entry) <= ROUGH:
+        return f"{times:.1f}x"
+    return f"about {times:.0f}x" if times >= 3 else f"about {times:.1f}x"

@@ -3,6 +3,7 @@ loses the guard metric.
 """
 
 from collections.abc import Mapping
+from math import hypot
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.lookup import Candidate, LookupEntry, LookupTable
@@ -87,6 +88,15 @@ def front_notes(table: LookupTable) -> list[str]:
 def speed_up(table: LookupTable, entry: LookupEntry) -> float:
     """How many times as fast as the anchor, of a table that says how fast that is."""
     return float(table.provenance["largest_latency_s"]) / entry.latency_s
+
+
+def speed_up_error(table: LookupTable, entry: Candidate) -> float:
+    """The standard error of that, as a share of it, from those of both times; the anchor's where the table has it."""
+    anchor = next((c for c in (*table.entries, *table.candidates) if c.allocation == table.anchor), None)
+    if entry.allocation == table.anchor or not entry.latency_s:
+        return 0.0
+    times = [(c.latency_s, c.latency_s_se) for c in (entry, anchor) if c is not None]
+    return hypot(*(se / seconds for seconds, se in times if seconds and se))
 
 
 def _advice(table: LookupTable, group: list[LookupEntry]) -> str:
