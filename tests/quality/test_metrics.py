@@ -90,6 +90,27 @@ class TestOfOnesOwn(SetMetricContract):
         return array * 0.9
 
 
+class Wrong(Diversity):
+    """What its statistic answers is not one number, or none."""
+
+    answer: float | np.ndarray = float("nan")
+
+    @classmethod
+    def bind(cls, reference: Reference | None) -> Statistic:
+        return lambda features: cls.answer
+
+
+class WrongLength(Wrong):
+    answer = np.zeros(3)
+
+
+@pytest.mark.parametrize(("name", "given"), [("Wrong", "nan"), ("WrongLength", r"an array of shape \(3,\)")])
+def test_an_answer_that_is_not_one_finite_number_is_said(name: str, given: str) -> None:
+    metric = metric_named(f"{__name__}:{name}")
+    with pytest.raises(ConfigError, match=f"diversity of {N} images is {given}, expected one finite number"):
+        measured(metric, metric.bind(REFERENCE), GOOD["features"])
+
+
 def test_a_metric_of_a_set_that_goes_by_the_order_breaks_the_contract() -> None:
     class First(TestOfOnesOwn):
         def metric(self) -> Metric:

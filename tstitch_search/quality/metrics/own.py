@@ -18,7 +18,10 @@ import importlib
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from tstitch_search.errors import ConfigError
+from tstitch_search.quality.jackknife import KnowsItsError, Statistic
 from tstitch_search.quality.metrics.metric import Metric, mean_metric
 
 
@@ -51,5 +54,31 @@ def own_metric(name: str) -> Metric:
     """The metric that `module:Class` describes. Raises ConfigError."""
     found = own_class(name)
     if found.kind == "set":
-        return Metric(name, found.label, "features", found.higher_is_better, False, "features", found.bind)
+        return Metric(
+            name,
+            found.label,
+            "features",
+            found.higher_is_better,
+            relative=False,
+            needs="features",
+            bind=lambda reference: _one_number(found.label, found.bind(reference)),
+        )
     return mean_metric(name, found.label, found.kind, found.higher_is_better, getattr(found, "margin", None))
+
+
+def _one_number(label: str, statistic: Statistic) -> Statistic:
+    """The statistic, which raises ConfigError for an answer that is not one finite number."""
+    if isinstance(statistic, KnowsItsError):  # a distance of ours
+        return statistic
+
+    def value(features: np.ndarray) -> float:
+        found = statistic(features)
+        if np.ndim(found) != 0 or not np.isfinite(found):
+            given = f"an array of shape {np.shape(found)}" if np.ndim(found) else str(found)
+            raise ConfigError(
+                f"{label} of {len(features)} images is {given}, expected one finite number",
+                hint="SetMetricContract of tstitch_search/measure/scores/contract.py tests a metric of your own",
+            )
+        return float(found)
+
+    return value
