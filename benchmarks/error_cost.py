@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=200)
     parser.add_argument("--features", type=int, nargs="+", default=[128, 512, 2048], help="of the honesty's cases")
+    parser.add_argument("--n", type=int, nargs="+", default=[100, 250, 500, 1000], help="images of the honesty's cases")
     parser.add_argument("--only", choices=("cost", "honesty"), help="leave the other out, and what is written as it is")
     arguments = parser.parse_args()
     path = RESULTS / "error_cost.json"
@@ -42,7 +43,7 @@ def main() -> None:
         document["cost"] = cost()
         write(path, document)
     if arguments.only != "cost":
-        for d, n in [case for case in CASES if case[0] in arguments.features]:
+        for d, n in [case for case in CASES if case[0] in arguments.features and case[1] in arguments.n]:
             others = [row for row in document["honesty"] if (row["d"], row["n"]) != (d, n)]
             rows = [*others, honesty(d, n, arguments.replicates)]
             document["honesty"] = sorted(rows, key=lambda row: (row["d"], row["n"]))
