@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.config import SpaceConfig
+from tstitch_search.config import SpaceConfig, allocation_in
 from tstitch_search.errors import ConfigError
-from tstitch_search.search_space import MAX_ALLOCATIONS, MAX_LISTED, SearchSpace, allocation_in, count_regular
+from tstitch_search.search_space import SearchSpace
+from tstitch_search.space_size import MAX_ALLOCATIONS, MAX_LISTED, count_regular
 
 PAPER = json.loads((Path(__file__).parent / "golden" / "tstitch_paper.json").read_text())
 NAMES = ("S", "B", "L", "XL")

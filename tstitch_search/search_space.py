@@ -1,28 +1,25 @@
 """Which allocations exist: a finite, ordered set, enumerated unless it is very large. No sampler can step outside it.
 
-A little over 250 lines: counting a space and telling what is in it must stay beside enumerating it, to agree with it.
+A little over 250 lines: telling what is in a space must stay beside enumerating it, to agree with it.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, combinations_with_replacement, pairwise, permutations
-from math import comb, perm
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.baselines import PAPER_RULE, PUBLISHED_BOUNDARY, baselines
-from tstitch_search.config import SpaceConfig, Study
+from tstitch_search.config import SpaceConfig, Study, allocation_in
 from tstitch_search.config.models.denoiser import NO_GUIDANCE
 from tstitch_search.errors import ConfigError
 from tstitch_search.space_sampling import Scheme, covering_sample
 from tstitch_search.space_sampling import sequences as sequences
+from tstitch_search.space_size import Order, count_allocations, n_units_of, restricted
 
-Order = tuple[str, ...]
 # A sampling profile: its name, its numbers of steps, the largest first, and the denoisers that may take part.
 Profile = tuple[str, tuple[int, ...], tuple[str, ...]]
 
-# No study could tell the allocations of a larger space apart; and orders that are listed are always enumerated.
-MAX_ALLOCATIONS, MAX_LISTED = 10_000_000, 2_000_000
 # A larger space is not enumerated: the search looks at so large a sample of it, and next to the front that it believes.
 MAX_ENUMERATED, SAMPLE = 200_000, 12_000
 
@@ -69,7 +66,7 @@ class SearchSpace:
         counts, grid_steps = config.step_counts, round(config.grid_steps)
         profiles = tuple((name, p.step_counts, p.denoisers or config.names) for name, p in config.profiles.items())
         sizes = [(n, config.names) for n in counts] + [(n, names) for _, of, names in profiles for n in of]
-        n_regular = _count(config, [(_n_units(n, counts[0] // grid_steps), names) for n, names in sizes])
+        n_regular = count_allocations(config, [(n_units_of(n, counts[0] // grid_steps), names) for n, names in sizes])
         if config.max_switches is not None:
             orders: tuple[Order, ...] = ()
         elif config.orders == "any":
@@ -169,7 +166,7 @@ class SearchSpace:
         The shares of the grid, rounded to whole steps, a tie up: so the noise end gets it, as in allocation.py. With
         fewer steps than the grid has points, every step is one.
         """
-        n_units = _n_units(n_steps, self.n_steps // self.grid_steps)
+        n_units = n_units_of(n_steps, self.n_steps // self.grid_steps)
         return tuple((2 * k * n_steps + n_units) // (2 * n_units) for k in range(n_units + 1))
 
     @property
@@ -265,98 +262,12 @@ class SearchSpace:
         return self.n_regular + len(self.extras)
 
 
-def allocation_in(config: SpaceConfig, text: str) -> Allocation:
-    """The allocation in `text`, once its denoisers and its number of steps are known to be the space's.
-
-    Grid and orders do not matter here; the number of steps may be that of a baseline. Raises ConfigError.
-    """
-    allocation = Allocation.parse(text)
-    if unknown := [name for name in allocation.steps if name not in config.names]:
-        raise ConfigError(
-            f"{allocation}: unknown denoiser {unknown[0]!r}, the search space has {', '.join(config.names)}"
-        )
-    if allocation.profile:
-        return _in_profile(config, allocation)
-    counts = dict.fromkeys((*config.step_counts, *config.fewer_whole_steps))
-    if allocation.n_steps not in counts:
-        raise ConfigError(
-            f"{allocation} has {allocation.n_steps} steps, the search space has {' or '.join(map(str, counts))}",
-            hint="other numbers of steps are searched with n_steps: [20, 10], or measured with fewer_steps: [10]",
-        )
-    return allocation
-
-
-def _in_profile(config: SpaceConfig, allocation: Allocation) -> Allocation:
-    """The allocation, once its profile is known to the space, with its steps and denoisers."""
-    if allocation.profile not in config.profiles:
-        known = f"has the profiles {', '.join(config.profiles)}" if config.profiles else "has no profiles"
-        raise ConfigError(f"{allocation}: unknown profile {allocation.profile!r}, the search space {known}")
-    profile = config.profiles[allocation.profile]
-    if allocation.n_steps not in profile.step_counts:
-        counts = " or ".join(map(str, profile.step_counts))
-        raise ConfigError(f"{allocation} has {allocation.n_steps} steps, its profile has {counts}")
-    if out := [name for name in allocation.steps if name not in (profile.denoisers or config.names)]:
-        raise ConfigError(
-            f"{allocation}: {out[0]!r} takes no part in the profile, but {', '.join(profile.denoisers or ())}"
-        )
-    return allocation
-
-
 def between(order: Order, cuts: Sequence[int]) -> Allocation:
     """The allocation, outside profiles, giving `order[k]` the steps from `cuts[k]` to `cuts[k + 1]`."""
     return Allocation.of(zip(order, [b - a for a, b in pairwise(cuts)], strict=True))
-
-
-def restricted(orders: Sequence[Order], names: Sequence[str]) -> tuple[Order, ...]:
-    """The orders without the denoisers that are not among `names`, each once; an empty one is left out."""
-    found = dict.fromkeys(tuple(name for name in order if name in names) for order in orders)
-    return tuple(order for order in found if order)
 
 
 def follows(names: Sequence[str], order: Order) -> bool:
     """Whether `names` is what is left of `order` when some of it is left out."""
     rest = iter(order)
     return all(name in rest for name in names)
-
-
-def count_regular(config: SpaceConfig, n_units: int, names: Sequence[str] = ()) -> int | None:
-    """How many allocations of `names`, by default all, a grid of `n_units` holds, baselines apart.
-
-    With m segments there are C(n_units - 1, m - 1) ways to cut, times the sequences of m denoisers. None for orders
-    that are listed one by one.
-    """
-    k = len(names or config.names)
-    of_length: list[int]
-    if config.max_switches is not None:
-        of_length = [int(k * (k - 1) ** n_cuts) for n_cuts in range(min(config.max_switches + 1, n_units))]
-    elif config.orders == "any":
-        of_length = [perm(k, m) for m in range(1, k + 1)]
-    elif config.orders == "small_first":
-        of_length = [comb(k, m) for m in range(1, k + 1)]
-    else:
-        return None
-    return sum(n * comb(n_units - 1, n_cuts) for n_cuts, n in enumerate(of_length))
-
-
-def _count(config: SpaceConfig, units: Sequence[tuple[int, Order]]) -> int | None:
-    """How many regular allocations there are; None for listed orders, of which each counts for itself.
-
-    `units`: of each number of steps the units of its grid, and who may take them. Raises ConfigError when there are too
-    many.
-    """
-    found = [count_regular(config, n, names) for n, names in units]
-    orders = () if isinstance(config.orders, str) else config.orders
-    lengths = [(n, sum(name in names for name in order)) for n, names in units for order in orders]
-    listed = sum(comb(n + length - 1, length - 1) for n, length in lengths if length)
-    size, limit = listed + sum(n for n in found if n), MAX_LISTED if listed else MAX_ALLOCATIONS
-    if size > limit:
-        raise ConfigError(
-            f"search space {config.name}: {'up to ' if listed else ''}{size:,} allocations, expected at most {limit:,}",
-            hint="a coarser grid (0.1), fewer switches (max_switches), fewer denoisers or fewer step counts",
-        )
-    return None if None in found else size
-
-
-def _n_units(n_steps: int, n_units: int) -> int:
-    """Grid units in a trajectory of `n_steps`: as many as in the longest one, but none without a step."""
-    return min(n_steps, n_units)

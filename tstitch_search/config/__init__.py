@@ -1,5 +1,6 @@
 """Study and search space files: YAML in, frozen and checked objects out."""
 
+from tstitch_search.config.allocations import allocation_in
 from tstitch_search.config.load import (
     Study,
     json_schema,
@@ -16,6 +17,7 @@ __all__ = [
     "SpaceConfig",
     "Study",
     "StudyConfig",
+    "allocation_in",
     "json_schema",
     "load_space",
     "load_study",

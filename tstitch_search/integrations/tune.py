@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tstitch_search.config import Study, load_study
+from tstitch_search.config import Study, allocation_in, load_study
 from tstitch_search.errors import ConfigError, MeasurementError
 from tstitch_search.files import make_folder
 from tstitch_search.latency_model import LatencyModel
@@ -24,7 +24,7 @@ from tstitch_search.quality.jackknife import jackknifed
 from tstitch_search.quality.metrics import metric_named, of_kind
 from tstitch_search.quality.reference import Reference
 from tstitch_search.search import AllocationStudy, Trial
-from tstitch_search.search_space import SearchSpace, allocation_in
+from tstitch_search.search_space import SearchSpace
 from tstitch_search.study_run.key import StudyFacts, resolve_facts
 from tstitch_search.study_run.preparation.pool import build_measurer
 from tstitch_search.study_run.preparation.references import recall

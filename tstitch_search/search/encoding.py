@@ -17,8 +17,9 @@ from typing import Any, Protocol
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.search_space import Order, SearchSpace, between, restricted
+from tstitch_search.search_space import SearchSpace, between
 from tstitch_search.space_sampling import Scheme
+from tstitch_search.space_size import Order, restricted
 
 Params = dict[str, Any]
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.config import allocation_in
 from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import SetName
 from tstitch_search.quality.estimate import QualityEstimate, estimate
 from tstitch_search.quality.metrics import metric_named
-from tstitch_search.search_space import allocation_in
 from tstitch_search.study_run.evaluation import Evaluator
 from tstitch_search.tasks.stored import StoredRun
 

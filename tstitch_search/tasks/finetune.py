@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tstitch_search.allocation import Allocation
-from tstitch_search.config import Study
+from tstitch_search.config import Study, allocation_in
 from tstitch_search.errors import ConfigError
 from tstitch_search.lookup import LookupTable
 from tstitch_search.members.facts import MemberFacts, read_member_facts
@@ -17,7 +17,6 @@ from tstitch_search.probes.intervals import in_terms_of, in_words, intervals_of,
 from tstitch_search.probes.labelled_images import open_labelled
 from tstitch_search.progress import Progress
 from tstitch_search.sampling.space_check import check_space
-from tstitch_search.search_space import allocation_in
 from tstitch_search.tasks.finetuned_folder import WORK, open_finetuned, publish
 from tstitch_search.tasks.tables.from_table import study_from_table
 

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tstitch_search.config import Study
+from tstitch_search.config import Study, allocation_in
 from tstitch_search.errors import ConfigError
 from tstitch_search.measurement import Chunk, MakeImages
 from tstitch_search.progress import Progress
-from tstitch_search.search_space import allocation_in
 from tstitch_search.study_run.key import resolve_facts
 from tstitch_search.study_run.workbench import run_alone
 from tstitch_search.workers.protocol import WorkerPool

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from tstitch_search.allocation import Allocation
+from tstitch_search.config import allocation_in
 from tstitch_search.config.csv_rows import number, read_rows
 from tstitch_search.config.models import SpaceConfig
 from tstitch_search.errors import ConfigError
 from tstitch_search.latency_model import Parts
 from tstitch_search.quality.metrics import METRICS
 from tstitch_search.quality.reference import file_sha256
-from tstitch_search.search_space import allocation_in
 
 NEEDED = ("allocation", "latency_s", "fid")
 # Other columns a table may have: errors of the FID, and what is kept for people.

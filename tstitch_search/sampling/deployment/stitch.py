@@ -83,10 +83,7 @@ def stitch(
             f"the pipeline's {slot} is a {type(denoiser).__name__}: nothing is stitched yet",
             hint='give the denoisers by name: stitch(pipeline, entry, members={"S": ..., "XL": ...})',
         )
-    own = own_scheduler(pipeline)
-    scheduler = _scheduler_for(allocation, own, denoiser)
-    denoiser.watch(scheduler, allocation, allocation.profile, instead_of=own if allocation.profile else None)
-    pipeline.scheduler = scheduler
+    pipeline.scheduler = _scheduler_for(allocation, own_scheduler(pipeline), denoiser)
     for each in (slot, SECOND):
         if getattr(pipeline, each, None) is not None:
             setattr(pipeline, each, denoiser)
@@ -115,15 +112,22 @@ def own_scheduler(pipeline: DiffusionPipeline) -> Any:
 
 
 def _scheduler_for(allocation: Allocation, own: Any, denoiser: StitchedDenoiser) -> Any:
-    """A copy of its own, or a scheduler of the allocation's profile. Raises ConfigError for one that is not known."""
+    """A copy of its own, or a scheduler of the allocation's profile, which goes by the allocation from now on.
+
+    Raises ConfigError for a profile that is not known.
+    """
     if not allocation.profile:
-        return copy.deepcopy(own)
+        scheduler = copy.deepcopy(own)
+        denoiser.watch(scheduler, allocation)
+        return scheduler
     if allocation.profile not in denoiser.profiles:
         raise ConfigError(
             f"{allocation}: the profile {allocation.profile!r} is not known here",
             hint="give the table that the entry is from: stitch(pipeline, entry, members, table=table)",
         )
-    return profile_scheduler(own, denoiser.profiles[allocation.profile])
+    scheduler = profile_scheduler(own, denoiser.profiles[allocation.profile])
+    denoiser.watch(scheduler, allocation, allocation.profile, instead_of=own)
+    return scheduler
 
 
 def _slot_of(pipeline: DiffusionPipeline) -> str:
