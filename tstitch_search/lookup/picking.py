@@ -50,8 +50,17 @@ class Deployed:
         quality = f"{self.option.objective.label} {entry.quality:.4g} ± {entry.quality_se:.2g} (n = {entry.n_images})"
         return (
             f"{self.option.latency_s:.4g} s for a batch of {point.batch_size} in {entry.allocation.n_steps} steps on "
-            f"{point.device}{faster}{memory}; {quality}"
+            f"{point.device}{faster}{memory}\n  {quality}{self._against_anchor()}"
         )
+
+    def _against_anchor(self) -> str:
+        """How its quality differs from the anchor's, and whether it was shown to lose nothing."""
+        entry = self.option.candidate
+        if entry.allocation == self.anchor or entry.quality_difference is None or self.anchor is None:
+            return ""
+        said = "shown lossless" if entry.lossless else "not shown to be lossless"
+        difference = f"{entry.quality_difference:+.3g} ± {entry.quality_difference_se or 0:.2g}"
+        return f", {difference} against {self.anchor}, {said}"
 
     def to_json(self) -> dict[str, Any]:
         """The same for programs: `latency_s` are seconds from noise to decoded images of one batch."""
