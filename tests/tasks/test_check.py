@@ -26,6 +26,7 @@ from tstitch_search.study_run.preparation.pool import open_pool
 from tstitch_search.tasks.check import _measured_speed, check_study
 from tstitch_search.tasks.probe import probe_study
 
+ROOT = Path(__file__).parents[2]
 STUDY = """\
 name: tiny_text
 search_space: space.yaml
@@ -137,6 +138,18 @@ def test_a_small_member_with_a_guidance_embedding_that_the_largest_lacks_is_refu
     change(folder / "S" / "config.json", time_cond_proj_dim=8)
     found = check_study(load_study(folder / "study.yaml"))
     assert "denoiser 'S' has a guidance embedding of 8, but the largest, 'L', has none" in str(found.problem)
+
+
+def test_members_that_answer_alike_are_named() -> None:
+    study = ROOT / "studies" / "quickstart.yaml"
+    assert check_study(load_study(study)).remarks == ()
+    (said,) = check_study(load_study(study, ["guidance_scale=1"])).remarks
+    assert said == "B answers as B-free does (guidance 1): leave one of the two out"
+
+
+def test_that_loras_are_not_looked_at_is_said() -> None:
+    (said,) = check_study(load_study(ROOT / "studies" / "few_steps.yaml")).remarks
+    assert said.startswith("the LoRAs of XL-fast are not looked at here")
 
 
 def test_a_study_of_recorded_numbers_has_nothing_to_check() -> None:

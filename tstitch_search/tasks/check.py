@@ -1,11 +1,12 @@
 """Do a study's members fit together, and what could stitching them gain? Asked before any device time is spent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import hypot
 
 from tstitch_search.allocation import Allocation
 from tstitch_search.config import Study
+from tstitch_search.config.models import DenoiserConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem, TStitchError
 from tstitch_search.latency_model import LatencyModel
 from tstitch_search.measurement import Calibration, Similarity
@@ -110,10 +111,24 @@ def check_study(study: Study, beside: str | None = None) -> Check:
     facts = read_space_facts(study.space, near, vae_folder(study, with_weights=False), with_weights=False)
     require_answers(study, facts.members)
     require_single_files(facts.members)
-    matches, remarks = tuple(_matches(study, facts)), tuple(step_remarks(study.space, near, facts.members))
+    matches = tuple(_matches(study, facts))
+    remarks = (*step_remarks(study.space, near, facts.members), *_member_remarks(study))
     speed = _speed(study, facts.members)
     missing = _missing_network(study)
     return Check(study.config.name, study.space.convert, matches, speed, beside, remarks=remarks, missing=missing)
+
+
+def _member_remarks(study: Study) -> Iterator[str]:
+    """Members that answer alike, and what is not looked at here."""
+    before: list[tuple[DenoiserConfig, str]] = []
+    for d in study.space.denoisers:
+        guided = study.config.guidance_scale if d.guidance_scale is None else d.guidance_scale
+        if d.lora:
+            yield f"the LoRAs of {d.name} are not looked at here; `plan` finds them, and holds them against its weights"
+        answers = d.model_copy(update={"name": "", "of": None, "guidance_scale": guided})
+        if alike := next((name for earlier, name in before if earlier == answers), None):
+            yield f"{d.name} answers as {alike} does (guidance {guided:g}): leave one of the two out"
+        before.append((answers, d.name))
 
 
 def _missing_network(study: Study) -> EnvironmentProblem | None:
