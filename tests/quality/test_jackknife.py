@@ -61,7 +61,7 @@ def test_error_of_a_statistic_that_is_all_curvature_is_not_the_jackknifes():
     alone = [Jackknifed(f.value, f.left_out, f.n_images).se for f in found]
     assert np.sqrt(np.mean(np.square(alone))) / spread == pytest.approx(sqrt(2), rel=0.1)
     assert np.sqrt(np.mean([f.se**2 for f in found])) / spread == pytest.approx(1.05, abs=0.1)
-    assert min(f.df for f in found) == pytest.approx((N_GROUPS - 1) / 2)
+    assert min(f.df for f in found) == pytest.approx((N_GROUPS - 1) / 4)
 
 
 def test_second_differences_of_a_mean_are_none_and_take_nothing_off():

@@ -54,8 +54,8 @@ class Jackknifed:
 
     @property
     def df(self) -> float:
-        """Degrees of freedom of `se`: less than those of the blocks, as what is taken off is known roughly, too."""
-        return self._share * (len(self.left_out) - 1)
+        """Degrees of freedom of `se`: the jackknife's own error is larger beside what is left of it."""
+        return self._share**2 * (len(self.left_out) - 1)
 
     @property
     def _jackknife(self) -> float:
