@@ -10,13 +10,11 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, OfflineModeIsEnabled
 
 from tstitch_search.errors import EnvironmentProblem
-from tstitch_search.members.weights import first_line
+from tstitch_search.members.weights import TIMEOUT_S, first_line
 
 # One of these is there where a model is, and where a processor is.
 MODEL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
-# How long the hub may take to answer.
-TIMEOUT_S = 5.0
 
 
 def locate_pretrained(what: str, name: str, near: Path, files: Sequence[str]) -> tuple[str, str]:

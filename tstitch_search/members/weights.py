@@ -5,12 +5,13 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import list_repo_files, snapshot_download
+from huggingface_hub import HfApi, list_repo_files, snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
-from huggingface_hub.errors import GatedRepoError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
 from tstitch_search.config.models import DenoiserConfig
 from tstitch_search.config.models.denoiser import SINGLE_FILES
@@ -18,6 +19,8 @@ from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.files import what_instead
 from tstitch_search.zoo import PREFIX, embedded_path
 
+# How long the hub may take to answer.
+TIMEOUT_S = 5.0
 # How the names of weight files begin: of denoisers and VAEs (diffusers), of text encoders (transformers).
 WEIGHTS, ENCODER_WEIGHTS = "diffusion_pytorch_model", "model"
 # What wrappers put before the name of every tensor.
@@ -42,7 +45,7 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
         return near / text
     try:
         repository, _, pinned = text.partition("@")
-        return Path(snapshot_download(repository, revision=revision or pinned or None, allow_patterns=list(files)))
+        return _snapshot(repository, revision or pinned or None, tuple(files))
     except GatedRepoError as error:
         raise EnvironmentProblem(
             f"{owner}: {text!r} is gated: its owner asks you to accept terms, and to say who you are",
@@ -58,6 +61,33 @@ def locate(text: str, near: Path, owner: str, files: Sequence[str], revision: st
             f"{owner}: {text!r} is neither the folder {folder} nor to be had from the hub: {why}",
             hint="correct the path or hub id, or download it once while online",
         ) from error
+
+
+def _snapshot(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:
+    """The folder of the repository's `files`: from the hub where it answers, which is asked once, else from the cache.
+
+    snapshot_download itself asks a hub that does not answer again and again, for half a minute. Raises what it does.
+    """
+    found = partial(snapshot_download, repository, revision=revision, allow_patterns=list(files))
+    silent = None if HF_HUB_OFFLINE else _silence_of(repository, revision)
+    if silent is None:
+        return Path(found())
+    try:
+        return Path(found(local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise OSError(f"it was not fetched yet, and the hub does not answer ({silent})") from None
+
+
+@cache
+def _silence_of(repository: str, revision: str | None) -> str | None:
+    """Why the hub does not answer; None where it does, whatever it says."""
+    try:
+        HfApi().repo_info(repository, revision=revision, timeout=TIMEOUT_S)
+    except (HfHubHTTPError, ValueError):  # it has no such repository, or that is no valid id
+        return None
+    except Exception as error:  # no network: the HTTP library's own types
+        return first_line(error)
+    return None
 
 
 def member_folder(denoiser: DenoiserConfig, near: Path, *, with_weights: bool) -> Path:
