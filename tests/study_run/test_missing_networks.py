@@ -75,7 +75,7 @@ def test_check_names_it_beside_the_members_that_it_compares_all_the_same(tiny_fa
     assert isinstance(done.exception, EnvironmentProblem)
     assert "hf download nobody/none" in done.exception.hint
     assert "Beside the members: the DINO model 'nobody/none'" in done.stdout
-    assert "the pipeline  same" in done.stdout
+    assert "the pipeline with S, B, XL: same" in done.stdout
 
 
 def test_a_folder_must_hold_the_weights_and_a_commit_in_the_cache_will_do(tmp_path: Path, offline: Path) -> None:
