@@ -18,7 +18,7 @@ from tstitch_search.report.sections.limits import limits
 from tstitch_search.report.sections.overview import pareto_section
 from tstitch_search.report.sections.story import fastest_lossless, tiles
 from tstitch_search.report.sections.times import error_sentence, prediction_error, times
-from tstitch_search.report.wording import TIMES, plus_minus, quality_text
+from tstitch_search.report.wording import quality_text
 from tstitch_search.report.writing import write_report
 
 NEWER = {"extra_weights_mb": None, "guard_lost": False, "confirmed": False, "group": None}
@@ -280,7 +280,7 @@ def test_the_first_tiles_say_how_much_faster_and_at_which_quality(record: Record
     chosen = fastest_lossless(record)
     assert chosen is not None
     times = record.speed_up(chosen) or 0
-    told = plus_minus(times, times * speed_up_error(record.table, chosen)) + TIMES
+    told = f"{times:.2f} ± {times * speed_up_error(record.table, chosen):.2f}\u00d7"
     assert (label, speed_up) == ("speed-up at no loss", told)
     assert quality == quality_text(chosen)
     anchor = next(c for c in record.confirmed if c.allocation == record.anchor)

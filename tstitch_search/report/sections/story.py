@@ -4,7 +4,7 @@ from tstitch_search.lookup import Candidate, LookupEntry
 from tstitch_search.report.headline import bend
 from tstitch_search.report.notes import guard_name, speed_up_error
 from tstitch_search.report.record import Record
-from tstitch_search.report.wording import DASH, TIMES, duration, named, plus_minus, quality_text
+from tstitch_search.report.wording import DASH, TIMES, duration, named, quality_text
 
 YES = "yes"
 
@@ -46,7 +46,7 @@ def _answer(record: Record) -> list[tuple[str, str]]:
         return [(f"best {named(record.label, best.n_images)}", quality_text(best))]
     anchor = next((c for c in record.confirmed if c.allocation == record.anchor), None)
     beside = f"; {record.table.anchor_name} has {anchor.quality:.3g}" if anchor else ""
-    times = plus_minus(speed_up, speed_up * speed_up_error(record.table, chosen)) + TIMES
+    times = f"{speed_up:.2f} ± {speed_up * speed_up_error(record.table, chosen):.2f}{TIMES}"
     return [
         ("speed-up at no loss" if fastest else f"speed-up with {chosen.allocation}", times),
         (f"its {named(record.label, chosen.n_images)}{beside}", quality_text(chosen)),
