@@ -17,7 +17,7 @@ from tstitch_search.config import load_space
 from tstitch_search.config.models import DenoiserConfig
 from tstitch_search.errors import ConfigError, EnvironmentProblem
 from tstitch_search.members.facts import read_member_facts
-from tstitch_search.members.weights import weight_files, weights_sha256
+from tstitch_search.members.weights import locate, weight_files, weights_sha256
 from tstitch_search.sampling.space_check import check_space
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -198,3 +198,10 @@ def test_hub_files_are_read_from_the_cache_at_their_revision_without_torch(tiny_
     (repository / "snapshots" / commit / "transformer" / WEIGHTS).unlink()
     assert "n_parameters=None" in run_offline(tmp_path, "v1", "without weights")
     assert f"the weights are not at {repository}" in run_offline(tmp_path, "v1")
+
+
+def test_an_embedded_member_that_is_misspelt_is_answered_with_those_that_are_there() -> None:
+    with pytest.raises(
+        EnvironmentProblem, match=r"the embedded zoo:fashion/XXL is not at .*; zoo:fashion has B, S, .*XL"
+    ):
+        locate("zoo:fashion/XXL", Path(), "denoiser 'XL'", ["config.json"])

@@ -170,12 +170,14 @@ def is_of_hub(folder: Path) -> bool:
 
 def _embedded(text: str, owner: str) -> Path:
     folder = embedded_path(text)
-    if not folder.is_dir():
-        raise EnvironmentProblem(
-            f"{owner}: the embedded {text} is not at {folder}",
-            hint="reinstall the package, or train the family with `python -m tstitch_search.zoo.train`",
-        )
-    return folder
+    if folder.is_dir():
+        return folder
+    there = sorted(each.name for each in folder.parent.glob("*") if each.is_dir())
+    known = f"; {text.rpartition('/')[0]} has {', '.join(there)}" if there else ""
+    raise EnvironmentProblem(
+        f"{owner}: the embedded {text} is not at {folder}{known}",
+        hint="correct its name, or reinstall the package",
+    )
 
 
 def first_line(error: Exception) -> str:
