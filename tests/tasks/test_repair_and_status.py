@@ -72,6 +72,14 @@ def test_status_tells_what_the_ledger_holds(run, measurer):
     assert found.search_stopped.startswith("space exhausted")
 
 
+def test_status_counts_the_rounds_of_timing_the_front(run, measurer):
+    ledger = run(measurer).folder / "ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    second = [i for i, line in enumerate(lines) if json.loads(line)["event"] == "timing_round"][1]
+    ledger.write_text("".join(lines[: second + 1]))
+    assert status_of(ledger.parent).stage == "timing the front, 2 rounds done"
+
+
 def test_the_front_of_a_race_holds_what_was_not_worth_all_images(run, measurer):
     racing = ("search.sampler=known_latency", "search.racing=true", "quality.n_images=60", "proxy_set.chunk_size=20")
     found = status_of(run(measurer, *racing, "space.n_steps=10").folder)

@@ -24,8 +24,7 @@ STAGE_OF = {
     "trial": "searching",
     "stopped": "confirming",
     "drift": "confirming",
-    "published": "publishing",
-    "timing_round": "timing the front",
+    "published": "computing the values of the front, then timing it",
     "timing": "timing the front",
     "finished": "finished",
 }
@@ -57,6 +56,7 @@ class Status:
     trials: dict[str, int] = field(default_factory=dict)
     workers: dict[str, str] = field(default_factory=dict)
     n_failed_chunks: int = 0
+    n_timing_rounds: int = 0
     last_error: str = ""
     search_stopped: str = ""
     front: list[tuple[str, float, float]] = field(default_factory=list)
@@ -102,6 +102,9 @@ def _take(status: Status, event: Event) -> None:
             status.study = event["study"]
         case "loaded":
             status.workers[event["worker"]] = event["device"]
+        case "timing_round":
+            status.n_timing_rounds += 1
+            status.stage = f"timing the front, {status.n_timing_rounds} rounds done"
         case "chunk":
             status.n_images[event["set"]] += event["last"] - event["first"]
             status.device_seconds += event["seconds"]
