@@ -96,7 +96,7 @@ def save_clip(folder: Path) -> None:
 @pytest.mark.slow
 def test_two_dit_checkpoints_end_with_a_table(two_dits: Path) -> None:
     study, run = two_dits / "study.yaml", two_dits / "run"
-    assert "XL, S  " in command("check", study)
+    assert "S with XL: " in command("check", study)
     assert "my_dit" in command("plan", study, "-o", run)
     command("run", study, "-o", run)
     table = LookupTable.read(run / "lookup.json")
@@ -108,7 +108,7 @@ def test_two_dit_checkpoints_end_with_a_table(two_dits: Path) -> None:
 @pytest.mark.slow
 def test_two_stable_diffusion_checkpoints_end_with_a_table(two_sds: Path) -> None:
     study, run = two_sds / "study.yaml", two_sds / "run"
-    assert "large, small  " in command("check", study)
+    assert "small with large: " in command("check", study)
     assert "my_sd" in command("plan", study, "-o", run)
     command("run", study, "-o", run)
     table = LookupTable.read(run / "lookup.json")
