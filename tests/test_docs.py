@@ -94,7 +94,9 @@ def test_the_picks_of_the_documentation_run_on_a_table_of_two_points(tmp_path: P
     exec(block, {})
 
 
-@pytest.mark.parametrize("name", ["quickstart-sample", "small-first-sample", "guidance-sample"])
+@pytest.mark.parametrize(
+    "name", ["quickstart-sample", "small-first-sample", "guidance-sample", "perceptual-sample", "few-steps-sample"]
+)
 def test_the_sample_page_is_that_of_the_sample_table(name: str):
     sample = ROOT / "reports" / name
     page, table = (sample / "report.html").read_text(encoding="utf-8"), LookupTable.read(sample / "lookup.json")
