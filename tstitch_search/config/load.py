@@ -125,19 +125,7 @@ def _checked(document: Document, path: Path, overrides: Sequence[str], *, with_e
     config = validated(StudyConfig, document, of_study, "study")
     require_prompts(config, document)
     needs_models = config.measure.recorded is None
-    if isinstance(config.search_space, SpaceConfig):
-        space, space_path = config.search_space, path
-        if needs_models:
-            require_models(space, document, ("search_space",))
-    else:
-        space_path = path.parent / config.search_space
-        if not os.path.isfile(space_path):
-            raise ConfigError(
-                f"{document.place(('search_space',)).label}: search_space: got {config.search_space!r:.60}, "
-                f"expected a file, and {printable(os.path.normpath(space_path))!r} is none",
-                hint="search_space is relative to the folder of the study file",
-            )
-        space = load_space(space_path, of_space, needs_models=needs_models)
+    space, space_path = _space_of(config.search_space, document, path, of_space, needs_models=needs_models)
     if space.profiles and not needs_models:
         raise ConfigError(
             f"{space.name}: profiles: got {', '.join(space.profiles)} with measure.recorded, expected none",
@@ -156,6 +144,24 @@ def _checked(document: Document, path: Path, overrides: Sequence[str], *, with_e
         else ProxyFiles(),
         "rivals": read_rivals(path.parent / config.rivals) if config.rivals is not None else (),
     }
+
+
+def _space_of(
+    given: str | SpaceConfig, document: Document, path: Path, overrides: Sequence[str], *, needs_models: bool
+) -> tuple[SpaceConfig, Path]:
+    """The search space that the study at `path` holds or names, and the file that it is in."""
+    if isinstance(given, SpaceConfig):
+        if needs_models:
+            require_models(given, document, ("search_space",))
+        return given, path
+    space_path = path.parent / given
+    if not os.path.isfile(space_path):
+        raise ConfigError(
+            f"{document.place(('search_space',)).label}: search_space: got {given!r:.60}, "
+            f"expected a file, and {printable(os.path.normpath(space_path))!r} is none",
+            hint="search_space is relative to the folder of the study file",
+        )
+    return load_space(space_path, overrides, needs_models=needs_models), space_path
 
 
 def load_space(path: Path, overrides: Sequence[str] = (), *, needs_models: bool = False) -> SpaceConfig:

@@ -55,9 +55,8 @@ def make_table(
 
     `at_points`: the study's further operating points by id.
     """
-    calibration, decided_by = latency.calibration, times_decided_by(ledger)
-    points = [OperatingPoint(DEFAULT_POINT, calibration.device, calibration.batch_size)]
-    points += [OperatingPoint(i, m.calibration.device, m.calibration.batch_size) for i, m in at_points.items()]
+    decided_by, timed = times_decided_by(ledger), {DEFAULT_POINT: latency, **at_points}
+    points = [OperatingPoint(i, m.calibration.device, m.calibration.batch_size) for i, m in timed.items()]
     objective = Objective(evaluator.objective.name, evaluator.objective.label, evaluator.objective.higher_is_better)
     lossless = {evaluator.anchor} | shown_lossless(confirmed.quality, evaluator.objective, study)
     entries = [
